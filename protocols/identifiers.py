@@ -1,0 +1,49 @@
+"""Each number and name that both sides agree on stands here, once."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+#: Spacecraft identifier of the simulated L4 relay (8 bits, so that TM, AOS and USLP can all say it).
+SCID_L4_RELAY = 0x4C
+
+
+class VirtualChannel(IntEnum):
+    """Virtual channels of the L4 relay's downlink."""
+
+    HOUSEKEEPING = 0
+    EVENTS = 1
+    SCIENCE = 2
+    PLAYBACK = 3
+    RELAY = 4
+    #: 732.0-B §4.1.2.3: all ones marks frames that carry only idle data.
+    IDLE = 63
+
+
+class Apid(IntEnum):
+    """Application process identifiers of the L4 relay."""
+
+    TIME = 0
+    POWER = 16
+    THERMAL = 17
+    ATTITUDE = 18
+    PROPULSION = 19
+    TRANSPONDER = 20
+    OPTICAL = 21
+    RELAY = 22
+    EVENTS = 32
+    PROTON_FLUX = 64
+    SOLAR_WIND = 65
+    MAGNETOMETER = 66
+    IDLE = 2047
+
+
+class Topic(StrEnum):
+    """Bus topics; the table in docs/ARCHITECTURE.md says who publishes what."""
+
+    PACKETS = "packets"
+    OPAQUE = "opaque"
+    PARAMETERS = "parameters"
+    EVENTS = "events"
+    LINK = "link"
+    STATUS = "status"
