@@ -1,0 +1,43 @@
+"""What every test may use: shared data found or skipped by name, programs counted, no lost sockets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MISSING: Counter[str] = Counter()
+
+
+def _missing(what: str) -> None:
+    """Skip, named and counted; under CI a missing program is a failure."""
+    MISSING[what] += 1
+    if os.environ.get("CI") and what.startswith("program"):
+        pytest.fail(f"{what} is missing; `make tools` installs it", pytrace=False)
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(autouse=True)
+def _programs(request: pytest.FixtureRequest) -> None:
+    for marker in request.node.iter_markers("program"):
+        for name in marker.args:
+            if shutil.which(name) is None:
+                _missing(f"program {name}")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real captures and data that is not committed (`L4_SHARED`, else ../shared)."""
+    path = Path(os.environ.get("L4_SHARED", ROOT.parent / "shared"))
+    if not path.is_dir():
+        _missing("shared data folder (L4_SHARED)")
+    return path
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for what, count in sorted(MISSING.items()):
+        terminalreporter.write_line(f"skipped for want of {what}: {count} tests", yellow=True)
