@@ -1,0 +1,56 @@
+# `make help` lists every target.  Nothing here needs root, except `make tools` (apt).
+SHELL := /bin/bash
+VENV ?= .venv
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python,$(if $(shell $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo ok),$(p))))
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@awk -F':.*##' '/^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The environment is remade when pyproject.toml changes.  uv resolves and installs; the pip that
+# comes with some Pythons (23.2.1) crashes on this dependency set, so it only fetches uv.
+$(VENV)/.installed-run $(VENV)/.installed-test: $(VENV)/.installed-%: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and none is on PATH; name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
+	@if ! test -x $(BIN)/python; then \
+	  if command -v uv >/dev/null; then uv venv -q --python $(PYTHON) $(VENV); \
+	  else $(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make a virtual environment; Debian and Ubuntu: apt install python3-venv, or install uv"; exit 1; }; fi; fi
+	@if command -v uv >/dev/null; then uv=uv; else \
+	  test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check uv || exit 1; uv=$(BIN)/uv; fi; \
+	  echo "installing into $(VENV) (once) …"; \
+	  $$uv pip install -q -p $(BIN)/python -e '.$(if $(filter test,$*),[test])'
+	@touch $@
+
+run: $(VENV)/.installed-run  ## the simulated spacecraft, the ground and the live view (ARGS="--speed 60")
+	@$(BIN)/l4 run $(ARGS)
+
+test: $(VENV)/.installed-test  ## all tests, style, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+	$(BIN)/pytest $(ARGS)
+
+check: $(VENV)/.installed-test  ## style, types and import rules only
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/pyright
+
+bench: $(VENV)/.installed-test  ## every hot path beside its named peer, as a table of ratios
+	@if command -v uv >/dev/null; then uv pip install -q -p $(BIN)/python -e '.[bench]'; else $(BIN)/uv pip install -q -p $(BIN)/python -e '.[bench]'; fi
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+tools:  ## programs that tests want beyond Python (apt, as root or with sudo)
+	@sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
+	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends tshark libfec0 >/dev/null
+
+docs: $(VENV)/.installed-test  ## check the documents: every example is run
+	$(BIN)/pytest -q docs README.md
+
+fmt: $(VENV)/.installed-test  ## format and sort imports
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+clean:  ## remove the environment and run data
+	rm -rf $(VENV) var
+
+.PHONY: help run test check bench tools docs fmt clean
