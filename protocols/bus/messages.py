@@ -1,0 +1,317 @@
+"""What is said on the bus: one frozen dataclass a topic (docs/ARCHITECTURE.md, table of topics).
+
+Each class has `.build() -> bytes` and `parse(class, octets)`; both directions come from the
+fields' declarations.  Positions are part of the messages, so that a receiver can store one with
+its result in one transaction.  All times are integer TAI nanoseconds.
+"""
+
+# ruff: noqa: RUF009 — `declare` returns a `dataclasses.field`
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from protocols.bus.fields import (
+    BATCH,
+    COLUMN,
+    FLAG,
+    INTEGER,
+    NUMBER,
+    TEXT,
+    array,
+    build_message,
+    declare,
+    list_of,
+    map_of,
+    nested,
+    parse_message,
+)
+from protocols.errors import LocalError
+from protocols.packets.batch import PacketBatch
+
+#: Version of all bodies together; raised when a field changes its meaning or disappears.
+MESSAGE_VERSION = 1
+
+I64 = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+LimitStates = npt.NDArray[np.uint8]
+
+_FLAGS, _INT64, _UINT8 = array("|b1"), array("<i8"), array("|u1")
+
+
+class BusMessage:
+    """What all bodies share."""
+
+    def build(self) -> bytes:
+        """Octets of the body.  LocalError if a value does not fit its field."""
+        return build_message(self, MESSAGE_VERSION)  # type: ignore[arg-type]
+
+
+M = TypeVar("M", bound=BusMessage)
+
+
+def parse(kind: type[M], body: bytes) -> M:
+    """The message of this kind in a body; RemoteError for anything else."""
+    return parse_message(kind, MESSAGE_VERSION, body)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True, eq=False)
+class PacketsMessage(BusMessage):
+    """Packets of one link, in the order in which they were completed.
+
+    packets: their octets, virtual channel and ERT.
+    playback: bool [n]; stored data dumped later, which says nothing about the present.
+    reception_ns: when `receive` decoded them.
+    first_packet: packets in this journal before these; packet i of the journal is the same packet
+        for ever, however often the chain was restarted.
+    capture, chunks: capture file, and chunks in it, that were decoded when these came out.
+    """
+
+    link: str = declare(TEXT)
+    packets: PacketBatch = declare(BATCH)
+    playback: Flags = declare(_FLAGS)
+    reception_ns: int = declare(INTEGER)
+    first_packet: int = declare(INTEGER)
+    capture: str = declare(TEXT, default="")
+    chunks: int = declare(INTEGER, default=0)
+
+    def __post_init__(self) -> None:
+        _require(len(self.playback) == len(self.packets), "playback: one flag a packet wanted")
+        _require(self.first_packet >= 0, f"first_packet {self.first_packet} is negative")
+        _require(not np.any(self.packets.length < 1), "a packet of no octets")
+
+
+@dataclass(frozen=True, eq=False)
+class OpaqueMessage(BusMessage):
+    """Data zones of virtual channels that carry no packets; `zones` holds one zone an entry."""
+
+    link: str = declare(TEXT)
+    zones: PacketBatch = declare(BATCH)
+    reception_ns: int = declare(INTEGER)
+    first_zone: int = declare(INTEGER)
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterColumn:
+    """One parameter over the rows of its table.
+
+    engineering, raw: [m], numbers or text; limit_state: uint8 [m], empty if it has no limits
+    (values of `protocols.telemetry` `LimitState`).
+    """
+
+    name: str = declare(TEXT)
+    engineering: npt.NDArray[Any] = declare(COLUMN)
+    raw: npt.NDArray[Any] = declare(COLUMN)
+    limit_state: LimitStates = declare(_UINT8)
+    unit: str = declare(TEXT, default="")
+
+    def __post_init__(self) -> None:
+        m = len(self.engineering)
+        _require(len(self.raw) == m, f"{self.name}: {len(self.raw)} raw of {m} values")
+        _require(len(self.limit_state) in (0, m), f"{self.name}: limit states for {m} values")
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterTable(BusMessage):
+    """The parameters of m packets of one definition, one row a packet.
+
+    packet: int64 [m], number of the packet in `receive`'s journal (`first_packet` + row).
+    """
+
+    definition: str = declare(TEXT)
+    packet: I64 = declare(_INT64)
+    scet_ns: I64 = declare(_INT64)
+    ert_ns: I64 = declare(_INT64)
+    playback: Flags = declare(_FLAGS)
+    columns: tuple[ParameterColumn, ...] = declare(list_of(nested(ParameterColumn)))
+
+    def __post_init__(self) -> None:
+        m = len(self.scet_ns)
+        lengths = [len(self.packet), len(self.ert_ns), len(self.playback)]
+        lengths += [len(column.engineering) for column in self.columns]
+        _require(
+            all(length == m for length in lengths), f"{self.definition}: {lengths} of {m} rows"
+        )
+
+    def __len__(self) -> int:
+        return len(self.scet_ns)
+
+    def column(self, name: str) -> ParameterColumn:
+        """LocalError if the table has no such parameter."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise LocalError(f"{self.definition} has no parameter {name!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class ParametersMessage(BusMessage):
+    """Everything decoded from one `PacketsMessage`.
+
+    journal, sequence: position of that message in `receive`'s journal.
+    first_row: rows (packets decoded) in this journal before these.
+    """
+
+    link: str = declare(TEXT)
+    journal: str = declare(TEXT)
+    sequence: int = declare(INTEGER)
+    reception_ns: int = declare(INTEGER)
+    first_row: int = declare(INTEGER)
+    tables: tuple[ParameterTable, ...] = declare(list_of(nested(ParameterTable)))
+
+    @property
+    def rows(self) -> int:
+        return sum(len(table) for table in self.tables)
+
+
+class EventKind(StrEnum):
+    LIMIT = "limit"
+    SPACECRAFT = "spacecraft"
+    STALE = "stale"
+    FRESH = "fresh"
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing worth telling an operator.
+
+    name: parameter, packet definition or on-board event; value, threshold: as text with unit (empty
+    if there is none); before, after: limit states by name.
+    """
+
+    kind: str = declare(TEXT)
+    severity: str = declare(TEXT)
+    name: str = declare(TEXT)
+    text: str = declare(TEXT)
+    scet_ns: int = declare(INTEGER)
+    ert_ns: int = declare(INTEGER)
+    reception_ns: int = declare(INTEGER)
+    playback: bool = declare(FLAG, default=False)
+    value: str = declare(TEXT, default="")
+    threshold: str = declare(TEXT, default="")
+    before: str = declare(TEXT, default="")
+    after: str = declare(TEXT, default="")
+
+    def __post_init__(self) -> None:
+        _require(self.kind in set(EventKind), f"event kind {self.kind!r}")
+        _require(self.severity in set(Severity), f"event severity {self.severity!r}")
+
+
+@dataclass(frozen=True)
+class EventMessage(BusMessage):
+    """All events of one `PacketsMessage`, or those that time alone brought (staleness).
+
+    journal, sequence: position in `receive`'s journal up to which all events have been told.
+    first_event: events in this journal before these.
+    """
+
+    journal: str = declare(TEXT)
+    sequence: int = declare(INTEGER)
+    first_event: int = declare(INTEGER)
+    events: tuple[Event, ...] = declare(list_of(nested(Event)))
+
+
+@dataclass(frozen=True)
+class LinkMessage(BusMessage):
+    """Counts of every stage of one link since the stream's beginning; the newest one is kept.
+
+    counts: stage → count name → value, e.g. `counts["sync"]["frames"]`.
+    virtual_channels: VC → count name → value (frames, missing, packets, drops …).
+    owlt_s: one-way light time that the station reports; −1 if unknown.
+    carrier: receiver locked on the carrier.
+    """
+
+    link: str = declare(TEXT)
+    time_ns: int = declare(INTEGER)
+    state: str = declare(TEXT)
+    detail: str = declare(TEXT)
+    carrier: bool = declare(FLAG, default=False)
+    owlt_s: float = declare(NUMBER, default=-1.0)
+    last_ert_ns: int = declare(INTEGER, default=0)
+    capture: str = declare(TEXT, default="")
+    counts: dict[str, dict[str, int]] = declare(map_of(map_of(INTEGER)), default_factory=dict)
+    virtual_channels: dict[str, dict[str, int]] = declare(
+        map_of(map_of(INTEGER)), default_factory=dict
+    )
+
+
+class ServiceState(StrEnum):
+    STARTING = "starting"
+    RECOVERING = "recovering"
+    RUNNING = "running"
+    WAITING = "waiting"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a follower has come: `sequence` is the last message finished (−1: none), `head` the
+    last that the journal is known to hold."""
+
+    topic: str = declare(TEXT)
+    source: str = declare(TEXT)
+    journal: str = declare(TEXT)
+    sequence: int = declare(INTEGER)
+    head: int = declare(INTEGER)
+
+    @property
+    def lag(self) -> int:
+        return max(0, self.head - self.sequence)
+
+
+@dataclass(frozen=True)
+class StatusMessage(BusMessage):
+    """How a service is, about once a second; the newest one is kept.
+
+    lag_ns: age of the newest input finished, −1 if there was none; counters: name → count.
+    """
+
+    service: str = declare(TEXT)
+    state: str = declare(TEXT)
+    time_ns: int = declare(INTEGER)
+    started_ns: int = declare(INTEGER)
+    pid: int = declare(INTEGER)
+    rss_octets: int = declare(INTEGER)
+    detail: str = declare(TEXT, default="")
+    lag_ns: int = declare(INTEGER, default=-1)
+    positions: tuple[Position, ...] = declare(list_of(nested(Position)), default=())
+    counters: dict[str, int] = declare(map_of(INTEGER), default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require(self.state in set(ServiceState), f"service state {self.state!r}")
+
+
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise LocalError(otherwise)
+
+
+__all__ = [
+    "MESSAGE_VERSION",
+    "BusMessage",
+    "Event",
+    "EventKind",
+    "EventMessage",
+    "LinkMessage",
+    "OpaqueMessage",
+    "PacketsMessage",
+    "ParameterColumn",
+    "ParameterTable",
+    "ParametersMessage",
+    "Position",
+    "ServiceState",
+    "Severity",
+    "StatusMessage",
+    "parse",
+]
