@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+from protocols.bus.envelope import Envelope as Message
+from protocols.bus.messages import Position
+
+#: Asked by every service loop at each turn: True means finish and return.
+Stop = Callable[[], bool]
 
 
 class Clock(Protocol):
     """Ground time.  With `--speed N` the whole world, this clock included, runs N times faster."""
 
     def now_ns(self) -> int:
-        """Integer TAI nanoseconds since 1958-01-01."""
+        """Integer TAI nanoseconds since 1958-01-01; never runs backwards."""
         ...
 
     def wall_seconds(self, world_seconds: float) -> float:
@@ -29,7 +35,12 @@ class LinkState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LinkStatistics:
-    """A link's face to the operator; the same for every adapter."""
+    """A link's face to the operator; the same for every adapter.
+
+    lost_chunks: chunks that the sending end says it had to forget before we acknowledged them;
+    repeated_chunks: came again and were dropped; gaps: times the sender was asked to go back;
+    owlt_s: one-way light time, −1 if the sending end does not say.
+    """
 
     name: str
     state: LinkState
@@ -40,6 +51,12 @@ class LinkStatistics:
     octets_out: int = 0
     reconnects: int = 0
     last_ert_ns: int = 0
+    repeated_chunks: int = 0
+    lost_chunks: int = 0
+    gaps: int = 0
+    malformed: int = 0
+    carrier: bool = False
+    owlt_s: float = -1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +74,7 @@ class LinkChunk:
 
 
 class Link(Protocol):
-    """Downlink side of a station: delivers chunks, each until it is acknowledged."""
+    """A station: delivers downlink chunks, each until it is acknowledged, and takes uplink."""
 
     def open(self, resume: dict[str, int]) -> None:
         """Connect; `resume` maps each known stream to the last sequence already on disk."""
@@ -71,33 +88,49 @@ class Link(Protocol):
         """All chunks up to `sequence` are on disk: the sender may forget them."""
         ...
 
+    def send(self, octets: bytes) -> bool:
+        """Uplink octets at once; False if the link cannot take them now (nothing is queued)."""
+        ...
+
+    def enable(self) -> None: ...
+
+    def disable(self) -> None:
+        """Stop taking chunks, without forgetting what has been taken; the state is DISABLED."""
+        ...
+
     def statistics(self) -> LinkStatistics: ...
 
     def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One message of the bus.
+class BusStatistics:
+    """published, received: messages; repeated: came twice and were dropped; gaps: times that a
+    followed journal ran ahead of what the live bus brought; recovered: messages pulled from the
+    journal; lost: messages that the journal no longer held; malformed: parts that were no message."""
 
-    source: the publishing service; journal: identity of the source's journal (empty if the topic
-    is not journaled); sequence: counts the journal's messages from 0, or -1 if not journaled.
-    """
-
-    topic: str
-    source: str
-    journal: str
-    sequence: int
-    time_ns: int
-    body: bytes
+    published: int = 0
+    published_octets: int = 0
+    received: int = 0
+    repeated: int = 0
+    gaps: int = 0
+    recovered: int = 0
+    lost: int = 0
+    malformed: int = 0
+    replayed: int = 0
 
 
 class Bus(Protocol):
     """Publish and subscribe.  Journaled topics are delivered exactly once and in order to a
-    subscriber that remembers its position; the others are best effort, newest last."""
+    subscriber that remembers its position; the others are best effort, newest last.
 
-    def publish(self, topic: str, body: bytes, *, time_ns: int) -> None:
-        """Publish at once; on a journaled topic the message is in the journal before it is sent."""
+    `receive` also serves the other services that ask for ranges of our journals: a service calls
+    it at least several times a second, with a time-out of 0 if it has nothing to wait for.
+    """
+
+    def publish(self, topic: str, body: bytes, *, time_ns: int) -> int:
+        """Publish at once; on a journaled topic the message is in the journal before it is sent.
+        Its sequence, −1 on other topics."""
         ...
 
     def subscribe(self, topic_prefix: str) -> None:
@@ -105,11 +138,28 @@ class Bus(Protocol):
         ...
 
     def follow(self, topic: str, source: str, journal: str, sequence: int) -> None:
-        """Receive a journaled topic of one source from after (`journal`, `sequence`); -1: from
-        the start.  Gaps are filled from the source's journal before later messages are given."""
+        """Receive a journaled topic of one source from after (`journal`, `sequence`); "" and −1:
+        from the start.  Gaps are filled from the source's journal before later messages are given;
+        if the journal's identity is another than ours it is given from its start."""
         ...
 
-    def receive(self, timeout_s: float) -> list[Message]: ...
+    def receive(self, timeout_s: float) -> list[Message]:
+        """Messages that have come; empty when the time has passed."""
+        ...
+
+    def last(self, topic: str) -> Message | None:
+        """Last message of our own journal of this topic; None if it is empty."""
+        ...
+
+    def history(self, topic: str, sequence: int) -> Iterator[Message]:
+        """Our own journal of this topic from `sequence` on (or from the first it still holds)."""
+        ...
+
+    def positions(self) -> tuple[Position, ...]:
+        """How far each followed journal has been given out, and how far it goes."""
+        ...
+
+    def statistics(self) -> BusStatistics: ...
 
     def close(self) -> None: ...
 
@@ -126,7 +176,9 @@ class Journal(Protocol):
     identity: str
 
     @property
-    def first_sequence(self) -> int: ...
+    def first_sequence(self) -> int:
+        """First sequence still held; equals `next_sequence` if nothing is."""
+        ...
 
     @property
     def next_sequence(self) -> int: ...
@@ -135,6 +187,24 @@ class Journal(Protocol):
         """Append, return the sequence of the first; `sync` waits until the disk has it."""
         ...
 
-    def read(self, sequence: int, *, max_octets: int) -> Iterable[JournalRecord]: ...
+    def read(self, sequence: int, *, max_octets: int) -> Iterable[JournalRecord]:
+        """Records from `sequence` on, at least one if there is any, payloads up to `max_octets`."""
+        ...
 
     def close(self) -> None: ...
+
+
+__all__ = [
+    "Bus",
+    "BusStatistics",
+    "Clock",
+    "Journal",
+    "JournalRecord",
+    "Link",
+    "LinkChunk",
+    "LinkState",
+    "LinkStatistics",
+    "Message",
+    "Position",
+    "Stop",
+]

@@ -8,7 +8,7 @@ msgpack is the carrier; everything it yields is checked here, so that received o
 `RemoteError` and nothing else.
 """
 
-# msgpack ships no types: what comes out of it is annotated in `_pack` and `_unpack`, and there alone.
+# msgpack ships no types: what comes out of it is annotated in `_pack` and `_unpack` alone.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations

@@ -1,0 +1,227 @@
+"""Where a running ground segment keeps its things: the run directory, its ports, its clock.
+
+A run directory holds everything of one run, so that two runs never meet and a service needs one
+argument (`python -m ground SERVICE --run-dir D`):
+
+    D/run.toml                     settings of this run (class `RunSettings`); missing: defaults
+    D/clock.json                   {"origin_tai_ns", "origin_unix_ns", "speed"}; missing: wall clock
+    D/capture/                     receive: 000000000001.pcapng and the chain's state at its start
+    D/journal/SERVICE/TOPIC/       journals (receive: packets, opaque; monitor: parameters, events)
+    D/state/SERVICE.state          snapshot of a service: msgpack with a CRC, replaced atomically
+    D/archive/archive.sqlite       archive
+    D/log/SERVICE.log              what a service wrote to standard error (supervisor)
+
+Services: `bus` (broker), `receive`, `monitor`, `archive`; `spacecraft_sim` is the other end of the
+link.  Ports, all on 127.0.0.1, count from `base_port`:
+
+    +0  bus in (services publish)    +1  bus out (services subscribe)
+    +2  link (the station's ROUTER: spacecraft_sim binds, receive connects)
+    +8 + i  replay endpoint of journaling service i of `JOURNALING`
+
+A child ends when its standard input, if that is a pipe, is closed (decision 0003), and at SIGTERM
+or SIGINT; each service then finishes its batch, writes its snapshot and returns 0.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, cast
+
+from protocols.errors import LocalError
+from protocols.identifiers import Topic
+from protocols.timecodes.tai import tai_ns_from_unix_ns
+
+#: Below the range from which Linux and macOS take ephemeral ports, unassigned at IANA.
+DEFAULT_BASE_PORT = 21560
+PORTS = 16
+
+BUS, RECEIVE, MONITOR, ARCHIVE = "bus", "receive", "monitor", "archive"
+SIMULATOR = "spacecraft_sim"
+#: Start in this order, stop in the reverse one; any other order works too, only slower.
+SERVICES = (BUS, RECEIVE, MONITOR, ARCHIVE)
+
+#: Who keeps which topics in a journal; a service's place here is its replay port.
+JOURNALING: dict[str, tuple[str, ...]] = {
+    RECEIVE: (Topic.PACKETS, Topic.OPAQUE),
+    MONITOR: (Topic.PARAMETERS, Topic.EVENTS),
+}
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """Settings of one run, validated here, once.
+
+    mission: name of a link profile in ground/missions, or a path of one.
+    journal_octets: each journal forgets its oldest segments beyond this; a follower that is
+        further behind loses messages and counts them.
+    capture_octets: a capture file is closed and the chain's state saved beyond this: it bounds
+        what a restart decodes again.
+    sync: wait for the disk before a chunk is acknowledged or a journaled message is published, so
+        that even a power failure loses nothing; without it only kill -9 loses nothing.
+    """
+
+    run_dir: Path
+    base_port: int = DEFAULT_BASE_PORT
+    mission: str = "l4"
+    link_name: str = "downlink"
+    journal_octets: int = 4096 * MIB
+    journal_segment_octets: int = 64 * MIB
+    capture_octets: int = 64 * MIB
+    sync: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1024 <= self.base_port <= 65535 - PORTS:
+            raise LocalError(f"base_port {self.base_port}: 1024..{65535 - PORTS} wanted")
+        for name in ("journal_segment_octets", "capture_octets"):
+            if not MIB // 16 <= getattr(self, name) <= 1024 * MIB:
+                raise LocalError(f"{name} {getattr(self, name)}: 64 KiB..1 GiB wanted")
+        if self.journal_octets < 2 * self.journal_segment_octets:
+            raise LocalError(
+                f"journal_octets {self.journal_octets}: at least two segments of "
+                f"{self.journal_segment_octets} wanted"
+            )
+        if not self.mission or not self.link_name.isprintable() or not self.link_name:
+            raise LocalError("mission and link_name must not be empty")
+
+    def _endpoint(self, offset: int) -> str:
+        return f"tcp://127.0.0.1:{self.base_port + offset}"
+
+    @property
+    def bus_in(self) -> str:
+        return self._endpoint(0)
+
+    @property
+    def bus_out(self) -> str:
+        return self._endpoint(1)
+
+    @property
+    def link_endpoint(self) -> str:
+        return self._endpoint(2)
+
+    @property
+    def replay_endpoints(self) -> dict[str, str]:
+        """Journaling service → endpoint that answers for its journals."""
+        return {service: self._endpoint(8 + i) for i, service in enumerate(JOURNALING)}
+
+    @property
+    def clock_file(self) -> Path:
+        return self.run_dir / "clock.json"
+
+    @property
+    def capture_dir(self) -> Path:
+        return self.run_dir / "capture"
+
+    @property
+    def archive_file(self) -> Path:
+        return self.run_dir / "archive" / "archive.sqlite"
+
+    def journal_dir(self, service: str, topic: str) -> Path:
+        return self.run_dir / "journal" / service / topic
+
+    def state_file(self, service: str) -> Path:
+        return self.run_dir / "state" / f"{service}.state"
+
+    def log_file(self, service: str) -> Path:
+        return self.run_dir / "log" / f"{service}.log"
+
+
+def load_settings(run_dir: str | os.PathLike[str]) -> RunSettings:
+    """Settings in run.toml over the defaults.  LocalError names the file and the setting."""
+    path = Path(run_dir) / "run.toml"
+    values: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            values = tomllib.loads(path.read_text())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise LocalError(f"{path}: {error}") from error
+    known = {field.name: field for field in fields(RunSettings) if field.name != "run_dir"}
+    for name, value in values.items():
+        if name not in known:
+            raise LocalError(f"{path}: {name} is not a setting; {', '.join(known)} are")
+        wanted = type(known[name].default)
+        if type(value) is not wanted:
+            raise LocalError(f"{path}: {name} = {value!r}, {wanted.__name__} wanted")
+    try:
+        return RunSettings(Path(run_dir).resolve(), **cast(dict[str, Any], values))
+    except LocalError as error:
+        raise LocalError(f"{path}: {error}") from error
+
+
+def prepare_run_directory(
+    run_dir: str | os.PathLike[str],
+    *,
+    speed: float = 1.0,
+    origin_tai_ns: int | None = None,
+    **settings: Any,
+) -> RunSettings:
+    """Make (or take over) a run directory: write run.toml and clock.json, return the settings.
+
+    An existing clock file at the same speed is kept, since journals and captures in the directory
+    are dated by it; another speed continues from the old clock's present.
+    """
+    values = {name: value for name, value in settings.items() if value is not None}
+    result = RunSettings(Path(run_dir).resolve(), **values)
+    result.run_dir.mkdir(parents=True, exist_ok=True)
+    # TOML's basic strings, integers and truth values are JSON's.
+    lines = (f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+    _replace(result.run_dir / "run.toml", "".join(lines))
+    write_clock_file(result.clock_file, speed=speed, origin_tai_ns=origin_tai_ns)
+    return result
+
+
+def write_clock_file(path: Path, *, speed: float, origin_tai_ns: int | None = None) -> None:
+    """One origin for all processes: at `origin_unix_ns` on the wall it is `origin_tai_ns`."""
+    if not 0 < speed <= 1e6:
+        raise LocalError(f"speed {speed}: above 0, at most 1,000,000 wanted")
+    now = time.time_ns()
+    if origin_tai_ns is None and path.is_file():
+        old = json.loads(path.read_text())
+        if old["speed"] == speed:
+            return
+        elapsed = round((now - old["origin_unix_ns"]) * old["speed"])
+        origin_tai_ns = old["origin_tai_ns"] + elapsed
+    if origin_tai_ns is None:
+        origin_tai_ns = int(tai_ns_from_unix_ns(now))
+    origin = {"origin_tai_ns": origin_tai_ns, "origin_unix_ns": now, "speed": speed}
+    _replace(path, json.dumps(origin) + "\n")
+
+
+def free_base_port() -> int:
+    """A base port whose whole range is free now; for tests and for a second run on one machine."""
+    for base in range(DEFAULT_BASE_PORT, 32768 - PORTS, PORTS):
+        # Start somewhere else in each process, so that runs that start together do not collide.
+        base = DEFAULT_BASE_PORT + (base + os.getpid() * PORTS) % (
+            32768 - PORTS - DEFAULT_BASE_PORT
+        )
+        if _all_free(base):
+            return base
+    raise LocalError(f"no {PORTS} free ports in a row between {DEFAULT_BASE_PORT} and 32767")
+
+
+def _all_free(base: int) -> bool:
+    for port in range(base, base + PORTS):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                return False
+    return True
+
+
+def _replace(path: Path, text: str) -> None:
+    """The file is the old one or the new one, whenever the power goes."""
+    temporary = path.with_suffix(path.suffix + ".new")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
