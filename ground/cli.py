@@ -1,0 +1,127 @@
+"""The `l4` command.  Imports stay inside the functions, so that `l4 --help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="l4",
+    help="Ground segment for a relay spacecraft at Sun-Earth L4.",
+    epilog="Begin with `l4 run`: it starts a simulated spacecraft and the ground, and shows both.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_show_locals=False,
+)
+
+DEFAULT_RUN_DIR = Path("var/run")
+
+RunDir = Annotated[
+    Path, typer.Option("--run-dir", help="Directory of the run: captures, journals, archive, logs.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def main() -> None:
+    """Entry point: errors that name their cause are one line, not a traceback."""
+    from protocols.errors import ProtocolError
+
+    try:
+        app()
+    except ProtocolError as error:
+        print(f"l4: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        print(f"l4: {error.filename}: {error.strerror}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except BrokenPipeError:
+        raise SystemExit(1) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("l4-relay-ground"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+@app.command(
+    epilog="""
+Examples:
+
+`l4 run` — in real time: light takes its 8 minutes, the first telemetry is already on its way
+
+`l4 run --speed 60 --scenario storm` — a solar storm, an hour a minute
+
+`l4 run --duration 60 --no-view --json` — run for a minute, print what was received
+"""
+)
+def run(
+    speed: Annotated[
+        float, typer.Option(min=0.001, max=1e6, help="Run the whole world so many times faster.")
+    ] = 1.0,
+    scenario: Annotated[str, typer.Option(help="Scenario name, or a TOML file.")] = "nominal",
+    light_time: Annotated[
+        float | None,
+        typer.Option(min=0, help="One-way light time in seconds instead of the true one; 0: none."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random in the spacecraft.")] = 1,
+    run_dir: RunDir = DEFAULT_RUN_DIR,
+    base_port: Annotated[
+        int | None, typer.Option(help="First of 16 loopback ports; free ones are chosen if taken.")
+    ] = None,
+    duration: Annotated[
+        float | None, typer.Option(min=0, help="Stop by itself after so many wall seconds.")
+    ] = None,
+    view: Annotated[
+        bool | None, typer.Option("--view/--no-view", help="Live view; default: on a terminal.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Start the simulated spacecraft and the ground services, and watch them. Ctrl-C stops all."""
+    from ground.run import RunOptions, run_site
+
+    raise typer.Exit(
+        run_site(
+            RunOptions(
+                speed=speed,
+                scenario=scenario,
+                light_time_s=light_time,
+                seed=seed,
+                run_dir=run_dir,
+                base_port=base_port,
+                duration_s=duration,
+                view=sys.stdout.isatty() and not json_ if view is None else view,
+                as_json=json_,
+            )
+        )
+    )
+
+
+@app.command(epilog="Example: `l4 watch --run-dir var/run` beside a running `l4 run --no-view`")
+def watch(run_dir: RunDir = DEFAULT_RUN_DIR) -> None:
+    """Live view of a ground segment that is already running. Ctrl-C leaves it running."""
+    from ground.run import watch_site
+
+    raise typer.Exit(watch_site(run_dir))
+
+
+@app.command(epilog="Example: `l4 status --json | jq '.services'`")
+def status(run_dir: RunDir = DEFAULT_RUN_DIR, json_: Json = False) -> None:
+    """How link and services are, once. Exit status 1 if anything is wrong."""
+    from ground.run import print_status
+
+    raise typer.Exit(print_status(run_dir, as_json=json_))

@@ -1,0 +1,287 @@
+"""`l4 run`, `l4 watch`, `l4 status`: start a site, look at it, say how it is."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ground.config import (
+    PORTS,
+    SERVICES,
+    SIMULATOR,
+    RunSettings,
+    free_base_port,
+    load_settings,
+    port_range_free,
+    prepare_run_directory,
+)
+from ground.live_view import SILENT_S, LiveModel, render
+from ground.ports import Bus, Clock
+from ground.supervisor import Supervisor, python_module
+from ground.wiring import open_clock, open_viewer
+from protocols.identifiers import Topic
+
+#: How often the screen is redrawn; faster than an eye needs only costs.
+REFRESH_S = 0.25
+#: Given to services to say how they are before `l4 status` believes that nothing runs.
+FIRST_WORD_S = 2.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    speed: float
+    scenario: str
+    light_time_s: float | None
+    seed: int
+    run_dir: Path
+    base_port: int | None
+    duration_s: float | None
+    view: bool
+    as_json: bool
+
+
+class Interrupted(Exception):
+    """SIGTERM or Ctrl-C."""
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_site(options: RunOptions) -> int:
+    """Start everything, show it, stop everything; the exit status."""
+    base_port = options.base_port
+    if base_port is None:
+        base_port = free_base_port()
+    elif not port_range_free(base_port):
+        print(f"l4: ports {base_port}..{base_port + PORTS - 1} are not all free", file=sys.stderr)
+        return 2
+    settings = prepare_run_directory(
+        options.run_dir, speed=options.speed, base_port=base_port, mission="l4_relay"
+    )
+    supervisor = Supervisor(_commands(settings, options), settings.run_dir / "log")
+    console = Console()
+    began = time.monotonic()
+    try:
+        with _interruptible():
+            supervisor.start()
+            model = LiveModel(speed=options.speed)
+            deadline = None if options.duration_s is None else began + options.duration_s
+            bus = open_viewer(settings, "l4-run")
+            try:
+                _watch(settings, model, bus, open_clock(settings), console, supervisor, deadline, options.view)
+            finally:
+                bus.close()
+    except Interrupted:
+        pass
+    finally:
+        if options.view:
+            console.print("stopping …", style="dim")
+        killed = supervisor.stop()
+    for name in killed:
+        print(f"l4: {name} did not stop in time and was killed", file=sys.stderr)
+    if options.as_json:
+        print(json.dumps(_report(model, settings, supervisor), indent=2))
+    elif not options.view:
+        print(_line(model, supervisor))
+    return 1 if killed else 0
+
+
+def _commands(settings: RunSettings, options: RunOptions) -> dict[str, list[str]]:
+    run_dir = str(settings.run_dir)
+    commands = {
+        name: python_module("ground", name, "--run-dir", run_dir) for name in SERVICES
+    }
+    simulator = python_module(
+        "spacecraft_sim",
+        *("--scenario", options.scenario),
+        *("--seed", str(options.seed)),
+        *("--link", settings.link_endpoint),
+        *("--clock-file", str(settings.clock_file)),
+    )
+    if options.light_time_s is not None:
+        simulator += ["--light-time", str(options.light_time_s)]
+    return commands | {SIMULATOR: simulator}
+
+
+def _watch(
+    settings: RunSettings,
+    model: LiveModel,
+    bus: Bus,
+    clock: Clock,
+    console: Console,
+    supervisor: Supervisor | None,
+    deadline: float | None,
+    view: bool,
+) -> None:
+    """Take messages and redraw until the deadline, or until interrupted."""
+    next_line = time.monotonic() + 5.0
+    next_draw = 0.0
+    screen = Live(console=console, screen=True, auto_refresh=False) if view else None
+    with screen or contextlib.nullcontext():
+        while deadline is None or time.monotonic() < deadline:
+            for message in bus.receive(REFRESH_S):
+                model.take(message)
+            for child in supervisor.poll() if supervisor is not None else ():
+                _report_death(console, supervisor, child.name, child.last_exit)
+            now = time.monotonic()
+            if screen is not None and now >= next_draw:
+                next_draw = now + REFRESH_S
+                screen.update(_screen(model, clock, console, supervisor), refresh=True)
+            elif screen is None and supervisor is not None and now >= next_line:
+                next_line = now + 5.0
+                print(_line(model, supervisor), file=sys.stderr, flush=True)
+
+
+def _screen(model: LiveModel, clock: Clock, console: Console, supervisor: Supervisor | None) -> object:
+    return render(
+        model,
+        now_ns=clock.now_ns(),
+        height=console.size.height,
+        width=console.size.width,
+        restarts=_restarts(supervisor),
+    )
+
+
+def _restarts(supervisor: Supervisor | None) -> dict[str, int]:
+    if supervisor is None:
+        return {}
+    return {name: child.starts - 1 for name, child in supervisor.children.items()}
+
+
+def _report_death(
+    console: Console, supervisor: Supervisor | None, name: str, status: int | None
+) -> None:
+    how = f"killed by signal {-status}" if status is not None and status < 0 else f"status {status}"
+    tail = supervisor.log_tail(name) if supervisor is not None else ""
+    console.print(Text(f"{name} ended ({how}); it is started again", style="bold yellow"))
+    if tail:
+        console.print(Text(tail, style="dim"))
+
+
+def _line(model: LiveModel, supervisor: Supervisor) -> str:
+    """Progress for logs and pipes, where there is no screen."""
+    link = "no link yet"
+    if model.link is not None:
+        frames = sum(counts.get("frames", 0) for counts in model.link.virtual_channels.values())
+        link = f"link {model.link.state}, {frames:,} frames"
+    restarts = sum(_restarts(supervisor).values())
+    return f"{link}, {model.values:,} parameter values, {len(model.events):,} events, {restarts} restarts"
+
+
+def _report(model: LiveModel, settings: RunSettings, supervisor: Supervisor | None) -> dict[str, object]:
+    return {
+        "run_dir": str(settings.run_dir),
+        "speed": model.speed,
+        "parameter_values": model.values,
+        "stored_packets": model.playback_rows,
+        "events": len(model.events),
+        "link": dataclasses.asdict(model.link) if model.link is not None else None,
+        "services": {name: dataclasses.asdict(s) for name, s in sorted(model.services.items())},
+        "restarts": _restarts(supervisor),
+    }
+
+
+def watch_site(run_dir: Path) -> int:
+    """The live view of a site that somebody else runs."""
+    settings = _existing(run_dir)
+    console = Console()
+    bus = open_viewer(settings, "l4-watch")
+    clock = open_clock(settings)
+    model = LiveModel(speed=1 / clock.wall_seconds(1.0))
+    try:
+        with _interruptible():
+            _watch(settings, model, bus, clock, console, None, None, view=True)
+    except Interrupted:
+        pass
+    finally:
+        bus.close()
+    return 0
+
+
+def print_status(run_dir: Path, *, as_json: bool) -> int:
+    """Wait until every service has spoken (or not), print, 0 if all is well."""
+    settings = _existing(run_dir)
+    clock = open_clock(settings)
+    model = LiveModel(speed=1 / clock.wall_seconds(1.0))
+    bus = open_viewer(settings, "l4-status", topics=(Topic.LINK, Topic.STATUS))
+    deadline = time.monotonic() + FIRST_WORD_S
+    try:
+        while time.monotonic() < deadline and not (
+            set(SERVICES) <= set(model.services) and model.link is not None
+        ):
+            for message in bus.receive(0.1):
+                model.take(message)
+    finally:
+        bus.close()
+    now_ns = clock.now_ns()
+    problems = _problems(model, now_ns)
+    if as_json:
+        report = _report(model, settings, None) | {"problems": problems}
+        for key in ("parameter_values", "stored_packets", "events", "restarts"):
+            report.pop(key)
+        print(json.dumps(report, indent=2))
+    else:
+        _print_status(model, now_ns, problems)
+    return 1 if problems else 0
+
+
+def _problems(model: LiveModel, now_ns: int) -> list[str]:
+    problems = [f"{name}: no word" for name in SERVICES if name not in model.services]
+    for name, status in sorted(model.services.items()):
+        silent_s = (now_ns - status.time_ns) / 1e9 / model.speed
+        if silent_s > SILENT_S:
+            problems.append(f"{name}: silent for {silent_s:.0f} s")
+        elif status.state == "failed":
+            problems.append(f"{name}: {status.detail or 'failed'}")
+    if model.link is None:
+        problems.append("link: no word from receive")
+    elif model.link.state != "OK":
+        problems.append(f"link {model.link.link}: {model.link.state} {model.link.detail}".rstrip())
+    return problems
+
+
+def _print_status(model: LiveModel, now_ns: int, problems: list[str]) -> None:
+    console = Console()
+    table = Table(box=None, header_style="dim")
+    for title in ("service", "state", "lag", "MiB", "detail"):
+        table.add_column(title)
+    for name, status in sorted(model.services.items()):
+        lag = sum(position.lag for position in status.positions)
+        table.add_row(name, status.state, f"{lag:,}", f"{status.rss_octets / 2**20:.0f}", status.detail)
+    console.print(table)
+    if model.link is not None:
+        frames = sum(counts.get("frames", 0) for counts in model.link.virtual_channels.values())
+        console.print(f"link {model.link.link}: {model.link.state}, {frames:,} frames {model.link.detail}")
+    for problem in problems:
+        console.print(Text(problem, style="bold red"))
+    if not problems:
+        console.print(Text("all well", style="green"))
+
+
+def _existing(run_dir: Path) -> RunSettings:
+    if not (run_dir / "run.toml").is_file():
+        raise FileNotFoundError(2, "no run here; `l4 run` starts one", str(run_dir / "run.toml"))
+    return load_settings(run_dir)

@@ -1,0 +1,136 @@
+"""Starts the processes of a site, restarts what dies, stops everything.
+
+Every child is given a pipe as standard input and ends when it closes, so that nothing is left
+behind however the supervisor ends (docs/decisions/0003-cli-and-supervisor.md).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: Set for every child: end when standard input closes.
+EXIT_WITH_STDIN = "L4_EXIT_WITH_STDIN"
+
+#: A child that dies again within this time waits as long before its next start, doubling each time.
+_FIRST_BACKOFF_S = 0.2
+_LONGEST_BACKOFF_S = 10.0
+_LONG_ENOUGH_S = 30.0
+
+
+@dataclass(slots=True)
+class Child:
+    """One supervised process and its history."""
+
+    name: str
+    command: Sequence[str]
+    process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+    last_exit: int | None = None
+    _started: float = 0.0
+    _backoff_s: float = _FIRST_BACKOFF_S
+    _not_before: float = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid if self.process is not None else None
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+@dataclass
+class Supervisor:
+    """`commands`: name → argument list, started in that order and stopped in reverse."""
+
+    commands: Mapping[str, Sequence[str]]
+    log_dir: Path
+    children: dict[str, Child] = field(default_factory=dict)
+
+    def start(self) -> None:
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        for name, command in self.commands.items():
+            self.children[name] = Child(name, command)
+            self._spawn(self.children[name])
+
+    def _spawn(self, child: Child) -> None:
+        now = time.monotonic()
+        environment = os.environ | {EXIT_WITH_STDIN: "1", "PYTHONUNBUFFERED": "1"}
+        with (self.log_dir / f"{child.name}.log").open("ab") as log:
+            child.process = subprocess.Popen(
+                list(child.command),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                # Ctrl-C reaches the whole foreground group: the supervisor alone decides the order
+                # in which children stop, so they live in groups of their own.
+                start_new_session=True,
+            )
+        child.starts += 1
+        child._started = now
+
+    def poll(self) -> list[Child]:
+        """Restart what has died; returns the children found dead in this call."""
+        now = time.monotonic()
+        dead: list[Child] = []
+        for child in self.children.values():
+            if child.process is not None and child.process.poll() is not None:
+                child.last_exit = child.process.returncode
+                self._close(child)
+                if now - child._started > _LONG_ENOUGH_S:
+                    child._backoff_s = _FIRST_BACKOFF_S
+                child._not_before = now + child._backoff_s
+                child._backoff_s = min(2 * child._backoff_s, _LONGEST_BACKOFF_S)
+                dead.append(child)
+            if child.process is None and now >= child._not_before:
+                self._spawn(child)
+        return dead
+
+    @staticmethod
+    def _close(child: Child) -> None:
+        if child.process is not None and child.process.stdin is not None:
+            child.process.stdin.close()
+        child.process = None
+
+    def stop(self, patience_s: float = 8.0) -> list[str]:
+        """SIGTERM in reverse order, then SIGKILL; returns the names that had to be killed."""
+        order = list(reversed(self.children.values()))
+        for child in order:
+            if child.running and child.process is not None:
+                child.process.send_signal(signal.SIGTERM)
+        killed: list[str] = []
+        deadline = time.monotonic() + patience_s
+        for child in order:
+            if child.process is None:
+                continue
+            try:
+                child.process.wait(max(0.05, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+                killed.append(child.name)
+            child.last_exit = child.process.returncode
+            self._close(child)
+        return killed
+
+    def log_tail(self, name: str, lines: int = 5) -> str:
+        """The last lines that a child printed: what an operator wants to see when it died."""
+        path = self.log_dir / f"{name}.log"
+        if not path.exists():
+            return ""
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 8192))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+
+
+def python_module(*arguments: str) -> list[str]:
+    """Command that runs one of our modules with this very interpreter."""
+    return [sys.executable, "-m", *arguments]
