@@ -91,7 +91,16 @@ def run_site(options: RunOptions) -> int:
             deadline = None if options.duration_s is None else began + options.duration_s
             bus = open_viewer(settings, "l4-run")
             try:
-                _watch(settings, model, bus, open_clock(settings), console, supervisor, deadline, options.view)
+                _watch(
+                    settings,
+                    model,
+                    bus,
+                    open_clock(settings),
+                    console,
+                    supervisor,
+                    deadline,
+                    options.view,
+                )
             finally:
                 bus.close()
     except Interrupted:
@@ -111,9 +120,7 @@ def run_site(options: RunOptions) -> int:
 
 def _commands(settings: RunSettings, options: RunOptions) -> dict[str, list[str]]:
     run_dir = str(settings.run_dir)
-    commands = {
-        name: python_module("ground", name, "--run-dir", run_dir) for name in SERVICES
-    }
+    commands = {name: python_module("ground", name, "--run-dir", run_dir) for name in SERVICES}
     simulator = python_module(
         "spacecraft_sim",
         *("--scenario", options.scenario),
@@ -155,7 +162,9 @@ def _watch(
                 print(_line(model, supervisor), file=sys.stderr, flush=True)
 
 
-def _screen(model: LiveModel, clock: Clock, console: Console, supervisor: Supervisor | None) -> object:
+def _screen(
+    model: LiveModel, clock: Clock, console: Console, supervisor: Supervisor | None
+) -> object:
     return render(
         model,
         now_ns=clock.now_ns(),
@@ -191,7 +200,9 @@ def _line(model: LiveModel, supervisor: Supervisor) -> str:
     return f"{link}, {model.values:,} parameter values, {len(model.events):,} events, {restarts} restarts"
 
 
-def _report(model: LiveModel, settings: RunSettings, supervisor: Supervisor | None) -> dict[str, object]:
+def _report(
+    model: LiveModel, settings: RunSettings, supervisor: Supervisor | None
+) -> dict[str, object]:
     return {
         "run_dir": str(settings.run_dir),
         "speed": model.speed,
@@ -270,11 +281,15 @@ def _print_status(model: LiveModel, now_ns: int, problems: list[str]) -> None:
         table.add_column(title)
     for name, status in sorted(model.services.items()):
         lag = sum(position.lag for position in status.positions)
-        table.add_row(name, status.state, f"{lag:,}", f"{status.rss_octets / 2**20:.0f}", status.detail)
+        table.add_row(
+            name, status.state, f"{lag:,}", f"{status.rss_octets / 2**20:.0f}", status.detail
+        )
     console.print(table)
     if model.link is not None:
         frames = sum(counts.get("frames", 0) for counts in model.link.virtual_channels.values())
-        console.print(f"link {model.link.link}: {model.link.state}, {frames:,} frames {model.link.detail}")
+        console.print(
+            f"link {model.link.link}: {model.link.state}, {frames:,} frames {model.link.detail}"
+        )
     for problem in problems:
         console.print(Text(problem, style="bold red"))
     if not problems:

@@ -1,0 +1,102 @@
+"""`make bench`: every benchmark, one table of ratios; `ARGS="--only NAME --json FILE"`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.harness import RUNS, Case, Result, measure, verdict
+
+HERE = Path(__file__).resolve().parent
+
+
+def _cases(only: str) -> list[tuple[str, Case]]:
+    found: list[tuple[str, Case]] = []
+    for path in sorted(HERE.glob("bench_*.py")):
+        spec = importlib.util.spec_from_file_location(f"tests.benchmarks.{path.stem}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        if not hasattr(module, "cases"):
+            continue
+        if only in path.stem:
+            found += [(path.stem, case) for case in module.cases()]
+        else:
+            found += [(path.stem, case) for case in module.cases() if only in case.name]
+    return found
+
+
+def _row(table: Table, result: Result) -> None:
+    case = result.case
+    peers = [
+        f"{name} {rate / case.scale:,.3g} ({result.ratios[name]:,.3g}×{', equal' if name in result.checked else ''})"
+        for name, rate in result.peers.items()
+    ]
+    peers += [f"{name}: missing, {why}" for name, why in result.missing.items()]
+    goals = [
+        f"[{'green' if met else 'bold red'}]{'met' if met else 'MISSED'}[/] ≥ {wanted:g} {goal}, {reached:,.3g}"
+        for goal, wanted, reached, met in verdict(result)
+    ]
+    table.add_row(
+        case.name,
+        f"{result.rate / case.scale:,.4g} {case.unit}",
+        "\n".join(peers),
+        "\n".join(goals),
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--only", default="", help="benchmarks whose file or case name contains this"
+    )
+    parser.add_argument("--runs", type=int, default=RUNS, help="timed runs (median is shown)")
+    parser.add_argument("--json", type=Path, help="keep the figures in this file")
+    arguments = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core for ours and for peers
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    table = Table("work", "ours", "peers (our ratio)", "goals", show_lines=True)
+    report: list[dict[str, object]] = []
+    cases = _cases(arguments.only)
+    for number, (_, case) in enumerate(cases, 1):
+        print(f"[{number}/{len(cases)}] {case.name}", file=sys.stderr, flush=True)
+        result = measure(case, arguments.runs)
+        _row(table, result)
+        report.append(
+            {
+                "name": case.name,
+                "unit": case.unit,
+                "rate": result.rate / case.scale,
+                "peers": {name: rate / case.scale for name, rate in result.peers.items()},
+                "ratios": result.ratios,
+                "missing": result.missing,
+                "outputs_checked_equal": result.checked,
+                "goals": [
+                    {"goal": goal, "wanted": wanted, "reached": reached, "met": met}
+                    for goal, wanted, reached, met in verdict(result)
+                ],
+            }
+        )
+    console.print(table)
+    console.print(
+        f"{platform.machine()}, Python {platform.python_version()}, one core, medians of {arguments.runs}"
+    )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
