@@ -1,8 +1,8 @@
 """The live terminal view: what an operator must see at a glance, from bus messages alone.
 
-`LiveModel` keeps the newest of everything; `render` draws it.  Neither reads a clock or a socket, so
-that tests draw any situation.  Times shown are UTC; staleness is judged by ERT (docs/ARCHITECTURE.md,
-Time): a value that has not been renewed for three of its packet's periods is dim and says so.
+`LiveModel` keeps the newest of everything; `render` draws it.  Neither reads a clock or a socket,
+so that tests draw any situation.  Times shown are UTC; staleness is judged by ERT: a value that
+has not been renewed for three of its packet's periods is dim and says so.
 """
 
 from __future__ import annotations
@@ -319,7 +319,8 @@ def _events(model: LiveModel, rows: int) -> Panel:
         stored = " [stored]" if event.playback else ""
         lines.append(
             Text(
-                f"{_time(event.scet_ns)} SCET{stored}  {event.severity.upper():<8} {event.name}: {event.text}",
+                f"{_time(event.scet_ns)} SCET{stored}  {event.severity.upper():<8} "
+                f"{event.name}: {event.text}",
                 style=_SEVERITY_STYLE.get(Severity(event.severity), ""),
                 no_wrap=True,
                 overflow="ellipsis",

@@ -197,7 +197,10 @@ def _line(model: LiveModel, supervisor: Supervisor) -> str:
         frames = sum(counts.get("frames", 0) for counts in model.link.virtual_channels.values())
         link = f"link {model.link.state}, {frames:,} frames"
     restarts = sum(_restarts(supervisor).values())
-    return f"{link}, {model.values:,} parameter values, {len(model.events):,} events, {restarts} restarts"
+    return (
+        f"{link}, {model.values:,} parameter values, {len(model.events):,} events, "
+        f"{restarts} restarts"
+    )
 
 
 def _report(

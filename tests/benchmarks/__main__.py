@@ -39,12 +39,14 @@ def _cases(only: str) -> list[tuple[str, Case]]:
 def _row(table: Table, result: Result) -> None:
     case = result.case
     peers = [
-        f"{name} {rate / case.scale:,.3g} ({result.ratios[name]:,.3g}×{', equal' if name in result.checked else ''})"
+        f"{name} {rate / case.scale:,.3g} ({result.ratios[name]:,.3g}×"
+        f"{', equal' if name in result.checked else ''})"
         for name, rate in result.peers.items()
     ]
     peers += [f"{name}: missing, {why}" for name, why in result.missing.items()]
     goals = [
-        f"[{'green' if met else 'bold red'}]{'met' if met else 'MISSED'}[/] ≥ {wanted:g} {goal}, {reached:,.3g}"
+        f"[{'green' if met else 'bold red'}]{'met' if met else 'MISSED'}[/] "
+        f"≥ {wanted:g} {goal}, {reached:,.3g}"
         for goal, wanted, reached, met in verdict(result)
     ]
     table.add_row(
@@ -91,7 +93,8 @@ def main() -> int:
         )
     console.print(table)
     console.print(
-        f"{platform.machine()}, Python {platform.python_version()}, one core, medians of {arguments.runs}"
+        f"{platform.machine()}, Python {platform.python_version()}, one core, "
+        f"medians of {arguments.runs}"
     )
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
