@@ -196,11 +196,10 @@ def write_clock_file(path: Path, *, speed: float, origin_tai_ns: int | None = No
 
 def free_base_port() -> int:
     """A base port whose whole range is free now; for tests and for a second run on one machine."""
-    for base in range(DEFAULT_BASE_PORT, 32768 - PORTS, PORTS):
-        # Start somewhere else in each process, so that runs that start together do not collide.
-        base = DEFAULT_BASE_PORT + (base + os.getpid() * PORTS) % (
-            32768 - PORTS - DEFAULT_BASE_PORT
-        )
+    bases = range(DEFAULT_BASE_PORT, 32768 - PORTS, PORTS)
+    # Begin elsewhere in each process, so that runs that start together do not collide.
+    first = os.getpid() % len(bases)
+    for base in (*bases[first:], *bases[:first]):
         if _all_free(base):
             return base
     raise LocalError(f"no {PORTS} free ports in a row between {DEFAULT_BASE_PORT} and 32767")

@@ -105,9 +105,12 @@ class Link(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BusStatistics:
-    """published, received: messages; repeated: came twice and were dropped; gaps: times that a
-    followed journal ran ahead of what the live bus brought; recovered: messages pulled from the
-    journal; lost: messages that the journal no longer held; malformed: parts that were no message."""
+    """Counts since the start of the process, in messages.
+
+    repeated: came twice and were dropped; gaps: times that a followed journal ran ahead of what
+    the live bus brought; recovered: pulled from the source's journal; lost: no longer held by it;
+    malformed: parts that were no message; replayed: given out of our own journals.
+    """
 
     published: int = 0
     published_octets: int = 0

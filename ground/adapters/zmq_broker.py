@@ -1,0 +1,119 @@
+"""The broker: what services publish on one side, others subscribe to on the other.
+
+XSUB takes everything (so that last values are known before anyone asks), XPUB gives each
+subscriber what it asked for.  With XPUB_VERBOSE every subscription is seen, also the second one to
+a topic, and is answered with the last value of the retained topics that match: a late joiner
+starts with the present state.  (All subscribers of that topic get the value again; retained topics
+are states, so repeating one says nothing new.)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import zmq
+
+from ground.adapters.zmq_bus import make_socket
+from ground.ports import Clock, Stop
+from protocols.bus.envelope import MAX_TOPIC_OCTETS
+from protocols.errors import LocalError
+from protocols.identifiers import Topic
+
+#: Topics whose last value is kept, by beginning.
+RETAINED = (Topic.LINK.encode(), Topic.STATUS.encode() + b".")
+#: There is one a service and one a link; beyond this somebody invents topics.
+MAX_RETAINED = 1024
+#: Forwarded in one turn before the other side is looked at.
+MAX_FORWARDED = 1000
+
+
+class Broker:
+    """Both sockets and the retained values; `turn` does what there is to do.
+
+    Raises LocalError if an endpoint is taken.
+    """
+
+    def __init__(self, bus_in: str, bus_out: str) -> None:
+        self.counts: Counter[str] = Counter()
+        self._retained: dict[bytes, list[zmq.Frame]] = {}
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._xsub = make_socket(self._context, zmq.XSUB)
+        self._xpub = make_socket(self._context, zmq.XPUB)
+        self._xpub.setsockopt(zmq.XPUB_VERBOSE, 1)
+        for socket, endpoint in ((self._xsub, bus_in), (self._xpub, bus_out)):
+            try:
+                socket.bind(endpoint)
+            except zmq.ZMQError as error:
+                self._context.destroy(linger=0)
+                raise LocalError(f"bus: cannot bind {endpoint}: {error}") from error
+        self._xsub.send(b"\x01")
+        self._poller = zmq.Poller()
+        self._poller.register(self._xsub, zmq.POLLIN)
+        self._poller.register(self._xpub, zmq.POLLIN)
+
+    def turn(self, timeout_s: float) -> None:
+        """Wait for traffic at most so long, then forward what is there."""
+        for socket, _events in self._poller.poll(round(timeout_s * 1000)):
+            if socket is self._xsub:
+                self._forward()
+            else:
+                self._answer_subscriptions()
+
+    def publish(self, parts: list[bytes]) -> None:
+        """A message of the broker's own (its status)."""
+        self._give([zmq.Frame(part) for part in parts])
+
+    def _forward(self) -> None:
+        for _ in range(MAX_FORWARDED):
+            try:
+                frames = self._xsub.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            if len(frames) != 3 or len(frames[0]) > MAX_TOPIC_OCTETS:
+                self.counts["malformed"] += 1
+                continue
+            self._give(frames)
+
+    def _give(self, frames: list[zmq.Frame]) -> None:
+        topic = frames[0].bytes
+        if topic.startswith(RETAINED) and (
+            topic in self._retained or len(self._retained) < MAX_RETAINED
+        ):
+            self._retained[topic] = frames
+        self.counts["messages"] += 1
+        self.counts["octets"] += len(frames[2])
+        # XPUB drops for a subscriber at its high-water mark and never waits.
+        self._xpub.send_multipart(frames, copy=False)
+
+    def _answer_subscriptions(self) -> None:
+        for _ in range(MAX_FORWARDED):
+            try:
+                request = self._xpub.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            if request[:1] != b"\x01":
+                continue
+            self.counts["subscriptions"] += 1
+            for topic, frames in self._retained.items():
+                if topic.startswith(request[1:]):
+                    self._xpub.send_multipart(frames, copy=False)
+                    self.counts["repeated"] += 1
+
+    @property
+    def retained(self) -> int:
+        return len(self._retained)
+
+    def close(self) -> None:
+        self._context.destroy(linger=200)
+
+
+def run_broker(
+    broker: Broker, clock: Clock, stop: Stop, report: Callable[[int], list[bytes] | None]
+) -> None:
+    """Forward until `stop`.  `report(now_ns)` gives the status message when it is due."""
+    while not stop():
+        broker.turn(0.1)
+        message = report(clock.now_ns())
+        if message is not None:
+            broker.publish(message)
