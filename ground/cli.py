@@ -13,7 +13,7 @@ app = typer.Typer(
     help="Ground segment for a relay spacecraft at Sun-Earth L4.",
     epilog="Begin with `l4 run`: it starts a simulated spacecraft and the ground, and shows both.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,
 )
