@@ -1,0 +1,451 @@
+"""The receive capture: what came off the link, on disk before it is interpreted.
+
+One directory holds `capture-000000.pcapng`, `capture-000001.pcapng`, ...; each is a pcapng file
+of its own that Wireshark opens.  One interface per stream (`if_name` = `link/stream`), one
+enhanced packet block per chunk: its timestamp is the chunk's ERT, its `epb_packetid` the chunk's
+sequence, its octets the chunk's octets.
+
+Time: pcapng counts from 1970 in UTC without leap seconds (draft-ietf-opsawg-pcapng §4.3), so a
+leap second and the second after it share their timestamps.  A chunk whose ERT does not survive
+that (and only such a chunk) carries it exactly, in TAI, in a local-use option.
+
+Files are append-only.  A torn tail (the process or the machine died while writing) is the part
+of a chunk that was never acknowledged: reopening cuts it off, and the sender sends it again.
+Damage that is followed by sound blocks is never cut: the writer leaves the file as it is and
+begins the next one, the reader counts the damaged octets and goes on behind them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from construct import Int64sl, Int64ul
+
+from ground.ports import LinkChunk
+from ground.receive import pcapng
+from protocols.errors import LocalError, RemoteError
+from protocols.timecodes.tai import tai_ns_from_unix_ns, unix_ns_from_tai_ns
+
+APPLICATION = b"l4-relay-ground"
+
+# §3.5: option codes with the highest bit set are for local use; other readers skip them.
+#: ERT in TAI ns, int64; only where UTC cannot say it.
+OPTION_ERT_TAI_NS = 0x8001
+#: On an interface: last sequence of this stream in earlier files, int64.
+OPTION_LAST_SEQUENCE = 0x8002
+#: On a packet: the chunk goes on in the next packet with the same sequence.
+OPTION_CONTINUED = 0x8003
+
+#: Wireshark's limit for one packet (WTAP_MAX_PACKET_SIZE_STANDARD); a longer chunk is written in
+#: pieces, so that the capture can be opened.
+MAX_PIECE_OCTETS = 262144
+
+#: Streams whose last sequence is carried into a new file: each run of a sending end is one, and
+#: a sender that has been gone for this many runs does not come back.
+CARRIED_STREAMS = 64
+
+#: Damage may read as any time; beyond this, int64 nanoseconds of TAI overflow.
+MAX_UNIX_NS = 1 << 62
+
+_EXTENSION = ".pcapng"
+
+
+class CapturePosition(NamedTuple):
+    """Where a reader stands: file number, and the offset of the next octet in it.
+
+    Orders like the capture itself; a plain pair for msgpack (`CapturePosition(*pair)`).
+    """
+
+    file: int
+    offset: int
+
+
+START = CapturePosition(0, 0)
+
+
+class CapturedChunk(NamedTuple):
+    """A chunk on disk; reading from `position` continues right after it."""
+
+    position: CapturePosition
+    chunk: LinkChunk
+
+
+def _name(number: int) -> str:
+    return f"capture-{number:06d}{_EXTENSION}"
+
+
+def _numbered(directory: Path) -> list[tuple[int, Path]]:
+    found: list[tuple[int, Path]] = []
+    for path in directory.glob(f"capture-*{_EXTENSION}"):
+        digits = path.name.removeprefix("capture-").removesuffix(_EXTENSION)
+        if digits.isdigit():
+            found.append((int(digits), path))
+    return sorted(found)
+
+
+def _section_header() -> bytes:
+    body = pcapng.SECTION_HEADER_BODY.build({"minor": 0, "section_length": -1})
+    body += pcapng.build_option(pcapng.OPTION_SHB_USERAPPL, APPLICATION)
+    return pcapng.build_block(
+        pcapng.SECTION_HEADER, body + pcapng.build_option(pcapng.OPTION_END, b"")
+    )
+
+
+def _interface(link: str, stream: str, last_sequence: int) -> bytes:
+    body = pcapng.INTERFACE_DESCRIPTION_BODY.build(
+        {"link_type": pcapng.LINKTYPE_USER0, "reserved": 0, "snap_length": 0}
+    )
+    body += pcapng.build_option(pcapng.OPTION_IF_NAME, f"{link}/{stream}".encode())
+    body += pcapng.build_option(pcapng.OPTION_IF_TSRESOL, bytes([9]))
+    if last_sequence >= 0:
+        body += pcapng.build_option(OPTION_LAST_SEQUENCE, Int64sl.build(last_sequence))
+    return pcapng.build_block(
+        pcapng.INTERFACE_DESCRIPTION, body + pcapng.build_option(pcapng.OPTION_END, b"")
+    )
+
+
+def _packets(interface: int, chunk: LinkChunk) -> bytes:
+    unix_ns = max(unix_ns_from_tai_ns(chunk.ert_ns), 0)
+    exact = tai_ns_from_unix_ns(unix_ns) == chunk.ert_ns
+    end = pcapng.build_option(pcapng.OPTION_END, b"")
+    blocks: list[bytes] = []
+    for start in range(0, max(len(chunk.octets), 1), MAX_PIECE_OCTETS):
+        piece = chunk.octets[start : start + MAX_PIECE_OCTETS]
+        body = pcapng.ENHANCED_PACKET_BODY.build(
+            {
+                "interface": interface,
+                "timestamp_high": unix_ns >> 32,
+                "timestamp_low": unix_ns & 0xFFFFFFFF,
+                "captured_length": len(piece),
+                "original_length": len(piece),
+            }
+        )
+        body += pcapng.padded(piece)
+        body += pcapng.build_option(pcapng.OPTION_EPB_PACKETID, Int64ul.build(chunk.sequence))
+        if not exact:
+            body += pcapng.build_option(OPTION_ERT_TAI_NS, Int64sl.build(chunk.ert_ns))
+        if start + MAX_PIECE_OCTETS < len(chunk.octets):
+            body += pcapng.build_option(OPTION_CONTINUED, b"")
+        blocks.append(pcapng.build_block(pcapng.ENHANCED_PACKET, body + end))
+    return b"".join(blocks)
+
+
+@dataclass(slots=True)
+class _Interface:
+    link: str
+    stream: str
+    last_sequence: int
+
+
+def _mapped(path: Path) -> memoryview:
+    """The file as memory; unmapped when the last view of it is gone."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+class _Scan:
+    """One pass over one file: chunks, and the interfaces met on the way.
+
+    `whole`: end of the last whole chunk (or interface, or section); `damaged`: octets skipped;
+    `torn`: octets behind `whole` that no sound block follows.
+    """
+
+    def __init__(self, view: memoryview) -> None:
+        self._view = view
+        self.interfaces: list[_Interface] = []
+        self.whole = 0
+        self.damaged = 0
+        self.torn = 0
+        self.foreign = 0
+
+    def chunks(self, start: int = 0) -> Iterator[tuple[int, LinkChunk]]:
+        """(offset behind the chunk, chunk) for each whole chunk that ends behind `start`."""
+        pieces: list[bytes] = []
+        at = 0
+        while at < len(self._view):
+            try:
+                for offset, block_type, body, layouts in pcapng.walk(self._view, at):
+                    at = offset + len(body) + 12
+                    if block_type == pcapng.ENHANCED_PACKET:
+                        found = self._packet(body, layouts, pieces, at > start)
+                        if found is not None:
+                            self.whole = at
+                            if at > start:
+                                yield at, found
+                        elif not pieces:
+                            self.whole = at
+                        continue
+                    if block_type == pcapng.SECTION_HEADER:
+                        self.interfaces.clear()
+                    elif block_type == pcapng.INTERFACE_DESCRIPTION:
+                        self.interfaces.append(self._described(body, layouts))
+                    pieces.clear()
+                    self.whole = at
+            except RemoteError as error:
+                sound = pcapng.resynchronise(self._view, error.offset + 4)
+                if sound == len(self._view):
+                    break
+                self.damaged += sound - error.offset
+                pieces.clear()
+                at = sound
+        self.torn = len(self._view) - self.whole
+
+    def _described(self, body: memoryview, layouts: pcapng.Layouts) -> _Interface:
+        name, last = "", -1
+        for code, value in pcapng.options(body[layouts.interface.size :], layouts):
+            if code == pcapng.OPTION_IF_NAME:
+                name = value.decode(errors="replace")
+            elif code == OPTION_LAST_SEQUENCE and len(value) == 8:
+                last = Int64sl.parse(value)
+        link, _slash, stream = name.partition("/")
+        return _Interface(link, stream, last)
+
+    def _packet(
+        self, body: memoryview, layouts: pcapng.Layouts, pieces: list[bytes], wanted: bool
+    ) -> LinkChunk | None:
+        fixed = layouts.enhanced.size
+        if len(body) < fixed:
+            self.foreign += 1
+            return None
+        number, high, low, captured, _original = layouts.enhanced.unpack_from(body, 0)
+        if number >= len(self.interfaces) or fixed + captured > len(body):
+            self.foreign += 1
+            return None
+        sequence, ert_ns, continued = -1, None, False
+        behind = fixed + captured + (-captured % 4)
+        for code, value in pcapng.options(body[behind:], layouts):
+            if code == pcapng.OPTION_EPB_PACKETID and len(value) == 8:
+                sequence = int.from_bytes(value, "little")
+            elif code == OPTION_ERT_TAI_NS and len(value) == 8:
+                ert_ns = Int64sl.parse(value)
+            elif code == OPTION_CONTINUED:
+                continued = True
+        if sequence < 0:
+            self.foreign += 1
+            return None
+        interface = self.interfaces[number]
+        if continued:
+            pieces.append(bytes(body[fixed : fixed + captured]))
+            return None
+        interface.last_sequence = max(interface.last_sequence, sequence)
+        if not wanted:
+            pieces.clear()
+            return LinkChunk(interface.stream, sequence, 0, b"")
+        octets = bytes(body[fixed : fixed + captured])
+        if pieces:
+            octets = b"".join([*pieces, octets])
+            pieces.clear()
+        if ert_ns is None:
+            ert_ns = tai_ns_from_unix_ns(min((high << 32) | low, MAX_UNIX_NS))
+        return LinkChunk(interface.stream, sequence, ert_ns, octets)
+
+
+class CaptureReader:
+    """Reads a capture, a directory or one of its files, also while it is being written.
+
+    After (or during) `read`: `damaged_octets` were skipped between sound blocks, `torn_octets`
+    end a file without being a whole chunk, `foreign_blocks` are packets that are not chunks.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damaged_octets = 0
+        self.torn_octets = 0
+        self.foreign_blocks = 0
+
+    def files(self) -> list[tuple[int, Path]]:
+        """Numbered files in order; a single file that is not ours by name has number 0."""
+        if self.path.is_dir():
+            return _numbered(self.path)
+        siblings = {path.name: number for number, path in _numbered(self.path.parent)}
+        return [(siblings.get(self.path.name, 0), self.path)]
+
+    def read(self, position: CapturePosition = START) -> Iterator[CapturedChunk]:
+        """Chunks behind `position`, in the order in which they were written.
+
+        Ends at the end of the last whole chunk; call again with the last position for more.
+        Files that retention has deleted are passed over.
+        """
+        for number, path in self.files():
+            if number < position.file:
+                continue
+            start = position.offset if number == position.file else 0
+            scan = _Scan(_mapped(path))
+            for offset, chunk in scan.chunks(start):
+                yield CapturedChunk(CapturePosition(number, offset), chunk)
+            self.damaged_octets += scan.damaged
+            self.torn_octets += scan.torn
+            self.foreign_blocks += scan.foreign
+
+
+class CaptureWriter:
+    """Appends chunks to a capture directory; one writer at a time (locked).
+
+    link: name of the link, without `/`.  rotate_octets: a file that has reached this size is
+    followed by the next.
+
+    `append` has handed the octets to the operating system when it returns: a killed process
+    loses nothing.  `sync` waits until the disk has them: a power cut loses nothing.  Acknowledge
+    chunks after the one that the link promises.
+
+    `resume` maps each known stream to the last sequence in the capture, for `Link.open`.
+    """
+
+    def __init__(self, directory: Path, *, link: str, rotate_octets: int = 256 << 20) -> None:
+        if not link or "/" in link:
+            raise LocalError(f"link name {link!r}: one or more characters without / are allowed")
+        if rotate_octets < 4096:
+            raise LocalError(f"rotate_octets = {rotate_octets}: at least 4096 is allowed")
+        self._directory = directory
+        self._link = link
+        self._rotate_octets = rotate_octets
+        self._interfaces: dict[str, int] = {}
+        self.resume: dict[str, int] = {}
+        self.repaired_octets = 0
+        self.duplicates = 0
+        self._file = -1
+        directory.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise LocalError(f"{directory}: another process is writing this capture") from None
+        existing = _numbered(directory)
+        self._number = existing[-1][0] if existing else -1
+        if not existing or not self._reopen(existing[-1][1]):
+            self._next_file()
+
+    @property
+    def position(self) -> CapturePosition:
+        """End of the capture."""
+        return CapturePosition(self._number, self._size)
+
+    @property
+    def path(self) -> Path:
+        return self._directory / _name(self._number)
+
+    def _reopen(self, path: Path) -> bool:
+        """Take up the last file; False if it is better left alone."""
+        view = _mapped(path)
+        size = len(view)
+        scan = _Scan(view)
+        for _offset, chunk in scan.chunks():
+            self.resume[chunk.stream] = max(self.resume.get(chunk.stream, -1), chunk.sequence)
+        for interface in scan.interfaces:
+            known = self.resume.get(interface.stream, -1)
+            if interface.last_sequence > known:
+                self.resume[interface.stream] = interface.last_sequence
+        interfaces = {
+            interface.stream: number
+            for number, interface in enumerate(scan.interfaces)
+            if interface.link == self._link
+        }
+        if scan.damaged or scan.foreign or len(interfaces) != len(scan.interfaces):
+            return False
+        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        if scan.torn:
+            os.ftruncate(self._file, scan.whole)
+            self.repaired_octets = size - scan.whole
+        self._interfaces = interfaces
+        self._size = scan.whole
+        if self._size == 0:
+            self._write(_section_header())
+        return True
+
+    def _next_file(self) -> None:
+        if self._file >= 0:
+            os.fdatasync(self._file)
+            os.close(self._file)
+        self._number += 1
+        self._file = os.open(
+            self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644
+        )
+        self._size = 0
+        self._interfaces = {}
+        carried = list(self.resume.items())[-CARRIED_STREAMS:]
+        self.resume = dict(carried)
+        head = [_section_header()]
+        for stream, last in carried:
+            self._interfaces[stream] = len(self._interfaces)
+            head.append(_interface(self._link, stream, last))
+        self._write(b"".join(head))
+        # The file's name must survive a power cut as well as its content.
+        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def _write(self, octets: bytes) -> None:
+        view = memoryview(octets)
+        done = 0
+        try:
+            while done < len(view):
+                done += os.write(self._file, view[done:])
+        except OSError:
+            # Disk full: leave no torn block between this chunk and a later one.
+            os.ftruncate(self._file, self._size)
+            raise
+        self._size += len(octets)
+
+    def append(self, chunks: Sequence[LinkChunk]) -> list[CapturedChunk]:
+        """Write chunks in one go; returns those written, each with the position behind it.
+
+        A chunk that the capture holds already (its sequence is not above the stream's last) is
+        left out and counted in `duplicates`.  On OSError nothing of the call is in the capture.
+        """
+        if self._size >= self._rotate_octets:
+            self._next_file()
+        pieces: list[bytes] = []
+        taken: list[CapturedChunk] = []
+        interfaces = dict(self._interfaces)
+        resume = dict(self.resume)
+        size = self._size
+        duplicates = 0
+        for chunk in chunks:
+            if chunk.sequence <= resume.get(chunk.stream, -1):
+                duplicates += 1
+                continue
+            if chunk.stream not in interfaces:
+                interfaces[chunk.stream] = len(interfaces)
+                described = _interface(self._link, chunk.stream, -1)
+                pieces.append(described)
+                size += len(described)
+            octets = _packets(interfaces[chunk.stream], chunk)
+            pieces.append(octets)
+            size += len(octets)
+            # The newest stream last: that is the end that `_next_file` carries over.
+            resume.pop(chunk.stream, None)
+            resume[chunk.stream] = chunk.sequence
+            taken.append(CapturedChunk(CapturePosition(self._number, size), chunk))
+        if pieces:
+            self._write(b"".join(pieces))
+        self._interfaces, self.resume = interfaces, resume
+        self.duplicates += duplicates
+        return taken
+
+    def sync(self) -> None:
+        """Wait until the disk has everything that was appended (fdatasync)."""
+        os.fdatasync(self._file)
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.fdatasync(self._file)
+            os.close(self._file)
+            self._file = -1
+            os.close(self._lock)
+
+    def __enter__(self) -> CaptureWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
