@@ -1,0 +1,1 @@
+"""Parameters and packets declared once: codecs, calibration, limits, XTCE."""

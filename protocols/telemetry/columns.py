@@ -1,0 +1,271 @@
+"""Decoding a batch of packets into one array per parameter, from the declaration's layout.
+
+Packets are grouped by definition; then each part of the layout is gathered for all packets of the
+definition at once.  A repeated part is gathered as if its elements were packets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from protocols.packets.batch import PacketBatch
+from protocols.telemetry import kernels
+from protocols.telemetry.calibration import Text
+from protocols.telemetry.declaration import COMPARISONS, Dictionary, PacketDefinition, Parameter
+from protocols.telemetry.fields import FieldType, Kind
+from protocols.telemetry.layout import Slot, StaticPart, VariablePart
+from protocols.telemetry.tables import Column, DecodedPackets, ParameterTable, Ragged
+
+I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
+
+#: No count of a space packet's elements can be greater (133.0-B-2 §4.1.3.5.3).
+MOST_OCTETS = 65542
+
+
+@dataclass(frozen=True, eq=False)
+class PartPlan:
+    """A part's fields, sorted by how they are gathered.
+
+    table: int64 [k, 6] for `kernels.gather`; rows: rows needed of each output size;
+    columns: for each number slot its size and first row; octets: slots gathered as octets.
+    """
+
+    table: I64
+    rows: tuple[int, int, int, int]
+    columns: tuple[tuple[Slot, int, int], ...]
+    octets: tuple[Slot, ...]
+
+
+SIZES = (1, 2, 4, 8)
+
+
+def plan_part(slots: Sequence[Slot]) -> PartPlan:
+    rows = dict.fromkeys(SIZES, 0)
+    table: list[tuple[int, ...]] = []
+    columns: list[tuple[Slot, int, int]] = []
+    for slot in slots:
+        kind = slot.type
+        if kind.kind in (Kind.OCTETS, Kind.TIME):
+            continue
+        size = kind.dtype.itemsize
+        columns.append((slot, size, rows[size]))
+        count, step = slot.repeat or (1, 0)
+        for i in range(count):
+            table.append(_row(slot.bit + i * step, kind, size, rows[size]))
+            rows[size] += 1
+    return PartPlan(
+        np.array(table, np.int64).reshape(-1, 6),
+        (rows[1], rows[2], rows[4], rows[8]),
+        tuple(columns),
+        tuple(s for s in slots if s.type.kind in (Kind.OCTETS, Kind.TIME)),
+    )
+
+
+def _row(bit: int, kind: FieldType, size: int, row: int) -> tuple[int, ...]:
+    return bit, kind.bits, int(kind.little), int(kind.kind is Kind.SIGNED), size, row
+
+
+def gather_part(octets: U8, base: I64, plan: PartPlan, raw: dict[str, Column]) -> None:
+    """Columns of a part whose beginnings are `base`, put into `raw`."""
+    n = len(base)
+    outputs = [
+        np.empty((rows, n), np.dtype(f"u{size}"))
+        for size, rows in zip(SIZES, plan.rows, strict=True)
+    ]
+    if len(plan.table):
+        kernels.gather(octets, base, plan.table, *outputs)
+    for slot, size, row in plan.columns:
+        values = outputs[SIZES.index(size)].view(slot.type.dtype)
+        raw[slot.name] = (
+            values[row] if slot.repeat is None else values[row : row + slot.repeat[0]].T
+        )
+    for slot in plan.octets:
+        count, step = slot.repeat or (1, 0)
+        size = slot.type.bits // 8
+        block = np.empty((count, n, size), np.uint8)
+        for i in range(count):
+            kernels.gather_octets(octets, base, slot.bit + i * step, block[i])
+        found: npt.NDArray[Any] = block
+        if slot.type.time is not None:
+            found = slot.type.time.decode(block.reshape(-1, size)).reshape(count, n)
+        raw[slot.name] = found[0] if slot.repeat is None else np.moveaxis(found, 0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class DefinitionPlan:
+    definition: PacketDefinition
+    parts: tuple[tuple[StaticPart | VariablePart, PartPlan], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class DictionaryPlan:
+    """Tables for `kernels.classify`, and each definition's parts."""
+
+    candidate_start: I64
+    candidates: I64
+    condition_start: I64
+    conditions: I64
+    condition_octets: I64
+    shortest: I64
+    exact: npt.NDArray[np.bool_]
+    definitions: tuple[DefinitionPlan, ...]
+
+
+def plan_definition(definition: PacketDefinition) -> DefinitionPlan:
+    return DefinitionPlan(
+        definition, tuple((part, plan_part(part.slots)) for part in definition.layout.parts)
+    )
+
+
+def plan_dictionary(dictionary: Dictionary) -> DictionaryPlan:
+    by_apid: list[list[int]] = [[] for _ in range(2048)]
+    conditions: list[tuple[int, ...]] = []
+    condition_start, condition_octets = [0], list[int]()
+    for index, definition in enumerate(dictionary.definitions):
+        for apid in range(2047) if definition.apid is None else (definition.apid,):
+            by_apid[apid].append(index)
+        reach = 0
+        for condition in definition.conditions:
+            bit, kind = definition.layout.fixed_slots[condition.parameter]
+            code = list(COMPARISONS).index(condition.operator)
+            value = np.uint64(condition.value & 0xFFFF_FFFF_FFFF_FFFF).astype(np.int64)
+            conditions.append((*_row(bit, kind, 0, 0)[:4], code, int(value)))
+            reach = max(reach, (bit + kind.bits + 7) // 8)
+        condition_start.append(len(conditions))
+        condition_octets.append(reach)
+    layouts = [definition.layout for definition in dictionary.definitions]
+    return DictionaryPlan(
+        np.cumsum([0] + [len(found) for found in by_apid]).astype(np.int64),
+        np.array([d for found in by_apid for d in found], np.int64),
+        np.array(condition_start, np.int64),
+        np.array(conditions, np.int64).reshape(-1, 6),
+        np.array(condition_octets, np.int64),
+        np.array([layout.fixed_octets for layout in layouts], np.int64),
+        np.array([not layout.variable for layout in layouts], np.bool_),
+        tuple(plan_definition(definition) for definition in dictionary.definitions),
+    )
+
+
+def decode(dictionary: Dictionary, batch: PacketBatch) -> DecodedPackets:
+    """See `Dictionary.decode`."""
+    plan = dictionary.plan
+    n = len(batch)
+    which = np.empty(n, np.int32)
+    counts = np.zeros(len(plan.definitions), np.int64)
+    kernels.classify(
+        batch.octets,
+        batch.offsets,
+        plan.candidate_start,
+        plan.candidates,
+        plan.condition_start,
+        plan.conditions,
+        plan.condition_octets,
+        plan.shortest,
+        plan.exact,
+        which,
+        counts,
+    )
+    tables: list[ParameterTable] = []
+    wrong: dict[str, I64] = {}
+    fitting = int(counts.sum())
+    for index, (count, chosen) in enumerate(zip(counts.tolist(), plan.definitions, strict=True)):
+        bad = np.empty(0, np.int64)
+        if count:
+            rows = np.arange(n) if count == n else np.flatnonzero(which == index)
+            rows, bad, raw = _decode_rows(chosen, batch, rows)
+            if len(rows):
+                tables.append(ParameterTable(chosen.definition, rows, raw, batch))
+        if fitting < n:
+            bad = np.union1d(bad, np.flatnonzero(which == -2 - index))
+        if len(bad):
+            wrong[chosen.definition.name] = bad
+    unmatched = np.flatnonzero(which == -1) if fitting < n else np.empty(0, np.int64)
+    return DecodedPackets(tables, unmatched, wrong)
+
+
+def _decode_rows(
+    plan: DefinitionPlan, batch: PacketBatch, rows: I64
+) -> tuple[I64, I64, dict[str, Column]]:
+    """Rows that fit, rows that do not, and the columns of those that fit."""
+    if len(rows) == len(batch):
+        base, end = batch.offsets[:-1], batch.offsets[1:]
+    else:
+        base, end = batch.offsets[rows], batch.offsets[rows + 1]
+    layout = plan.definition.layout
+    raw: dict[str, Column] = {}
+    if not layout.variable:
+        gather_part(batch.octets, base, plan.parts[0][1], raw)
+        return rows, rows[:0], raw
+    fits = np.ones(len(rows), np.bool_)
+    cursor = base
+    left = layout.fixed_octets
+    for part, part_plan in plan.parts:
+        if isinstance(part, StaticPart):
+            gather_part(batch.octets, cursor, part_plan, raw)
+            cursor = cursor + part.octets
+            left -= part.octets
+            continue
+        room = end - cursor - left
+        if part.count is None:
+            count = room // part.element_octets
+        else:
+            column = raw[part.count.parameter]
+            assert isinstance(column, np.ndarray)
+            wide = column.astype(np.uint64)
+            said = np.minimum(wide, np.uint64(MOST_OCTETS)).astype(np.int64)
+            count = said * part.count.scale + part.count.offset
+            fine = (wide <= MOST_OCTETS) & (count >= 0) & (count * part.element_octets <= room)
+            fits &= fine
+            count = np.where(fine, count, 0)
+        raw.update(_gather_variable(batch.octets, cursor, count, part, part_plan))
+        cursor = cursor + count * part.element_octets
+    fits &= cursor == end
+    if not fits.all():
+        # Rare, so not fast: decode again what fits, rather than carry gaps in every column.
+        kept = rows[fits]
+        good, _, raw = _decode_rows(plan, batch, kept) if len(kept) else (kept, kept, raw)
+        return good, rows[~fits], raw
+    return rows, rows[:0], raw
+
+
+def _gather_variable(
+    octets: U8, start: I64, count: I64, part: VariablePart, plan: PartPlan
+) -> dict[str, Column]:
+    offsets = np.zeros(len(count) + 1, np.int64)
+    np.cumsum(count, out=offsets[1:])
+    total = int(offsets[-1])
+    if part.opaque:
+        octets_found = np.empty(total, np.uint8)
+        kernels.copy_runs(octets, start, count, octets_found)
+        return {part.slots[0].name: Ragged(octets_found, offsets)}
+    base = np.empty(total, np.int64)
+    kernels.spread(start, count, part.element_octets, base)
+    flat: dict[str, Column] = {}
+    gather_part(octets, base, plan, flat)
+    columns: dict[str, Column] = {}
+    for name, values in flat.items():
+        assert isinstance(values, np.ndarray)
+        columns[name] = Ragged(values, offsets)
+    return columns
+
+
+def header_column(table: ParameterTable, name: str) -> npt.NDArray[Any]:
+    """See `ParameterTable.header`."""
+    slots = [slot for slot in table.definition.layout.header if slot.name == name]
+    raw: dict[str, Column] = {}
+    gather_part(table.batch.octets, table.batch.offsets[table.rows], plan_part(slots), raw)
+    column = raw[name]
+    assert isinstance(column, np.ndarray)
+    return column
+
+
+def ragged_engineering(parameter: Parameter, column: Ragged) -> Column:
+    if isinstance(parameter.calibration, Text) and parameter.type.variable:
+        return np.array([parameter.calibration.decode(row.tobytes()) for row in column], np.str_)
+    return Ragged(parameter.engineering(column.values), column.offsets)

@@ -1,0 +1,176 @@
+"""What decoding gives: one array per parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from protocols.errors import LocalError
+
+if TYPE_CHECKING:
+    from protocols.packets.batch import PacketBatch
+    from protocols.telemetry.declaration import PacketDefinition
+
+I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Rows of different lengths: row i is `values[offsets[i]:offsets[i + 1]]`.
+
+    values: [total, …]; offsets: int64 [m + 1].
+    """
+
+    values: npt.NDArray[Any]
+    offsets: I64
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> npt.NDArray[Any]:
+        if not -len(self) <= row < len(self):
+            raise IndexError(row)
+        row %= len(self)
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        return (self[row] for row in range(len(self)))
+
+    @property
+    def lengths(self) -> I64:
+        return np.diff(self.offsets)
+
+    @classmethod
+    def from_rows(cls, rows: Any, dtype: Any = None) -> Ragged:
+        """From a sequence of arrays, lists or bytes."""
+        arrays = [
+            np.frombuffer(row, np.uint8) if isinstance(row, bytes) else np.asarray(row, dtype)
+            for row in rows
+        ]
+        offsets = np.zeros(len(arrays) + 1, np.int64)
+        np.cumsum([len(array) for array in arrays], out=offsets[1:])
+        empty = np.empty(0, dtype or np.uint8)
+        return cls(np.concatenate(arrays) if arrays else empty, offsets)
+
+
+Column = npt.NDArray[Any] | Ragged
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ParameterTable:
+    """The packets of one definition in a batch, m of them, in the batch's order.
+
+    rows: int64 [m], their indices in the batch; raw: parameter name → raw values, [m] for one
+    value a packet, [m, count] for a fixed repeat, `Ragged` for a variable one; octets have one
+    axis more (uint8 [m, length]); time codes are int64 TAI ns.
+    """
+
+    definition: PacketDefinition
+    rows: I64
+    raw: Mapping[str, Column]
+    batch: PacketBatch
+    _engineering: dict[str, Column] = field(default_factory=dict[str, Any], repr=False)
+    _states: dict[str, U8] = field(default_factory=dict[str, Any], repr=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.raw)
+        return f"<ParameterTable {self.definition.name}: {len(self)} packets of {names}>"
+
+    @property
+    def scet_ns(self) -> I64:
+        """Generation time, int64 [m] TAI ns; the ERT where the definition declares no time."""
+        if self.definition.time is None:
+            return self.ert_ns
+        column = self.raw[self.definition.time]
+        assert isinstance(column, np.ndarray)
+        return column
+
+    @property
+    def ert_ns(self) -> I64:
+        return self.batch.ert_ns[self.rows]
+
+    def _column(self, name: str) -> Column:
+        if name not in self.raw:
+            raise LocalError(
+                f"packet {self.definition.name}: no parameter {name!r}; {sorted(self.raw)}"
+            )
+        return self.raw[name]
+
+    def header(self, name: str) -> npt.NDArray[Any]:
+        """A field of the primary header, [m]."""
+        from protocols.telemetry.columns import header_column
+
+        return header_column(self, name)
+
+    def engineering(self, name: str) -> Column:
+        """Calibrated values, shaped like `raw`; numbers without calibration as they are.
+
+        Polynomials and splines give float64, enumerations and text give str.
+        """
+        if name not in self._engineering:
+            parameter = self.definition.parameters.get(name)
+            column = self._column(name)
+            assert parameter is not None
+            if isinstance(column, Ragged):
+                from protocols.telemetry.columns import ragged_engineering
+
+                self._engineering[name] = ragged_engineering(parameter, column)
+            else:
+                self._engineering[name] = parameter.engineering(column)
+        return self._engineering[name]
+
+    def limit_state(self, name: str) -> U8:
+        """`LimitState` of each packet's value, uint8 [m]; the worst of a repeated parameter's.
+
+        Zeros (nominal) for a parameter without limits.
+        """
+        if name not in self._states:
+            limits = self.definition.parameters[name].limits if name in self.raw else None
+            value = self.engineering(name)
+            state = np.zeros(len(self), np.uint8)
+            if limits is not None and isinstance(value, Ragged):
+                each = limits.state(value.values)
+                filled = value.lengths > 0
+                if len(each):
+                    state[filled] = np.maximum.reduceat(each, value.offsets[:-1][filled])
+            elif limits is not None:
+                each = limits.state(value)
+                state = each if each.ndim == 1 else each.max(axis=1, initial=0)
+            self._states[name] = state
+        return self._states[name]
+
+
+class DecodedPackets(list[ParameterTable]):
+    """Tables of a batch, one per definition that occurred, and the packets that fit none.
+
+    unmatched: int64 indices of packets that no definition names; wrong_length: indices of packets
+    that a definition names but whose length it does not allow (truncated, or too long);
+    wrong_length_of: definition name → those indices.
+    """
+
+    def __init__(
+        self,
+        tables: list[ParameterTable],
+        unmatched: I64,
+        wrong_length_of: Mapping[str, I64],
+    ) -> None:
+        super().__init__(tables)
+        self.unmatched = unmatched
+        self.wrong_length_of = wrong_length_of
+
+    @property
+    def wrong_length(self) -> I64:
+        found = list(self.wrong_length_of.values())
+        return np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
+
+    def table(self, name: str) -> ParameterTable | None:
+        """The table of a definition, None if no such packet came."""
+        return next((table for table in self if table.definition.name == name), None)
