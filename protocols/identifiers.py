@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 
-#: Spacecraft identifier of the simulated L4 relay (8 bits, so that TM, AOS and USLP can all say it).
+#: Spacecraft identifier of the simulated L4 relay (8 bits: TM, AOS and USLP can all say it).
 SCID_L4_RELAY = 0x4C
 
 
@@ -23,7 +23,7 @@ class VirtualChannel(IntEnum):
 class Apid(IntEnum):
     """Application process identifiers of the L4 relay."""
 
-    TIME = 0
+    STATUS = 1
     POWER = 16
     THERMAL = 17
     ATTITUDE = 18

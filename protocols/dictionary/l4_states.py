@@ -1,0 +1,104 @@
+"""States of the L4 relay that telemetry names: each number and its label stand here once."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Switch(IntEnum):
+    OFF = 0
+    ON = 1
+
+
+class Mode(IntEnum):
+    """Spacecraft mode."""
+
+    SAFE = 0
+    STANDBY = 1
+    NOMINAL = 2
+    STORM = 3
+
+
+class Severity(IntEnum):
+    """How much an event matters."""
+
+    INFORMATION = 0
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+
+
+class EventId(IntEnum):
+    """Numbers of the event packets; the text is for people, the number for procedures."""
+
+    BOOT = 1
+    MODE_CHANGE = 2
+    TIMELINE = 3
+    PLAYBACK = 4
+    HEATER_SWITCHED = 16
+    BATTERY_DISCHARGING = 17
+    BATTERY_LOW = 18
+    WHEEL_UNLOADING = 32
+    STAR_TRACKER_LOST = 33
+    STAR_TRACKER_TRACKING = 34
+    UPLINK_LOCK = 48
+    UPLINK_LOST = 49
+    OPTICAL_STATE = 50
+    STORE_WATERMARK = 64
+    PROTON_WARNING = 80
+    PROTON_CLEARED = 81
+    SHOCK_ARRIVAL = 82
+
+
+class ChargeState(IntEnum):
+    """Battery charge regulator."""
+
+    DISCHARGE = 0
+    BULK = 1
+    TAPER = 2
+    FULL = 3
+
+
+class AttitudeMode(IntEnum):
+    SUN_ACQUISITION = 0
+    EARTH_POINTING = 1
+    UNLOADING = 2
+
+
+class StarTracker(IntEnum):
+    OFF = 0
+    ACQUIRING = 1
+    TRACKING = 2
+    BLINDED = 3
+
+
+class ReceiverState(IntEnum):
+    """X-band receiver."""
+
+    SEARCHING = 0
+    CARRIER_LOCK = 1
+    BIT_LOCK = 2
+
+
+class OpticalState(IntEnum):
+    """Optical terminal."""
+
+    OFF = 0
+    STOWED = 1
+    ACQUIRING = 2
+    TRACKING = 3
+
+
+class InstrumentMode(IntEnum):
+    """Proton instrument."""
+
+    OFF = 0
+    QUIET = 1
+    STORM = 2
+
+
+class FieldRange(IntEnum):
+    """Magnetometer range: ±128 nT in steps of 1/256 nT, or ±2048 nT in steps of 1/16 nT."""
+
+    FINE = 0
+    COARSE = 1
