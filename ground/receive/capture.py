@@ -25,8 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from construct import Int64sl, Int64ul
-
 from ground.ports import LinkChunk
 from ground.receive import pcapng
 from protocols.errors import LocalError, RemoteError
@@ -104,7 +102,7 @@ def _interface(link: str, stream: str, last_sequence: int) -> bytes:
     body += pcapng.build_option(pcapng.OPTION_IF_NAME, f"{link}/{stream}".encode())
     body += pcapng.build_option(pcapng.OPTION_IF_TSRESOL, bytes([9]))
     if last_sequence >= 0:
-        body += pcapng.build_option(OPTION_LAST_SEQUENCE, Int64sl.build(last_sequence))
+        body += pcapng.build_option(OPTION_LAST_SEQUENCE, pcapng.S64.build(last_sequence))
     return pcapng.build_block(
         pcapng.INTERFACE_DESCRIPTION, body + pcapng.build_option(pcapng.OPTION_END, b"")
     )
@@ -127,9 +125,9 @@ def _packets(interface: int, chunk: LinkChunk) -> bytes:
             }
         )
         body += pcapng.padded(piece)
-        body += pcapng.build_option(pcapng.OPTION_EPB_PACKETID, Int64ul.build(chunk.sequence))
+        body += pcapng.build_option(pcapng.OPTION_EPB_PACKETID, pcapng.U64.build(chunk.sequence))
         if not exact:
-            body += pcapng.build_option(OPTION_ERT_TAI_NS, Int64sl.build(chunk.ert_ns))
+            body += pcapng.build_option(OPTION_ERT_TAI_NS, pcapng.S64.build(chunk.ert_ns))
         if start + MAX_PIECE_OCTETS < len(chunk.octets):
             body += pcapng.build_option(OPTION_CONTINUED, b"")
         blocks.append(pcapng.build_block(pcapng.ENHANCED_PACKET, body + end))
@@ -204,7 +202,7 @@ class _Scan:
             if code == pcapng.OPTION_IF_NAME:
                 name = value.decode(errors="replace")
             elif code == OPTION_LAST_SEQUENCE and len(value) == 8:
-                last = Int64sl.parse(value)
+                last = int.from_bytes(value, "little", signed=True)
         link, _slash, stream = name.partition("/")
         return _Interface(link, stream, last)
 
@@ -225,7 +223,7 @@ class _Scan:
             if code == pcapng.OPTION_EPB_PACKETID and len(value) == 8:
                 sequence = int.from_bytes(value, "little")
             elif code == OPTION_ERT_TAI_NS and len(value) == 8:
-                ert_ns = Int64sl.parse(value)
+                ert_ns = int.from_bytes(value, "little", signed=True)
             elif code == OPTION_CONTINUED:
                 continued = True
         if sequence < 0:

@@ -10,23 +10,27 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from construct import Int8ub, Int16ub, Int16ul, Int32sl, Int32ub, Int32ul, Struct
+from construct import FormatField, Struct
 
 from ground.receive import pcapng
 from protocols.errors import RemoteError
 
+U8B, U16B, U32B = (FormatField(">", code) for code in "BHL")
+U16, U32 = pcapng.U16, pcapng.U32
+S32 = FormatField("<", "l")
+
 # draft-ietf-opsawg-pcap §4, §5
 PCAP_FILE_HEADER = Struct(
-    "magic" / Int32ul,
-    "major" / Int16ul,
-    "minor" / Int16ul,
-    "zone" / Int32sl,
-    "accuracy" / Int32ul,
-    "snap_length" / Int32ul,
-    "link_type" / Int32ul,
+    "magic" / U32,
+    "major" / U16,
+    "minor" / U16,
+    "zone" / S32,
+    "accuracy" / U32,
+    "snap_length" / U32,
+    "link_type" / U32,
 )
 PCAP_RECORD_HEADER = Struct(
-    "seconds" / Int32ul, "fraction" / Int32ul, "captured_length" / Int32ul, "length" / Int32ul
+    "seconds" / U32, "fraction" / U32, "captured_length" / U32, "length" / U32
 )
 #: magic as read little-endian -> (byte order, nanoseconds per unit of the fraction).
 PCAP_MAGIC = {
@@ -38,28 +42,28 @@ PCAP_MAGIC = {
 
 # RFC 791 §3.1, RFC 8200 §3, RFC 768
 IPV4_HEADER = Struct(
-    "version_ihl" / Int8ub,
-    "service" / Int8ub,
-    "total_length" / Int16ub,
-    "identification" / Int16ub,
-    "flags_offset" / Int16ub,
-    "ttl" / Int8ub,
-    "protocol" / Int8ub,
-    "checksum" / Int16ub,
-    "source" / Int32ub,
-    "destination" / Int32ub,
+    "version_ihl" / U8B,
+    "service" / U8B,
+    "total_length" / U16B,
+    "identification" / U16B,
+    "flags_offset" / U16B,
+    "ttl" / U8B,
+    "protocol" / U8B,
+    "checksum" / U16B,
+    "source" / U32B,
+    "destination" / U32B,
 )
 IPV6_HEADER = Struct(
-    "version_class_flow" / Int32ub,
-    "payload_length" / Int16ub,
-    "next_header" / Int8ub,
-    "hop_limit" / Int8ub,
+    "version_class_flow" / U32B,
+    "payload_length" / U16B,
+    "next_header" / U8B,
+    "hop_limit" / U8B,
 )
 UDP_HEADER = Struct(
-    "source_port" / Int16ub,
-    "destination_port" / Int16ub,
-    "length" / Int16ub,
-    "checksum" / Int16ub,
+    "source_port" / U16B,
+    "destination_port" / U16B,
+    "length" / U16B,
+    "checksum" / U16B,
 )
 
 _IPV4 = pcapng.layout_of(IPV4_HEADER, ">")

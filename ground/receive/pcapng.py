@@ -12,17 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from construct import (
-    Const,
-    Construct,
-    Int16ul,
-    Int32ul,
-    Int64sl,
-    Renamed,
-    Struct,
-)
+from construct import Const, FormatField, Renamed, Struct
 
 from protocols.errors import RemoteError
+
+# Named here, with their type: construct's own `Int16ul` and so on are functions to a type checker.
+U16 = FormatField("<", "H")
+U32 = FormatField("<", "L")
+U64 = FormatField("<", "Q")
+S64 = FormatField("<", "q")
 
 SECTION_HEADER = 0x0A0D0D0A
 INTERFACE_DESCRIPTION = 0x00000001
@@ -46,48 +44,46 @@ OPTION_EPB_PACKETID = 5
 MAX_BLOCK_OCTETS = 16 << 20
 
 # §3.1: every block is type, total length, body, total length again.
-BLOCK_HEADER = Struct("type" / Int32ul, "total_length" / Int32ul)
+BLOCK_HEADER = Struct("type" / U32, "total_length" / U32)
 
 # §4.1; section length -1: not specified, as befits a file that grows.
 SECTION_HEADER_BODY = Struct(
-    "magic" / Const(BYTE_ORDER_MAGIC, Int32ul),
-    "major" / Const(1, Int16ul),
-    "minor" / Int16ul,
-    "section_length" / Int64sl,
+    "magic" / Const(BYTE_ORDER_MAGIC, U32),
+    "major" / Const(1, U16),
+    "minor" / U16,
+    "section_length" / S64,
 )
 
 # §4.2
-INTERFACE_DESCRIPTION_BODY = Struct(
-    "link_type" / Int16ul, "reserved" / Int16ul, "snap_length" / Int32ul
-)
+INTERFACE_DESCRIPTION_BODY = Struct("link_type" / U16, "reserved" / U16, "snap_length" / U32)
 
 # §4.3: the timestamp is one 64-bit number, its upper half first whatever the byte order.
 ENHANCED_PACKET_BODY = Struct(
-    "interface" / Int32ul,
-    "timestamp_high" / Int32ul,
-    "timestamp_low" / Int32ul,
-    "captured_length" / Int32ul,
-    "original_length" / Int32ul,
+    "interface" / U32,
+    "timestamp_high" / U32,
+    "timestamp_low" / U32,
+    "captured_length" / U32,
+    "original_length" / U32,
 )
 
 # §4.4
-SIMPLE_PACKET_BODY = Struct("original_length" / Int32ul)
+SIMPLE_PACKET_BODY = Struct("original_length" / U32)
 
 # Appendix A: obsolete, still written by old programs.
 PACKET_BODY = Struct(
-    "interface" / Int16ul,
-    "drops" / Int16ul,
-    "timestamp_high" / Int32ul,
-    "timestamp_low" / Int32ul,
-    "captured_length" / Int32ul,
-    "original_length" / Int32ul,
+    "interface" / U16,
+    "drops" / U16,
+    "timestamp_high" / U32,
+    "timestamp_low" / U32,
+    "captured_length" / U32,
+    "original_length" / U32,
 )
 
 # §3.5
-OPTION_HEADER = Struct("code" / Int16ul, "length" / Int16ul)
+OPTION_HEADER = Struct("code" / U16, "length" / U16)
 
 
-def layout_of(declaration: Construct, order: str = "<") -> struct.Struct:
+def layout_of(declaration: Struct, order: str = "<") -> struct.Struct:
     """The `struct` layout of a declaration made of fixed numbers only."""
     codes: list[str] = []
     for member in declaration.subcons:
@@ -110,7 +106,7 @@ def build_block(block_type: int, body: bytes) -> bytes:
     """Block with body, which is a multiple of 4 octets."""
     total = len(body) + 12
     header = BLOCK_HEADER.build({"type": block_type, "total_length": total})
-    return header + body + Int32ul.build(total)
+    return header + body + U32.build(total)
 
 
 @dataclass(slots=True)
