@@ -31,8 +31,8 @@ def _horner(coefficients: tuple[float, ...], raw: F64) -> F64:
 class Polynomial:
     """Engineering value = c0 + c1·raw + c2·raw² + …, in IEEE double by Horner's rule.
 
-    >>> Polynomial((-50.0, 0.5)).apply(100)
-    array(0.)
+    >>> Polynomial((-50.0, 0.5)).apply([100, 101])
+    array([0. , 0.5])
     """
 
     coefficients: tuple[float, ...]

@@ -180,6 +180,7 @@ def decode(dictionary: Dictionary, batch: PacketBatch) -> DecodedPackets:
             rows = np.arange(n) if count == n else np.flatnonzero(which == index)
             rows, bad, raw = _decode_rows(chosen, batch, rows)
             if len(rows):
+                raw = {name: raw[name] for name in chosen.definition.parameters}
                 tables.append(ParameterTable(chosen.definition, rows, raw, batch))
         if fitting < n:
             bad = np.union1d(bad, np.flatnonzero(which == -2 - index))

@@ -14,16 +14,26 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 from construct import (
+    Adapter,
     BitsInteger,
     Bytes,
     BytesInteger,
+    Bytewise,
     Construct,
+    ConstructError,
+    Float16b,
+    Float16l,
+    Float32b,
+    Float32l,
+    Float64b,
+    Float64l,
     FormatField,
     GreedyBytes,
     Renamed,
 )
 
-from protocols.errors import LocalError
+from protocols.errors import LocalError, RemoteError
+from protocols.timecodes.tai import TIME_INVALID_NS
 
 
 @runtime_checkable
@@ -115,8 +125,6 @@ class FieldType:
 
     def construct(self, *, in_bits: bool) -> Any:
         """The construct that reads and builds this field in a bit stream; canonical per type."""
-        from construct import Bytewise, Float16b, Float16l, Float32b, Float32l, Float64b, Float64l
-
         if self.is_integer:
             signed = self.kind is Kind.SIGNED
             if in_bits:
@@ -128,10 +136,27 @@ class FieldType:
             inner = (low if self.little else big)[self.bits]
         elif self.kind is Kind.TIME:
             assert self.time is not None
-            inner = self.time.construct
+            inner = _TimeField(self.time)
         else:
             inner = Bytes(self.bits // 8)
         return Bytewise(inner) if in_bits else inner
+
+
+class _TimeField(Adapter):
+    """A time code whose invalid octets read as TIME_INVALID_NS, as they do in columns."""
+
+    def __init__(self, time: TimeCode) -> None:
+        super().__init__(Bytes(time.size))
+        self.time = time
+
+    def _decode(self, obj: Any, context: Any, path: str) -> int:
+        try:
+            return int(self.time.construct.parse(obj))
+        except (ConstructError, RemoteError):
+            return TIME_INVALID_NS
+
+    def _encode(self, obj: Any, context: Any, path: str) -> bytes:
+        return bytes(self.time.construct.build(obj))
 
 
 @dataclass
