@@ -5,7 +5,7 @@ argument (`python -m ground SERVICE --run-dir D`):
 
     D/run.toml                     settings of this run (class `RunSettings`); missing: defaults
     D/clock.json                   {"origin_tai_ns", "origin_unix_ns", "speed"}; missing: wall clock
-    D/capture/                     receive: 000000000001.pcapng and the chain's state at its start
+    D/capture/                     receive: capture-NNNNNN.pcapng, every chunk as it came
     D/journal/SERVICE/TOPIC/       journals (receive: packets, opaque; monitor: parameters, events)
     D/state/SERVICE.state          snapshot of a service: msgpack with a CRC, replaced atomically
     D/archive/archive.sqlite       archive
@@ -18,8 +18,8 @@ link.  Ports, all on 127.0.0.1, count from `base_port`:
     +2  link (the station's ROUTER: spacecraft_sim binds, receive connects)
     +8 + i  replay endpoint of journaling service i of `JOURNALING`
 
-A child ends when its standard input, if that is a pipe, is closed (decision 0003), and at SIGTERM
-or SIGINT; each service then finishes its batch, writes its snapshot and returns 0.
+A service ends at SIGTERM or SIGINT, and, started with L4_EXIT_WITH_STDIN=1, when its standard input
+closes (decision 0003); it then finishes its batch, writes its snapshot and returns 0.
 """
 
 from __future__ import annotations
@@ -62,25 +62,27 @@ class RunSettings:
     mission: name of a link profile in ground/missions, or a path of one.
     journal_octets: each journal forgets its oldest segments beyond this; a follower that is
         further behind loses messages and counts them.
-    capture_octets: a capture file is closed and the chain's state saved beyond this: it bounds
-        what a restart decodes again.
+    capture_octets: a capture file is followed by the next beyond this.
+    snapshot_octets: receive saves the chain's state after so much of the capture: it bounds what
+        a restart decodes again.
     sync: wait for the disk before a chunk is acknowledged or a journaled message is published, so
         that even a power failure loses nothing; without it only kill -9 loses nothing.
     """
 
     run_dir: Path
     base_port: int = DEFAULT_BASE_PORT
-    mission: str = "l4"
+    mission: str = "l4_relay"
     link_name: str = "downlink"
     journal_octets: int = 4096 * MIB
     journal_segment_octets: int = 64 * MIB
-    capture_octets: int = 64 * MIB
+    capture_octets: int = 256 * MIB
+    snapshot_octets: int = 16 * MIB
     sync: bool = True
 
     def __post_init__(self) -> None:
         if not 1024 <= self.base_port <= 65535 - PORTS:
             raise LocalError(f"base_port {self.base_port}: 1024..{65535 - PORTS} wanted")
-        for name in ("journal_segment_octets", "capture_octets"):
+        for name in ("journal_segment_octets", "capture_octets", "snapshot_octets"):
             if not MIB // 16 <= getattr(self, name) <= 1024 * MIB:
                 raise LocalError(f"{name} {getattr(self, name)}: 64 KiB..1 GiB wanted")
         if self.journal_octets < 2 * self.journal_segment_octets:
@@ -200,13 +202,14 @@ def free_base_port() -> int:
     # Begin elsewhere in each process, so that runs that start together do not collide.
     first = os.getpid() % len(bases)
     for base in (*bases[first:], *bases[:first]):
-        if _all_free(base):
+        if port_range_free(base):
             return base
     raise LocalError(f"no {PORTS} free ports in a row between {DEFAULT_BASE_PORT} and 32767")
 
 
-def _all_free(base: int) -> bool:
-    for port in range(base, base + PORTS):
+def port_range_free(base_port: int) -> bool:
+    """Whether nobody listens on any of a run's ports."""
+    for port in range(base_port, base_port + PORTS):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from protocols.bus.envelope import Envelope as Message
 from protocols.bus.messages import Position
@@ -197,6 +197,18 @@ class Journal(Protocol):
     def close(self) -> None: ...
 
 
+class StateStore(Protocol):
+    """A service's snapshot: the whole old one or the whole new one, whenever the power goes."""
+
+    def load(self) -> dict[str, Any] | None:
+        """The last one saved; None if there is none or it is damaged."""
+        ...
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace it; on disk when this returns.  `state`: what msgpack can say."""
+        ...
+
+
 __all__ = [
     "Bus",
     "BusStatistics",
@@ -209,5 +221,6 @@ __all__ = [
     "LinkStatistics",
     "Message",
     "Position",
+    "StateStore",
     "Stop",
 ]

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from protocols.errors import LocalError, RemoteError
 from protocols.packets.batch import PacketBatch
+from protocols.telemetry.tables import Ragged
 
 #: No message has more entries than this in one list or map: a table of 4,096 parameters, a batch's
 #: events.  Values of which there are many travel as arrays.
@@ -66,6 +67,9 @@ class Map:
         if key not in self._entries:
             raise RemoteError(f"field {key!r} is missing", data=self._octets)
         return self._entries[key]
+
+    def has(self, key: str) -> bool:
+        return key in self._entries
 
     def integer(self, key: str) -> int:
         return cast(int, self._take(key, INTEGER))
@@ -168,17 +172,21 @@ TEXT = Codec(str, _unpack_text)
 FLAG = Codec(bool, _unpack_flag)
 
 
+#: [rows], [rows, repeats], and for repeated octets [rows, repeats, length].
+MAX_DIMENSIONS = 3
+
+
 def array(*dtypes: str, dimensions: int = 1) -> Codec:
-    """Array of one of the dtypes named (default: any in DTYPES), of so many dimensions."""
+    """Array of one of the dtypes named (default: any in DTYPES), of 1 to so many dimensions."""
     allowed = frozenset(dtypes or DTYPES)
 
     def pack(value: npt.ArrayLike) -> list[object]:
         values = np.asarray(value)
         code = values.dtype.newbyteorder("<").str
-        if code not in allowed or values.ndim != dimensions:
+        if code not in allowed or not 1 <= values.ndim <= dimensions:
             raise LocalError(
                 f"array {values.dtype.str}, {values.ndim} dimensions; "
-                f"{sorted(allowed)}, {dimensions} wanted"
+                f"{sorted(allowed)}, 1..{dimensions} wanted"
             )
         octets = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
         return [code, list(values.shape), octets.reshape(-1).view(np.uint8).data]
@@ -189,8 +197,8 @@ def array(*dtypes: str, dimensions: int = 1) -> Codec:
         code, shape, octets = cast(list[object], value)
         if not isinstance(code, str) or code not in allowed:
             raise RemoteError(f"array of {code!r}, {sorted(allowed)} wanted")
-        if not isinstance(shape, list) or len(cast(list[object], shape)) != dimensions:
-            raise RemoteError(f"array shape {shape!r}, {dimensions} dimensions wanted")
+        if not isinstance(shape, list) or not 1 <= len(cast(list[object], shape)) <= dimensions:
+            raise RemoteError(f"array shape {shape!r}, 1..{dimensions} dimensions wanted")
         lengths = [_unpack_integer(length) for length in cast(list[object], shape)]
         if not isinstance(octets, bytes):
             raise _wrong(octets, "octets")
@@ -236,21 +244,39 @@ def _text_key(key: object) -> str:
     return key
 
 
-def _pack_strings(values: npt.ArrayLike) -> dict[str, object]:
-    labels, codes = np.unique(np.asarray(values, dtype=np.str_), return_inverse=True)
+_CODES = array("<i4", dimensions=MAX_DIMENSIONS)
+_LABELS = list_of(TEXT)
+_NUMBERS = array(dimensions=MAX_DIMENSIONS)
+_ENDS = array("<i8")
+
+
+def _pack_column(values: npt.ArrayLike | Ragged) -> object:
+    if isinstance(values, Ragged):
+        return {"values": _pack_column(values.values), "offsets": _ENDS.pack(values.offsets)}
+    column = np.asarray(values)
+    if column.dtype.kind not in "UO":
+        return _NUMBERS.pack(column)
+    labels, codes = np.unique(column.astype(np.str_), return_inverse=True)
     return {
-        "labels": [str(label) for label in labels],
-        "codes": _CODES.pack(codes.astype(np.int32).reshape(-1)),
+        "labels": _LABELS.pack(labels),
+        "codes": _CODES.pack(codes.astype(np.int32).reshape(column.shape)),
     }
 
 
-def _unpack_strings(value: object) -> npt.NDArray[np.object_]:
+def _unpack_column(value: object, *, ragged: bool = True) -> npt.NDArray[Any] | Ragged:
+    if isinstance(value, list):
+        return _NUMBERS.unpack(cast(list[object], value))
     if not isinstance(value, dict):
-        raise _wrong(value, "a column of text")
+        raise _wrong(value, "a column")
     entries = Map(cast(dict[str, object], value))
+    if ragged and entries.has("offsets"):
+        values = _unpack_column(entries.get("values"), ragged=False)
+        offsets = _ENDS.unpack(entries.get("offsets"))
+        _check_offsets(offsets, len(values), "ragged column")
+        return Ragged(cast(npt.NDArray[Any], values), offsets)
     labels = _LABELS.unpack(entries.get("labels"))
     codes = _CODES.unpack(entries.get("codes"))
-    if len(codes) and not (codes.min() >= 0 and codes.max() < len(labels)):
+    if codes.size and not (codes.min() >= 0 and codes.max() < len(labels)):
         raise RemoteError(f"text codes {codes.min()}..{codes.max()} of {len(labels)} labels")
     # Objects, not fixed-width text: n references to the few labels, whatever the labels' length.
     table = np.empty(len(labels), np.object_)
@@ -258,23 +284,18 @@ def _unpack_strings(value: object) -> npt.NDArray[np.object_]:
     return table[codes]
 
 
-_CODES = array("<i4")
-_LABELS = list_of(TEXT)
+def _check_offsets(offsets: npt.NDArray[np.int64], total: int, what: str) -> None:
+    # An offset that runs backwards or past the end would make every later reader index astray.
+    if (
+        not len(offsets)
+        or offsets[0] != 0
+        or offsets[-1] != total
+        or np.any(offsets[1:] < offsets[:-1])
+    ):
+        raise RemoteError(f"{what}: offsets do not run from 0 to {total}")
 
 
-def _pack_column(values: npt.ArrayLike) -> object:
-    array_like = np.asarray(values)
-    if array_like.dtype.kind in "UO":
-        return _pack_strings(array_like)
-    return _NUMBERS.pack(array_like)
-
-
-def _unpack_column(value: object) -> npt.NDArray[Any]:
-    return _NUMBERS.unpack(value) if isinstance(value, list) else _unpack_strings(value)
-
-
-_NUMBERS = array()
-#: One value a row: numbers, or text (sent as codes into a list of labels).
+#: One row a packet: numbers, or text (sent as codes into a list of labels); [m], [m, …] or ragged.
 COLUMN = Codec(_pack_column, _unpack_column)
 
 
@@ -300,11 +321,7 @@ def _unpack_batch(value: object) -> PacketBatch:
         _OCTETS.unpack(vcid),
         _OFFSETS.unpack(ert_ns),
     )
-    if not len(columns[1]):
-        raise RemoteError("packet batch without offsets")
-    # An offset that runs backwards or past the end would make every later reader index astray.
-    if columns[1][0] != 0 or columns[1][-1] != len(columns[0]) or np.any(np.diff(columns[1]) < 0):
-        raise RemoteError("packet batch offsets do not run from 0 to its end")
+    _check_offsets(columns[1], len(columns[0]), "packet batch")
     try:
         return PacketBatch(*columns)
     except LocalError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,7 @@ from protocols.bus.fields import (
 )
 from protocols.errors import LocalError
 from protocols.packets.batch import PacketBatch
+from protocols.telemetry.tables import Column
 
 #: Version of all bodies together; raised when a field changes its meaning or disappears.
 MESSAGE_VERSION = 1
@@ -68,7 +69,7 @@ class PacketsMessage(BusMessage):
     reception_ns: when `receive` decoded them.
     first_packet: packets in this journal before these; packet i of the journal is the same packet
         for ever, however often the chain was restarted.
-    capture, chunks: capture file, and chunks in it, that were decoded when these came out.
+    capture_file, capture_offset: how far the capture was decoded when these came out.
     """
 
     link: str = declare(TEXT)
@@ -76,8 +77,8 @@ class PacketsMessage(BusMessage):
     playback: Flags = declare(_FLAGS)
     reception_ns: int = declare(INTEGER)
     first_packet: int = declare(INTEGER)
-    capture: str = declare(TEXT, default="")
-    chunks: int = declare(INTEGER, default=0)
+    capture_file: int = declare(INTEGER, default=0)
+    capture_offset: int = declare(INTEGER, default=0)
 
     def __post_init__(self) -> None:
         _require(len(self.playback) == len(self.packets), "playback: one flag a packet wanted")
@@ -97,15 +98,16 @@ class OpaqueMessage(BusMessage):
 
 @dataclass(frozen=True, eq=False)
 class ParameterColumn:
-    """One parameter over the rows of its table.
+    """One parameter over the m rows of its table.
 
-    engineering, raw: [m], numbers or text; limit_state: uint8 [m], empty if it has no limits
-    (values of `protocols.telemetry` `LimitState`).
+    engineering, raw: as in `protocols.telemetry.tables`: [m], [m, count] or `Ragged`; numbers, or
+    text as objects; octets have one axis more.  limit_state: uint8 [m] of `LimitState`, empty if
+    the parameter has no limits.
     """
 
     name: str = declare(TEXT)
-    engineering: npt.NDArray[Any] = declare(COLUMN)
-    raw: npt.NDArray[Any] = declare(COLUMN)
+    engineering: Column = declare(COLUMN)
+    raw: Column = declare(COLUMN)
     limit_state: LimitStates = declare(_UINT8)
     unit: str = declare(TEXT, default="")
 
