@@ -51,12 +51,19 @@ class PacketBatch:
     @classmethod
     def empty(cls) -> PacketBatch:
         return cls(
-            np.empty(0, np.uint8), np.zeros(1, np.int64), np.empty(0, np.uint8), np.empty(0, np.int64)
+            np.empty(0, np.uint8),
+            np.zeros(1, np.int64),
+            np.empty(0, np.uint8),
+            np.empty(0, np.int64),
         )
 
     @classmethod
     def from_packets(
-        cls, packets: Sequence[bytes], *, vcid: int | Sequence[int] = 0, ert_ns: int | Sequence[int] = 0
+        cls,
+        packets: Sequence[bytes],
+        *,
+        vcid: int | Sequence[int] = 0,
+        ert_ns: int | Sequence[int] = 0,
     ) -> PacketBatch:
         """Batch of whole packets given as bytes; `vcid` and `ert_ns` one for all or one each."""
         offsets = np.zeros(len(packets) + 1, np.int64)

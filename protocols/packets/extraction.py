@@ -1,0 +1,526 @@
+"""Packets out of transfer frames: the reassembly of every virtual channel, in batches.
+
+The rule (132.0-B-3 §4.3.2, 732.0-B §4.3.2), the same for every protocol:
+
+* frames are taken in order, per channel, after those that fail their FECF, are foreign or malformed
+  have been left out;
+* a frame count step other than +1 discards the packet begun in that channel;
+* an idle zone is skipped, what was begun is kept; a zone without a packet's start continues what
+  was begun (and is dropped if nothing was);
+* otherwise the octets before the first header pointer complete what was begun; if the length in its
+  header disagrees it is dropped, and packets chain from the pointer to the zone's end;
+* a packet version that is not accepted ends that zone: its rest is delivered as opaque octets.
+
+Nothing depends on how the frames are cut into pushes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from protocols.errors import LocalError
+from protocols.frames.columns import I64, U8, FrameIndex, counter_key, key_scid_vcid
+from protocols.packets import kernels
+from protocols.packets.batch import PacketBatch
+
+#: Names of the counters that every channel keeps, in the kernel's order.
+COUNTERS = (
+    "frames",
+    "discontinuities",
+    "repeats",
+    "backward_jumps",
+    "missing_frames",
+    "pointer_frames",
+    "continuation_frames",
+    "idle_frames",
+    "opaque_frames",
+    "space_packets",
+    "fhp_match",
+    "fhp_mismatch",
+    "bad_fhp",
+    "partial_dropped_gap",
+    "orphan_continuation_frames",
+    "orphan_heads",
+    "bad_pvn",
+    "bad_length",
+    "zone_octets",
+    "packet_octets",
+    "idle_octets",
+    "opaque_octets",
+    "gap_octets",
+    "mismatch_octets",
+    "orphan_octets",
+    *(f"bad_pvn_{version}" for version in range(8)),
+)
+OPAQUE_REASONS = ("not_packets", "bad_pvn", "bad_fhp", "bad_length")
+#: Channels kept apart at most; each may hold one packet begun.  A link has a few dozen; headers
+#: garbled without a FECF could name 2^26.  Frames beyond are counted and left out.
+MAX_CHANNELS = 1024
+#: Distinct OCF values remembered per virtual channel; further ones are counted together.
+MAX_OCF_VALUES = 1024
+#: Frames that one kernel call takes, so that its buffers stay small beside the frames themselves.
+_OCTETS_PER_CALL = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class OpaqueZone:
+    """A data zone, or the rest of one, that is not packets."""
+
+    scid: int
+    vcid: int
+    frame: int
+    ert_ns: int
+    reason: str
+    octets: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class OpaqueZones:
+    """Many opaque zones as arrays; iterating gives `OpaqueZone`s.
+
+    octets: uint8 [total], zones back to back; zone i is `octets[offsets[i]:offsets[i + 1]]`.
+    scid: uint16 [n]; vcid: uint8 [n]; frame: int64 [n], number of the frame among all pushed;
+    ert_ns: int64 [n]; reason: uint8 [n], index into OPAQUE_REASONS.
+    """
+
+    octets: U8
+    offsets: I64
+    scid: np.ndarray[Any, np.dtype[np.uint16]]
+    vcid: U8
+    frame: I64
+    ert_ns: I64
+    reason: U8
+
+    def __len__(self) -> int:
+        return len(self.vcid)
+
+    def __getitem__(self, i: int) -> OpaqueZone:
+        return OpaqueZone(
+            scid=int(self.scid[i]),
+            vcid=int(self.vcid[i]),
+            frame=int(self.frame[i]),
+            ert_ns=int(self.ert_ns[i]),
+            reason=OPAQUE_REASONS[self.reason[i]],
+            octets=self.octets[self.offsets[i] : self.offsets[i + 1]].tobytes(),
+        )
+
+    def __iter__(self) -> Iterator[OpaqueZone]:
+        return (self[i] for i in range(len(self)))
+
+    @classmethod
+    def concatenate(cls, parts: list[OpaqueZones]) -> OpaqueZones:
+        if len(parts) == 1:
+            return parts[0]
+        lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(p.offsets) for p in parts)])
+        return cls(
+            np.concatenate([np.zeros(0, np.uint8), *(p.octets for p in parts)]),
+            np.cumsum(lengths),
+            np.concatenate([np.zeros(0, np.uint16), *(p.scid for p in parts)]),
+            np.concatenate([np.zeros(0, np.uint8), *(p.vcid for p in parts)]),
+            np.concatenate([np.zeros(0, np.int64), *(p.frame for p in parts)]),
+            np.concatenate([np.zeros(0, np.int64), *(p.ert_ns for p in parts)]),
+            np.concatenate([np.zeros(0, np.uint8), *(p.reason for p in parts)]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Extracted:
+    """What one push gave.
+
+    packets: in order of completion; `ert_ns` is that of the frame holding the first octet.
+    first_frame: int64 [n], number of that frame among all pushed.
+    opaque: zones that are not packets.
+    """
+
+    packets: PacketBatch
+    first_frame: I64
+    opaque: OpaqueZones
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStatistics:
+    """Counts of one virtual channel since the beginning.
+
+    counts: by the names in COUNTERS.  `zone_octets` is the sum of `packet_octets`, `idle_octets`,
+    `opaque_octets`, `gap_octets`, `mismatch_octets`, `orphan_octets` and of `partial_octets`, the
+    octets of packets begun and not yet complete (`partial_packets` of them).
+    first_count, last_count: frame counts, −1 if the channel has no counter.
+    ocf: how often each OCF value came; `ocf_other` counts those beyond MAX_OCF_VALUES.
+    zone_lengths: the data field lengths seen.
+    """
+
+    scid: int
+    vcid: int
+    counts: dict[str, int]
+    first_count: int
+    last_count: int
+    partial_packets: int
+    partial_octets: int
+    ocf: dict[int, int]
+    ocf_other: int
+    zone_lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MasterChannelStatistics:
+    """Master channel frame counter of one spacecraft (TM): 132.0-B-3 §4.1.2.5."""
+
+    discontinuities: int
+    repeats: int
+    missing_frames: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionStatistics:
+    """frames: all pushed; crc_failed, foreign, malformed, refused: those left out, each once, in
+    this order of reasons.  channels: by (SCID, VCID); master_channels: by SCID."""
+
+    frames: int
+    crc_failed: int
+    foreign: int
+    malformed: int
+    refused: int
+    channels: dict[tuple[int, int], ChannelStatistics]
+    master_channels: dict[int, MasterChannelStatistics]
+
+    def vc(self, vcid: int) -> ChannelStatistics:
+        """The channel of this VCID; KeyError unless exactly one spacecraft has it."""
+        (found,) = [value for (_, vc), value in self.channels.items() if vc == vcid] or [None]
+        if found is None:
+            raise KeyError(vcid)
+        return found
+
+
+class PacketExtractor:
+    """Packets of all virtual channels out of indexed frames, pushed in batches.
+
+    accept_encapsulation: packets of version 7 (133.1-B-3) too; else version 0 alone.
+    longest_packet: packets that claim more octets are refused; it bounds the buffer of a channel.
+        The default is the longest a space packet can be.
+    """
+
+    def __init__(
+        self,
+        *,
+        accept_encapsulation: bool = False,
+        longest_packet: int = kernels.LONGEST_SPACE_PACKET,
+        max_channels: int = MAX_CHANNELS,
+    ) -> None:
+        if longest_packet < kernels.LONGEST_HEADER:
+            raise LocalError(
+                f"longest packet {longest_packet}: {kernels.LONGEST_HEADER} or more wanted"
+            )
+        self._encapsulation = accept_encapsulation
+        self._longest = longest_packet
+        self._max_channels = max_channels
+        self._full = False
+        self._frames = 0
+        self._left_out = np.zeros(4, np.int64)
+        self._keys = np.empty(0, np.int64)
+        self._order = np.empty(0, np.int64)
+        self._counter_slot = np.empty(0, np.int64)
+        self._vcid = np.empty(0, np.uint8)
+        self._state = np.empty((0, kernels.STATE_COLUMNS), np.int64)
+        self._counts = np.empty((0, kernels.COLUMNS), np.int64)
+        self._partial = np.empty((0, longest_packet), np.uint8)
+        self._ocf: dict[tuple[int, int], dict[int, int]] = {}
+        self._ocf_other: dict[tuple[int, int], int] = {}
+        self._zone_lengths: dict[tuple[int, int], set[int]] = {}
+        self._master: dict[int, list[int]] = {}
+
+    # --- channels ---------------------------------------------------------------------------
+
+    def _add_channels(self, keys: I64) -> None:
+        """A row for each key, in order of appearance; a counter shared by MAPs before its users."""
+        new: list[int] = []
+        known = set(self._keys.tolist())
+        for key in keys.tolist():
+            wanted = [k for k in (int(counter_key(np.int64(key))), key) if k not in known]
+            if len(known) + len(set(wanted)) > self._max_channels:
+                # For good: a later, smaller one would make the result depend on the cuts.
+                self._full = True
+            if self._full:
+                break
+            new += dict.fromkeys(wanted)
+            known.update(wanted)
+        self._keys = np.concatenate([self._keys, np.array(new, np.int64)])
+        self._order = np.argsort(self._keys)
+        n = len(self._keys)
+        ranked = self._keys[self._order]
+        self._counter_slot = self._order[np.searchsorted(ranked, counter_key(self._keys))]
+        self._vcid = ((self._keys >> 5) & 0x3F).astype(np.uint8)
+        state = np.zeros((n, kernels.STATE_COLUMNS), np.int64)
+        state[:, [kernels.LAST_COUNT, kernels.FIRST_COUNT]] = -1
+        state[: len(self._state)] = self._state
+        counts = np.zeros((n, kernels.COLUMNS), np.int64)
+        counts[: len(self._counts)] = self._counts
+        if n > len(self._partial):
+            # Room ahead: untouched rows cost address space alone.
+            partial = np.zeros((2 * n, self._longest), np.uint8)
+            for row in range(len(self._state)):
+                held = self._state[row, kernels.PARTIAL_LENGTH]
+                partial[row, :held] = self._partial[row, :held]
+            self._partial = partial
+        self._state, self._counts = state, counts
+
+    def _slots(self, keys: I64, usable: np.ndarray[Any, np.dtype[np.bool_]]) -> I64:
+        """Row of each frame's channel, −1 where it takes no part."""
+        slot = self._find(keys)
+        missing = usable & (slot < 0)
+        if missing.any() and not self._full:
+            unseen, first = np.unique(keys[missing], return_index=True)
+            self._add_channels(unseen[np.argsort(first)])
+            slot = self._find(keys)
+        slot[~usable] = -1
+        return slot
+
+    def _find(self, keys: I64) -> I64:
+        if not len(self._keys):
+            return np.full(len(keys), -1, np.int64)
+        ranked = self._keys[self._order]
+        at = np.minimum(np.searchsorted(ranked, keys), len(ranked) - 1)
+        return np.where(ranked[at] == keys, self._order[at], -1)
+
+    # --- pushing ----------------------------------------------------------------------------
+
+    def push(self, frames: U8, index: FrameIndex, ert_ns: I64) -> Extracted:
+        """Take the next frames, uint8 [n, L], their index and Earth receive times, int64 [n].
+
+        Whatever the frames hold, nothing is raised for it.  Raises LocalError if the three do not
+        belong together.
+        """
+        n = len(frames)
+        if len(index) != n or len(ert_ns) != n:
+            raise LocalError(f"{n} frames, index of {len(index)}, {len(ert_ns)} receive times")
+        if n and (index.zone_start.min() < 0 or index.zone_end.max() > frames.shape[1]):
+            raise LocalError(f"index is of other frames: zones outside 0..{frames.shape[1]}")
+        if n and (index.zone_start > index.zone_end).any():
+            raise LocalError("index is of other frames: a zone ends before it starts")
+        usable = index.usable
+        slot = self._slots(index.channel, usable)
+        reasons = (
+            ~index.crc_ok,
+            index.crc_ok & index.foreign,
+            index.crc_ok & ~index.foreign & index.malformed,
+            usable & (slot < 0),
+        )
+        self._left_out += [np.count_nonzero(reason) for reason in reasons]
+        taken = slot >= 0
+        self._tally(index, taken)
+
+        frames = np.ascontiguousarray(frames)
+        ert = np.ascontiguousarray(ert_ns, np.int64)
+        step = max(1, _OCTETS_PER_CALL // max(1, frames.shape[1]))
+        parts = [
+            self._extract(frames, index, ert, slot, low, min(low + step, n))
+            for low in range(0, n, step)
+        ]
+        self._frames += n
+        if len(parts) == 1:
+            return parts[0]
+        return Extracted(
+            PacketBatch.concatenate(part.packets for part in parts),
+            np.concatenate([np.zeros(0, np.int64), *(part.first_frame for part in parts)]),
+            OpaqueZones.concatenate([part.opaque for part in parts]),
+        )
+
+    def _extract(
+        self, frames: U8, index: FrameIndex, ert_ns: I64, slot: I64, low: int, high: int
+    ) -> Extracted:
+        part = slice(low, high)
+        start, end = index.zone_start[part], index.zone_end[part]
+        room = int((end - start).sum(dtype=np.int64)) + int(
+            self._state[:, kernels.PARTIAL_LENGTH].sum()
+        )
+        n_room = room // (1 if self._encapsulation else kernels.SHORTEST_PACKET) + 1
+        n = high - low
+        out = np.empty(room, np.uint8)
+        offsets = np.empty(n_room + 1, np.int64)
+        vcid = np.empty(n_room, np.uint8)
+        ert = np.empty(n_room, np.int64)
+        first = np.empty(n_room, np.int64)
+        opaque_frame = np.empty(n, np.int64)
+        opaque_start = np.empty(n, np.int64)
+        opaque_end = np.empty(n, np.int64)
+        opaque_reason = np.empty(n, np.uint8)
+        first_frame = self._frames + low
+        n_packets, n_opaque = kernels.extract(
+            frames[part],
+            slot[part],
+            self._counter_slot,
+            self._vcid,
+            index.vc_count[part],
+            index.vc_count_modulus[part],
+            index.first_header_pointer[part],
+            start,
+            end,
+            ert_ns[part],
+            first_frame,
+            self._encapsulation,
+            self._longest,
+            self._state,
+            self._partial,
+            self._counts,
+            out,
+            offsets,
+            vcid,
+            ert,
+            first,
+            opaque_frame,
+            opaque_start,
+            opaque_end,
+            opaque_reason,
+        )
+        rows = opaque_frame[:n_opaque]
+        zone_offsets = np.zeros(n_opaque + 1, np.int64)
+        np.cumsum(opaque_end[:n_opaque] - opaque_start[:n_opaque], out=zone_offsets[1:])
+        zones = np.empty(zone_offsets[-1], np.uint8)
+        if n_opaque:
+            kernels.gather(
+                frames[part], rows, opaque_start[:n_opaque], opaque_end[:n_opaque], zones
+            )
+        return Extracted(
+            PacketBatch(
+                out[: offsets[n_packets]],
+                offsets[: n_packets + 1],
+                vcid[:n_packets],
+                ert[:n_packets],
+            ),
+            first[:n_packets],
+            OpaqueZones(
+                zones,
+                zone_offsets,
+                index.scid[part][rows],
+                index.vcid[part][rows],
+                rows + first_frame,
+                ert_ns[part][rows],
+                opaque_reason[:n_opaque].copy(),
+            ),
+        )
+
+    def _tally(self, index: FrameIndex, taken: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+        """OCF values, zone lengths and the master channel counter; few distinct values expected."""
+        vc = index.channel >> 5
+        for key in _distinct(vc[taken] << 32 | (index.zone_end - index.zone_start)[taken])[0]:
+            name = key_scid_vcid(int(key >> 32) << 5)
+            self._zone_lengths.setdefault(name, set()).add(int(key & 0xFFFFFFFF))
+        with_ocf = taken & index.has_ocf
+        if with_ocf.any():
+            keys, counts = _distinct(vc[with_ocf] << 32 | index.ocf[with_ocf].astype(np.int64))
+            for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
+                name = key_scid_vcid((key >> 32) << 5)
+                values = self._ocf.setdefault(name, {})
+                value = key & 0xFFFFFFFF
+                if value in values or len(values) < MAX_OCF_VALUES:
+                    values[value] = values.get(value, 0) + count
+                else:
+                    self._ocf_other[name] = self._ocf_other.get(name, 0) + count
+        counted = taken & (index.mc_count >= 0)
+        if counted.any():
+            for scid in np.unique(index.scid[counted]).tolist():
+                counts = index.mc_count[counted & (index.scid == scid)].astype(np.int64)
+                kept = self._master.setdefault(scid, [0, 0, 0, int(counts[0]), -1])
+                if kept[4] >= 0:
+                    counts = np.concatenate([np.array([kept[4]]), counts])
+                step = np.diff(counts) % 256
+                kept[0] += int(np.count_nonzero(step != 1))
+                kept[1] += int(np.count_nonzero(step == 0))
+                kept[2] += int((step[step > 1] - 1).sum())
+                kept[4] = int(counts[-1])
+
+    # --- what was seen ----------------------------------------------------------------------
+
+    @property
+    def statistics(self) -> ExtractionStatistics:
+        channels: dict[tuple[int, int], ChannelStatistics] = {}
+        names = [key_scid_vcid(key) for key in self._keys.tolist()]
+        for name in dict.fromkeys(names):
+            rows = [row for row, other in enumerate(names) if other == name]
+            counts = self._counts[rows].sum(axis=0).tolist()
+            held = self._state[rows, kernels.PARTIAL_LENGTH]
+            counters = self._state[rows]
+            counters = counters[counters[:, kernels.LAST_COUNT] >= 0]
+            channels[name] = ChannelStatistics(
+                scid=name[0],
+                vcid=name[1],
+                counts=dict(zip(COUNTERS, counts, strict=True)),
+                first_count=int(counters[0, kernels.FIRST_COUNT]) if len(counters) else -1,
+                last_count=int(counters[0, kernels.LAST_COUNT]) if len(counters) else -1,
+                partial_packets=int(np.count_nonzero(held)),
+                partial_octets=int(held.sum()),
+                ocf=dict(self._ocf.get(name, {})),
+                ocf_other=self._ocf_other.get(name, 0),
+                zone_lengths=tuple(sorted(self._zone_lengths.get(name, ()))),
+            )
+        return ExtractionStatistics(
+            self._frames,
+            *self._left_out.tolist(),
+            channels={name: value for name, value in channels.items() if value.counts["frames"]},
+            master_channels={
+                scid: MasterChannelStatistics(*kept) for scid, kept in self._master.items()
+            },
+        )
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that decides the future, of types that msgpack can store."""
+        held = self._state[:, kernels.PARTIAL_LENGTH].tolist()
+        return {
+            "version": 1,
+            "accept_encapsulation": self._encapsulation,
+            "longest_packet": self._longest,
+            "full": self._full,
+            "frames": self._frames,
+            "left_out": self._left_out.tolist(),
+            "keys": self._keys.tolist(),
+            "state": self._state.tolist(),
+            "counts": self._counts.tolist(),
+            "partial": [self._partial[row, :size].tobytes() for row, size in enumerate(held)],
+            "ocf": [[*name, list(values.items())] for name, values in self._ocf.items()],
+            "ocf_other": [[*name, count] for name, count in self._ocf_other.items()],
+            "zone_lengths": [[*name, sorted(v)] for name, v in self._zone_lengths.items()],
+            "master": [[scid, *kept] for scid, kept in self._master.items()],
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on from a snapshot.  Raises LocalError if it was made with other settings."""
+        settings = (1, self._encapsulation, self._longest)
+        found = tuple(
+            snapshot.get(k) for k in ("version", "accept_encapsulation", "longest_packet")
+        )
+        if found != settings:
+            raise LocalError(f"snapshot of an extractor {found}, this one is {settings}")
+        self.__init__(
+            accept_encapsulation=self._encapsulation,
+            longest_packet=self._longest,
+            max_channels=self._max_channels,
+        )
+        self._frames = snapshot["frames"]
+        self._left_out = np.array(snapshot["left_out"], np.int64)
+        keys = np.array(snapshot["keys"], np.int64)
+        if len(keys):
+            self._add_channels(keys)
+            self._state[:] = np.array(snapshot["state"], np.int64)
+            self._counts[:] = np.array(snapshot["counts"], np.int64)
+            for row, octets in enumerate(snapshot["partial"]):
+                self._partial[row, : len(octets)] = np.frombuffer(octets, np.uint8)
+        self._full = snapshot["full"]
+        self._ocf = {(scid, vcid): dict(values) for scid, vcid, values in snapshot["ocf"]}
+        self._ocf_other = {(scid, vcid): count for scid, vcid, count in snapshot["ocf_other"]}
+        self._zone_lengths = {(scid, vcid): set(v) for scid, vcid, v in snapshot["zone_lengths"]}
+        self._master = {scid: list(kept) for scid, *kept in snapshot["master"]}
+
+
+def _distinct(keys: I64) -> tuple[I64, I64]:
+    """Distinct keys and how often each stands there, cheap where neighbours are mostly equal."""
+    if not len(keys):
+        return keys, keys
+    edges = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    lengths = np.diff(np.append(edges, len(keys)))
+    values, group = np.unique(keys[edges], return_inverse=True)
+    return values, np.bincount(group, lengths).astype(np.int64)
