@@ -15,7 +15,7 @@ from collections.abc import Callable
 import zmq
 
 from ground.adapters.zmq_bus import make_socket
-from ground.ports import Clock, Stop
+from ground.ports import Stop
 from protocols.bus.envelope import MAX_TOPIC_OCTETS
 from protocols.errors import LocalError
 from protocols.identifiers import Topic
@@ -108,12 +108,10 @@ class Broker:
         self._context.destroy(linger=200)
 
 
-def run_broker(
-    broker: Broker, clock: Clock, stop: Stop, report: Callable[[int], list[bytes] | None]
-) -> None:
-    """Forward until `stop`.  `report(now_ns)` gives the status message when it is due."""
+def run_broker(broker: Broker, stop: Stop, report: Callable[[], list[bytes] | None]) -> None:
+    """Forward until `stop`.  `report` gives a message of the broker's own when one is due."""
     while not stop():
         broker.turn(0.1)
-        message = report(clock.now_ns())
+        message = report()
         if message is not None:
             broker.publish(message)

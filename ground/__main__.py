@@ -1,0 +1,56 @@
+"""`python -m ground SERVICE --run-dir D`: one service in this process, until it is told to end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import signal
+import sys
+from types import FrameType
+
+from ground.config import SERVICES, load_settings
+from ground.ports import Stop
+from ground.supervisor import EXIT_WITH_STDIN
+from ground.wiring import run_service
+from protocols.errors import LocalError
+
+
+def end_of_service() -> Stop:
+    """True once SIGTERM or SIGINT has come or, where that is asked for, standard input closed."""
+    told: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+
+    signal.signal(signal.SIGTERM, remember)
+    signal.signal(signal.SIGINT, remember)
+    watch_stdin = bool(os.environ.get(EXIT_WITH_STDIN))
+
+    def stop() -> bool:
+        if watch_stdin and not told:
+            readable, _, _ = select.select([0], [], [], 0)
+            if readable and not os.read(0, 4096):
+                told.append(0)
+        return bool(told)
+
+    return stop
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m ground", description="Run one service of the ground segment."
+    )
+    parser.add_argument("service", choices=SERVICES)
+    parser.add_argument("--run-dir", required=True, help="directory of the run (ground/config.py)")
+    options = parser.parse_args(arguments)
+    try:
+        run_service(options.service, load_settings(options.run_dir), end_of_service())
+    except LocalError as error:
+        print(f"{options.service}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

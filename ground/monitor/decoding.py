@@ -1,0 +1,295 @@
+"""Packets to parameters, limit transitions and events: a function of the packets and its state.
+
+No clock and no bus here: the same `PacketsMessage`s in the same order give the same output, which
+is what lets a restarted monitor take up where the journal ends.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ground.monitor.staleness import Staleness
+from protocols.bus.messages import (
+    Event,
+    EventKind,
+    PacketsMessage,
+    ParameterColumn,
+    ParameterTable,
+    Severity,
+)
+from protocols.telemetry import tables
+from protocols.telemetry.declaration import Dictionary, Parameter
+from protocols.telemetry.limits import LimitMonitor, Limits, LimitState, LimitTransition
+from protocols.telemetry.limits import severity as severity_of
+
+_SEVERITY = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
+_BOUND = {
+    LimitState.CRITICAL_LOW: (0, "below"),
+    LimitState.WARNING_LOW: (1, "below"),
+    LimitState.WARNING_HIGH: (2, "above"),
+    LimitState.CRITICAL_HIGH: (3, "above"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EventPacket:
+    """Which packet of a dictionary reports on-board events, and where it says what.
+
+    severities: label of the severity parameter → ours.
+    """
+
+    definition: str
+    identifier: str
+    severity: str
+    text: str
+    severities: Mapping[str, Severity]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    tables: tuple[ParameterTable, ...]
+    events: tuple[Event, ...]
+
+
+@dataclass
+class _Samples:
+    """Live samples of one parameter in one message, perhaps from several definitions.
+
+    values: for each definition, the column and which of its rows are live.
+    """
+
+    parameter: Parameter
+    scet_ns: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    ert_ns: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    state: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    values: list[tuple[tables.Column, npt.NDArray[np.intp]]] = field(default_factory=list)
+
+    def value(self, number: int) -> Any:
+        for column, rows in self.values:
+            if number < len(rows):
+                return column[int(rows[number])]
+            number -= len(rows)
+        raise IndexError(number)
+
+
+class Decoder:
+    """State of all parameters of one dictionary (None: the mission has none, nothing is decoded).
+
+    counts: packets, values, undefined (no definition), wrong_length, playback, transitions.
+    """
+
+    def __init__(
+        self, dictionary: Dictionary | None, event_packet: EventPacket | None = None
+    ) -> None:
+        self._dictionary = dictionary
+        self._event_packet = event_packet
+        self.limits = LimitMonitor()
+        self.staleness = Staleness()
+        self.counts: Counter[str] = Counter()
+
+    def decode(self, message: PacketsMessage) -> Decoded:
+        """Tables of all packets; events of the live ones, and on-board events of all."""
+        self.counts["packets"] += len(message.packets)
+        if self._dictionary is None:
+            return Decoded((), ())
+        decoded = self._dictionary.decode(message.packets)
+        self.counts["playback"] += int(np.count_nonzero(message.playback))
+        self.counts["undefined"] += len(decoded.unmatched)
+        self.counts["wrong_length"] += len(decoded.wrong_length)
+        sent: list[ParameterTable] = []
+        events: list[Event] = []
+        samples: dict[str, _Samples] = {}
+        for table in decoded:
+            playback = message.playback[table.rows]
+            sent.append(self._table(table, playback, message.first_packet))
+            events += self._reported(table, playback, message.reception_ns)
+            live = np.flatnonzero(~playback)
+            if len(live):
+                name, scet_ns, ert_ns = table.definition.name, table.scet_ns, table.ert_ns
+                if self.staleness.seen(name, scet_ns[live], ert_ns[live]):
+                    first = live[0]
+                    events.append(
+                        _fresh(name, int(scet_ns[first]), int(ert_ns[first]), message.reception_ns)
+                    )
+                self._collect(samples, table, live)
+        for sample in samples.values():
+            events += self._limit_events(sample, message.reception_ns)
+        return Decoded(tuple(sent), tuple(events))
+
+    def _table(
+        self, table: tables.ParameterTable, playback: npt.NDArray[np.bool_], first_packet: int
+    ) -> ParameterTable:
+        columns: list[ParameterColumn] = []
+        for name, parameter in table.definition.parameters.items():
+            limited = parameter.limits is not None
+            columns.append(
+                ParameterColumn(
+                    name=name,
+                    engineering=table.engineering(name),
+                    raw=table.raw[name],
+                    limit_state=table.limit_state(name) if limited else np.empty(0, np.uint8),
+                    unit=parameter.unit,
+                )
+            )
+        self.counts["values"] += len(columns) * len(table)
+        return ParameterTable(
+            definition=table.definition.name,
+            packet=first_packet + table.rows,
+            scet_ns=table.scet_ns,
+            ert_ns=table.ert_ns,
+            playback=playback,
+            columns=tuple(columns),
+        )
+
+    # ------------------------------------------------------------ limits
+
+    def _collect(
+        self,
+        samples: dict[str, _Samples],
+        table: tables.ParameterTable,
+        live: npt.NDArray[np.intp],
+    ) -> None:
+        told = self._event_packet
+        for name, parameter in table.definition.parameters.items():
+            if parameter.limits is None:
+                continue
+            # An on-board event is told as itself; its severity going back and forth is no alarm.
+            if told and table.definition.name == told.definition and name == told.severity:
+                continue
+            sample = samples.setdefault(name, _Samples(parameter))
+            sample.scet_ns.append(table.scet_ns[live])
+            sample.ert_ns.append(table.ert_ns[live])
+            sample.state.append(table.limit_state(name)[live])
+            sample.values.append((table.engineering(name), live))
+
+    def _limit_events(self, sample: _Samples, reception_ns: int) -> list[Event]:
+        scet_ns, state = np.concatenate(sample.scet_ns), np.concatenate(sample.state)
+        ert_ns = np.concatenate(sample.ert_ns)
+        # Virtual channels and definitions interleave; the parameter has one time line.
+        order = np.argsort(scet_ns, kind="stable")
+        # The sample's number stands for its value: a repeated parameter has several.
+        found = self.limits.push(sample.parameter, scet_ns[order], order, state[order])
+        self.counts["transitions"] += len(found)
+        events: list[Event] = []
+        for transition in found:
+            row = int(transition.value)
+            value = format_value(sample.value(row), sample.parameter.unit)
+            events.append(
+                _limit_event(transition, sample.parameter, value, int(ert_ns[row]), reception_ns)
+            )
+        return events
+
+    # ------------------------------------------------------------ on-board events
+
+    def _reported(
+        self, table: tables.ParameterTable, playback: npt.NDArray[np.bool_], reception_ns: int
+    ) -> list[Event]:
+        told = self._event_packet
+        if told is None or table.definition.name != told.definition:
+            return []
+        identifiers, texts = table.engineering(told.identifier), table.engineering(told.text)
+        severities = table.engineering(told.severity)
+        return [
+            Event(
+                kind=EventKind.SPACECRAFT,
+                severity=told.severities.get(str(severities[row]), Severity.WARNING),
+                name=str(identifiers[row]),
+                text=str(texts[row]),
+                scet_ns=int(table.scet_ns[row]),
+                ert_ns=int(table.ert_ns[row]),
+                reception_ns=reception_ns,
+                playback=bool(playback[row]),
+            )
+            for row in range(len(table))
+        ]
+
+    # ------------------------------------------------------------ time alone
+
+    def silence(self, now_ns: int, grace_ns: int) -> tuple[Event, ...]:
+        """Events for definitions that have become stale by `now_ns`."""
+        return tuple(
+            Event(
+                kind=EventKind.STALE,
+                severity=Severity.WARNING,
+                name=name,
+                text=f"{name} packets have stopped",
+                scet_ns=self.staleness.rhythms[name].scet_ns,
+                ert_ns=self.staleness.rhythms[name].ert_ns,
+                reception_ns=now_ns,
+            )
+            for name in self.staleness.due(now_ns, grace_ns)
+        )
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            "limits": self.limits.snapshot(),
+            "staleness": self.staleness.snapshot(),
+            "counts": dict(self.counts),
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        self.limits.restore(snapshot["limits"])
+        self.staleness.restore(snapshot["staleness"])
+        self.counts = Counter(snapshot["counts"])
+
+
+def _fresh(name: str, scet_ns: int, ert_ns: int, reception_ns: int) -> Event:
+    return Event(
+        kind=EventKind.FRESH,
+        severity=Severity.INFO,
+        name=name,
+        text=f"{name} packets are back",
+        scet_ns=scet_ns,
+        ert_ns=ert_ns,
+        reception_ns=reception_ns,
+    )
+
+
+def _limit_event(
+    transition: LimitTransition, parameter: Parameter, value: str, ert_ns: int, reception_ns: int
+) -> Event:
+    threshold = threshold_text(parameter, transition.state)
+    if transition.state == LimitState.NOMINAL:
+        text = f"{parameter.name} {value} is back within limits"
+    else:
+        text = f"{parameter.name} {value} is {transition.state.name}"
+        text += f" ({threshold})" if threshold else ""
+    return Event(
+        kind=EventKind.LIMIT,
+        severity=_SEVERITY[severity_of(transition.state)],
+        name=parameter.name,
+        text=text,
+        scet_ns=transition.scet_ns,
+        ert_ns=ert_ns,
+        reception_ns=reception_ns,
+        value=value,
+        threshold=threshold,
+        before=transition.previous.name,
+        after=transition.state.name,
+    )
+
+
+def threshold_text(parameter: Parameter, state: LimitState) -> str:
+    """What the operator compares the value with, e.g. "below 24.5 V"; "" where no number is."""
+    if not isinstance(parameter.limits, Limits) or state not in _BOUND:
+        return ""
+    at, side = _BOUND[state]
+    return f"{side} {format_value(parameter.limits.bounds[at], parameter.unit)}"
+
+
+def format_value(value: Any, unit: str) -> str:
+    """Value for people; a repeated parameter's values in brackets, long ones cut."""
+    if isinstance(value, np.ndarray):
+        listed = " ".join(format_value(item, "") for item in value[:8])
+        text = f"[{listed}{' …' if len(value) > 8 else ''}]"
+    elif isinstance(value, float | np.floating):
+        text = f"{value:.6g}"
+    else:
+        text = str(value)
+    return f"{text} {unit}" if unit else text

@@ -1,0 +1,202 @@
+"""monitor: follows `receive`'s packets; publishes parameters, limit transitions and events.
+
+Exactly one `ParametersMessage` a `PacketsMessage`, and one `EventMessage` before it if there is
+anything to tell; both carry the position of their input.  A restarted monitor takes its last
+snapshot, runs the inputs after it again, and does not publish what its journals already hold.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ground.monitor.decoding import Decoder
+from ground.ports import Bus, Clock, Message, StateStore, Stop
+from ground.status import StatusReporter
+from protocols.bus.messages import (
+    Event,
+    EventMessage,
+    PacketsMessage,
+    ParametersMessage,
+    ServiceState,
+    parse,
+)
+from protocols.errors import RemoteError
+from protocols.identifiers import Topic
+
+#: Time between snapshots, wall seconds; a restart runs again what came since.
+SNAPSHOT_S = 5.0
+#: How far behind the antenna the ground may be before silence means anything, wall seconds: a
+#: restart of receive and its decoding fit in.
+GRACE_S = 5.0
+#: Longest wait for a message: the time it takes to notice a stop or that something went stale.
+TURN_S = 0.2
+
+STATE_VERSION = 1
+
+Where = tuple[str, int]
+
+
+class MonitorService:
+    """One `source` (a receiver's name on the bus) through one decoder."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        bus: Bus,
+        clock: Clock,
+        state: StateStore,
+        *,
+        service: str,
+        source: str,
+    ) -> None:
+        self._decoder = decoder
+        self._bus = bus
+        self._clock = clock
+        self._state = state
+        self._source = source
+        self._status = StatusReporter(service, clock, bus)
+        self._grace_ns = round(GRACE_S / clock.wall_seconds(1.0) * 1e9)
+        self._position: Where = ("", -1)
+        self._rows = self._events = 0
+        self._newest_ns: int | None = None
+        self._malformed = 0
+        self._saved_s = time.monotonic()
+        # What the journals hold: inputs up to these are told.
+        self._told_parameters: Where = ("", -1)
+        self._told_events: Where = ("", -1)
+        self._told_silence: list[Event] = []
+
+    def run(self, stop: Stop) -> None:
+        self._recover()
+        while not stop():
+            messages = self._bus.receive(TURN_S)
+            for message in messages:
+                if message.topic == Topic.PACKETS:
+                    self._take(message)
+            lag = sum(position.lag for position in self._bus.positions())
+            if not self._repeating and not lag:
+                self._status.state = ServiceState.RUNNING
+                self._tell_silence()
+            if time.monotonic() - self._saved_s >= SNAPSHOT_S:
+                self._save()
+            self._tick()
+        self._save()
+        self._status.state = ServiceState.STOPPED
+        self._tick(now=True)
+
+    # ------------------------------------------------------------ recovery
+
+    def _recover(self) -> None:
+        self._status.state = ServiceState.RECOVERING
+        last = self._bus.last(Topic.PARAMETERS)
+        if last is not None:
+            message = parse(ParametersMessage, last.body)
+            self._told_parameters = (message.journal, message.sequence)
+            rows_told = message.first_row + message.rows
+        else:
+            rows_told = 0
+        last = self._bus.last(Topic.EVENTS)
+        if last is not None:
+            events = parse(EventMessage, last.body)
+            self._told_events = (events.journal, events.sequence)
+            self._events = events.first_event + len(events.events)
+        state = self._state.load()
+        if state and state.get("version") == STATE_VERSION and state["rows"] <= rows_told:
+            self._decoder.restore(state["decoder"])
+            self._position = (state["journal"], state["sequence"])
+            self._rows = state["rows"]
+            self._newest_ns = state["newest_ns"]
+            events_from = state["events_sequence"]
+        else:
+            events_from = 0
+        if self._repeating:
+            # Staleness came from the clock, which does not run again: take it from what was said.
+            for message in self._bus.history(Topic.EVENTS, events_from):
+                self._told_silence += parse(EventMessage, message.body).events
+        self._bus.follow(Topic.PACKETS, self._source, *self._position)
+
+    @property
+    def _repeating(self) -> bool:
+        """Whether the next input may have been told before the restart."""
+        return any(
+            told[0] != "" and self._position[0] in ("", told[0]) and self._position[1] < told[1]
+            for told in (self._told_parameters, self._told_events)
+        )
+
+    def _end_repeating(self) -> None:
+        for event in self._told_silence:
+            self._decoder.staleness.told(event.kind, event.name)
+        self._told_silence = []
+
+    # ------------------------------------------------------------ the work
+
+    def _take(self, message: Message) -> None:
+        here: Where = (message.journal, message.sequence)
+        try:
+            packets = parse(PacketsMessage, message.body)
+        except RemoteError:
+            # A version that we do not know: counted and stepped over, the journal keeps it.
+            self._malformed += 1
+            self._position = here
+            return
+        decoded = self._decoder.decode(packets)
+        if decoded.events and not _told(here, self._told_events, self._told_parameters):
+            self._publish_events(here, decoded.events)
+        parameters = ParametersMessage(
+            link=packets.link,
+            journal=message.journal,
+            sequence=message.sequence,
+            reception_ns=packets.reception_ns,
+            first_row=self._rows,
+            tables=decoded.tables,
+        )
+        if not _told(here, self._told_parameters):
+            self._bus.publish(Topic.PARAMETERS, parameters.build(), time_ns=self._clock.now_ns())
+        self._rows += parameters.rows
+        self._position = here
+        self._newest_ns = packets.reception_ns
+        if self._told_silence and not self._repeating:
+            self._end_repeating()
+
+    def _publish_events(self, where: Where, events: tuple[Event, ...]) -> None:
+        message = EventMessage(
+            journal=where[0], sequence=where[1], first_event=self._events, events=events
+        )
+        self._bus.publish(Topic.EVENTS, message.build(), time_ns=self._clock.now_ns())
+        self._events += len(events)
+
+    def _tell_silence(self) -> None:
+        events = self._decoder.silence(self._clock.now_ns(), self._grace_ns)
+        if events:
+            self._publish_events(self._position, events)
+
+    def _save(self) -> None:
+        self._saved_s = time.monotonic()
+        if self._position[1] < 0:
+            return
+        last = self._bus.last(Topic.EVENTS)
+        self._state.save(
+            {
+                "version": STATE_VERSION,
+                "journal": self._position[0],
+                "sequence": self._position[1],
+                "rows": self._rows,
+                "events_sequence": 0 if last is None else last.sequence + 1,
+                "newest_ns": self._newest_ns,
+                "decoder": self._decoder.snapshot(),
+            }
+        )
+
+    def _tick(self, *, now: bool = False) -> None:
+        counters = {
+            **self._decoder.counts,
+            "rows": self._rows,
+            "events": self._events,
+            "malformed": self._malformed,
+            "stale": sum(r.stale for r in self._decoder.staleness.rhythms.values()),
+        }
+        self._status.tick(counters, newest_ns=self._newest_ns, now=now)
+
+
+def _told(here: Where, *told: Where) -> bool:
+    return any(where[0] == here[0] and here[1] <= where[1] for where in told)

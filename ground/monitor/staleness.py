@@ -1,0 +1,93 @@
+"""Which packets have stopped coming.
+
+Judged by ERT against ERT where the link still brings others (exact, whatever the speed of the world
+and the light time), and against the clock, with some grace, where the link brings nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from protocols.bus.messages import EventKind
+
+S = 1_000_000_000
+
+#: Missed periods of its own after which a packet counts as stale.
+PERIODS = 5
+#: Packets faster than this are judged as if they came this often: frames are filled and sent in
+#: bursts, so that single seconds say nothing.
+SHORTEST_PERIOD_NS = 2 * S
+
+
+@dataclass(slots=True)
+class Rhythm:
+    """period_ns: median distance of SCETs seen lately, 0 while unknown; ert_ns: of the newest."""
+
+    period_ns: int = 0
+    scet_ns: int = 0
+    ert_ns: int = 0
+    stale: bool = False
+
+
+class Staleness:
+    """Rhythm of each packet definition; live packets only."""
+
+    def __init__(self) -> None:
+        self.rhythms: dict[str, Rhythm] = {}
+        self.newest_ert_ns = 0
+
+    def seen(
+        self, definition: str, scet_ns: npt.NDArray[np.int64], ert_ns: npt.NDArray[np.int64]
+    ) -> bool:
+        """Live packets came, [m] in order; True if the definition was stale and is no longer."""
+        rhythm = self.rhythms.setdefault(definition, Rhythm())
+        before = [rhythm.scet_ns] if rhythm.scet_ns else []
+        steps = np.diff(np.concatenate((np.array(before, np.int64), scet_ns)))
+        steps = steps[steps > 0]
+        if len(steps):
+            step = int(np.median(steps))
+            # A pause is one long step: it must not teach that such pauses are normal.
+            known = rhythm.period_ns
+            rhythm.period_ns = step if not known else (7 * known + min(step, 4 * known)) // 8
+        rhythm.scet_ns = int(scet_ns[-1])
+        rhythm.ert_ns = max(rhythm.ert_ns, int(ert_ns.max()))
+        self.newest_ert_ns = max(self.newest_ert_ns, rhythm.ert_ns)
+        fresh, rhythm.stale = rhythm.stale, False
+        return fresh
+
+    def due(self, now_ns: int, grace_ns: int) -> list[str]:
+        """Definitions that become stale now.
+
+        grace_ns: by how much the ground may be behind the antenna without anything being wrong.
+        """
+        found: list[str] = []
+        for definition, rhythm in self.rhythms.items():
+            if rhythm.stale or not rhythm.period_ns:
+                continue
+            patience_ns = PERIODS * max(rhythm.period_ns, SHORTEST_PERIOD_NS)
+            silent_ns = max(self.newest_ert_ns, now_ns - grace_ns) - rhythm.ert_ns
+            if silent_ns > patience_ns:
+                rhythm.stale = True
+                found.append(definition)
+        return found
+
+    def told(self, kind: str, definition: str) -> None:
+        """An event of ours, read back from the journal: the state that it announced."""
+        if kind in (EventKind.STALE, EventKind.FRESH):
+            self.rhythms.setdefault(definition, Rhythm()).stale = kind == EventKind.STALE
+
+    def snapshot(self) -> dict[str, Any]:
+        rhythms = {
+            name: [rhythm.period_ns, rhythm.scet_ns, rhythm.ert_ns, rhythm.stale]
+            for name, rhythm in self.rhythms.items()
+        }
+        return {"newest_ert_ns": self.newest_ert_ns, "rhythms": rhythms}
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        self.newest_ert_ns = snapshot["newest_ert_ns"]
+        self.rhythms = {name: Rhythm(*values) for name, values in snapshot["rhythms"].items()}

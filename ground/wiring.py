@@ -1,0 +1,195 @@
+"""Which adapter stands behind which port: the one place that knows both.
+
+settings = load_settings(run_dir)
+run_service("monitor", settings, stop)        what `python -m ground monitor` does
+bus = open_viewer(settings, "l4-watch")       for whoever only looks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ground.config import ARCHIVE, BUS, JOURNALING, MONITOR, RECEIVE, RunSettings
+from ground.ports import Bus, Clock, Link, Stop
+from protocols.errors import LocalError, ProtocolError
+from protocols.identifiers import Topic
+from protocols.telemetry.declaration import Dictionary
+
+#: What a viewer wants: the present, not every packet.
+VIEWER_TOPICS = (Topic.PARAMETERS, Topic.EVENTS, Topic.LINK, Topic.STATUS)
+
+
+def open_clock(settings: RunSettings) -> Clock:
+    """The run's clock; the wall clock if the run has no clock file."""
+    from ground.adapters.clock import open_clock_file
+
+    return open_clock_file(settings.clock_file)
+
+
+def open_bus(settings: RunSettings, service: str) -> Bus:
+    """Bus of a service, with its journals.  LocalError if another process has them."""
+    from ground.adapters.journal import FileJournal
+    from ground.adapters.zmq_bus import ZmqBus
+
+    endpoints = settings.replay_endpoints
+    journals = {
+        str(topic): FileJournal(
+            settings.journal_dir(service, topic),
+            segment_octets=settings.journal_segment_octets,
+            retain_octets=settings.journal_octets,
+        )
+        for topic in JOURNALING.get(service, ())
+    }
+    return ZmqBus(
+        service,
+        bus_in=settings.bus_in,
+        bus_out=settings.bus_out,
+        journals=journals,
+        replay_endpoint=endpoints.pop(service, ""),
+        replay_endpoints=endpoints,
+        sync=settings.sync,
+    )
+
+
+def open_viewer(settings: RunSettings, name: str, topics: Iterable[str] = VIEWER_TOPICS) -> Bus:
+    """Bus for looking only: live topics, the last value of link and status at once."""
+    bus = open_bus(settings, name)
+    for topic in topics:
+        bus.subscribe(topic)
+    return bus
+
+
+def open_link(settings: RunSettings) -> Link:
+    """The station's link."""
+    from ground.adapters.zmq_link import ZmqLink
+
+    return ZmqLink(settings.link_name, settings.link_endpoint)
+
+
+def open_dictionary(name: str | None) -> Dictionary | None:
+    """Dictionary by the name in a link profile: "l4", or the path of an XTCE file.
+
+    LocalError if there is none of that name.
+    """
+    if name is None:
+        return None
+    if name == "l4":
+        from protocols.dictionary.l4 import DICTIONARY
+
+        return DICTIONARY
+    path = Path(name)
+    if path.suffix not in (".xml", ".xtce") or not path.is_file():
+        raise LocalError(f"dictionary {name!r}: l4, or the path of an XTCE file, wanted")
+    from protocols.telemetry.xtce import import_xtce
+
+    return import_xtce(path.read_bytes())
+
+
+# ---------------------------------------------------------------- services
+
+
+def run_service(name: str, settings: RunSettings, stop: Stop) -> None:
+    """Run a service until `stop`.  LocalError: it cannot start as configured."""
+    if name not in _SERVICES:
+        raise LocalError(f"service {name!r} is not known; {', '.join(_SERVICES)} are")
+    _SERVICES[name](settings, stop)
+
+
+def _run_bus(settings: RunSettings, stop: Stop) -> None:
+    from ground.adapters.zmq_broker import Broker, run_broker
+    from ground.status import StatusReporter
+    from protocols.bus.envelope import Envelope, build_envelope
+    from protocols.bus.messages import ServiceState
+
+    clock = open_clock(settings)
+    broker = Broker(settings.bus_in, settings.bus_out)
+    status = StatusReporter(BUS, clock)
+
+    def report() -> list[bytes] | None:
+        if not status.due:
+            return None
+        status.state = ServiceState.RUNNING
+        message = status.message({**broker.counts, "retained": broker.retained})
+        return build_envelope(Envelope(status.topic, BUS, "", -1, message.time_ns, message.build()))
+
+    try:
+        run_broker(broker, stop, report)
+    finally:
+        broker.close()
+
+
+def _with_bus(service: str, settings: RunSettings, work: Callable[[Bus, Clock], None]) -> None:
+    """Open clock and bus, work, close; what goes wrong is said on the bus before it is raised."""
+    from ground.status import StatusReporter
+    from protocols.bus.messages import ServiceState
+
+    clock = open_clock(settings)
+    bus = open_bus(settings, service)
+    try:
+        work(bus, clock)
+    except (OSError, ProtocolError) as error:
+        status = StatusReporter(service, clock, bus)
+        status.state, status.detail = ServiceState.FAILED, str(error)[:500]
+        status.tick({}, now=True)
+        raise
+    finally:
+        bus.close()
+
+
+def _run_receive(settings: RunSettings, stop: Stop) -> None:
+    from ground.adapters.state_file import StateFile
+    from ground.receive.profile import load_profile
+    from ground.receive.service import ReceiveService
+
+    profile = load_profile(settings.mission)
+
+    def work(bus: Bus, clock: Clock) -> None:
+        link = open_link(settings)
+        try:
+            ReceiveService(
+                profile,
+                link,
+                bus,
+                clock,
+                StateFile(settings.state_file(RECEIVE)),
+                settings,
+            ).run(stop)
+        finally:
+            link.close()
+
+    _with_bus(RECEIVE, settings, work)
+
+
+def _run_monitor(settings: RunSettings, stop: Stop) -> None:
+    from ground.adapters.state_file import StateFile
+    from ground.monitor.decoding import Decoder
+    from ground.monitor.l4_events import EVENT_PACKET
+    from ground.monitor.service import MonitorService
+    from ground.receive.profile import load_profile
+
+    name = load_profile(settings.mission).dictionary
+    decoder = Decoder(open_dictionary(name), EVENT_PACKET if name == "l4" else None)
+
+    def work(bus: Bus, clock: Clock) -> None:
+        state = StateFile(settings.state_file(MONITOR))
+        MonitorService(decoder, bus, clock, state, service=MONITOR, source=RECEIVE).run(stop)
+
+    _with_bus(MONITOR, settings, work)
+
+
+def _run_archive(settings: RunSettings, stop: Stop) -> None:
+    from ground.archive.service import ArchiveService
+
+    def work(bus: Bus, clock: Clock) -> None:
+        ArchiveService(settings, bus, clock).run(stop)
+
+    _with_bus(ARCHIVE, settings, work)
+
+
+_SERVICES: dict[str, Callable[[RunSettings, Stop], None]] = {
+    BUS: _run_bus,
+    RECEIVE: _run_receive,
+    MONITOR: _run_monitor,
+    ARCHIVE: _run_archive,
+}
