@@ -1,0 +1,602 @@
+"""Reading an archive.  Every answer comes from one read transaction: a consistent snapshot,
+however fast the writer goes on."""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ground.archive import rollup
+from ground.archive.columns import (
+    TIMES,
+    Layout,
+    Run,
+    decode_times,
+    decode_values,
+    unpack_column,
+    unpack_run,
+    unpack_times,
+)
+from ground.archive.model import (
+    MAX_NS,
+    MIN_NS,
+    Axis,
+    ParameterInfo,
+    Plot,
+    Samples,
+    StoredPacket,
+)
+from ground.archive.schema import BLOCK_SHIFT
+from ground.archive.segments import load_layouts, read_segment
+from protocols.bus.messages import Event
+from protocols.errors import LocalError
+
+I64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    id: int
+    name: str
+    unit: str
+    #: (layout, position of the column) pairs
+    columns: tuple[tuple[Layout, int], ...]
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """One read transaction, unless the connection is in one already."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+
+
+class Reader:
+    """Queries over one connection (reading or writing); not for several threads at once."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self._layouts: dict[int, Layout] = {}
+
+    # ------------------------------------------------------------ catalogue
+
+    def parameters(self) -> list[ParameterInfo]:
+        with snapshot(self._db):
+            rows = self._db.execute(
+                "SELECT p.name, p.unit, p.description, p.kind, d.name, l.count,"
+                " l.scet_min, l.scet_max, l.ert_min, l.ert_max"
+                " FROM parameter p JOIN layout_column c ON c.parameter = p.id"
+                " JOIN layout l ON l.id = c.layout JOIN definition d ON d.id = l.definition"
+                " WHERE l.count > 0 ORDER BY p.name, d.name"
+            ).fetchall()
+        found: dict[str, list[Any]] = defaultdict(list)
+        for row in rows:
+            found[row[0]].append(row)
+        return [
+            ParameterInfo(
+                name,
+                parts[0][1],
+                parts[0][2],
+                parts[0][3],
+                tuple(dict.fromkeys(part[4] for part in parts)),
+                sum(part[5] for part in parts),
+                min(part[6] for part in parts),
+                max(part[7] for part in parts),
+                min(part[8] for part in parts),
+                max(part[9] for part in parts),
+            )
+            for name, parts in found.items()
+        ]
+
+    def definitions(self) -> dict[str, list[str]]:
+        """Packet definitions, each with its parameters in the order of their layouts."""
+        with snapshot(self._db):
+            rows = self._db.execute(
+                "SELECT d.name, p.name FROM layout l JOIN definition d ON d.id = l.definition"
+                " JOIN layout_column c ON c.layout = l.id JOIN parameter p ON p.id = c.parameter"
+                " WHERE l.count > 0 ORDER BY d.id, l.id, c.position"
+            ).fetchall()
+        found: dict[str, list[str]] = {}
+        for definition, parameter in rows:
+            names = found.setdefault(definition, [])
+            if parameter not in names:
+                names.append(parameter)
+        return found
+
+    def describe(self, name: str) -> tuple[int, ParameterInfo, np.dtype[Any]]:
+        """Id, catalogue entry, and the dtype that holds all of a parameter's values.
+
+        LocalError if the archive has no such parameter.
+        """
+        parameter = self._parameter(name)
+        info = next((info for info in self.parameters() if info.name == name), None)
+        if info is None:
+            raise LocalError(f"the archive has no samples of {name!r}")
+        dtypes = [layout.dtypes[position] for layout, position in parameter.columns]
+        return parameter.id, info, np.result_type(*dtypes)
+
+    def rows(self, definition: str) -> int:
+        """Rows stored of a packet definition."""
+        return self._db.execute(
+            "SELECT ifnull(sum(l.count), 0) FROM layout l JOIN definition d"
+            " ON d.id = l.definition WHERE d.name = ?",
+            (definition,),
+        ).fetchone()[0]
+
+    def problems(self) -> list[str]:
+        """What is wrong with the file, a sentence each."""
+        found = [
+            f"SQLite: {row[0]}"
+            for row in self._db.execute("PRAGMA quick_check(20)")
+            if row[0] != "ok"
+        ]
+        checks = (
+            ("packets differ from their counter",
+             "SELECT (SELECT count(*) FROM packet), ifnull((SELECT value FROM counter"
+             " WHERE name = 'packets'), 0)"),
+            ("packets differ from their channels' counts",
+             "SELECT (SELECT count(*) FROM packet), (SELECT ifnull(sum(packets), 0) FROM channel)"),
+            ("events differ from their counter",
+             "SELECT (SELECT count(*) FROM event), ifnull((SELECT value FROM counter"
+             " WHERE name = 'events'), 0)"),
+            ("rows of segments and tail differ from their layouts' counts",
+             "SELECT (SELECT ifnull(sum(count), 0) FROM segment)"
+             " + (SELECT ifnull(sum(count), 0) FROM tail),"
+             " (SELECT ifnull(sum(count), 0) FROM layout)"),
+            ("columns of segments differ from their layouts",
+             "SELECT (SELECT count(*) FROM value), (SELECT count(*) FROM segment s"
+             " JOIN layout_column c ON c.layout = s.layout)"),
+            ("samples differ from their counter",
+             "SELECT (SELECT ifnull(sum(l.count), 0) FROM layout l JOIN layout_column c"
+             " ON c.layout = l.id), ifnull((SELECT value FROM counter WHERE name = 'samples'), 0)"),
+        )  # fmt: skip
+        for what, statement in checks:
+            have, wanted = self._db.execute(statement).fetchone()
+            if have != wanted:
+                found.append(f"{what}: {have} against {wanted}")
+        return found
+
+    def labels(self, parameter: int) -> Mapping[int, str]:
+        return dict(
+            self._db.execute("SELECT code, text FROM label WHERE parameter = ?", (parameter,))
+        )
+
+    def _layout(self, number: int) -> Layout:
+        # Layouts never change, so what is known stays right; new ones appear.
+        if number not in self._layouts:
+            self._layouts = load_layouts(self._db)
+        return self._layouts[number]
+
+    def _parameter(self, name: str) -> _Parameter:
+        row = self._db.execute("SELECT id, unit FROM parameter WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            raise LocalError(f"the archive has no parameter {name!r}")
+        columns = self._db.execute(
+            "SELECT layout, position FROM layout_column WHERE parameter = ? ORDER BY layout",
+            (row[0],),
+        ).fetchall()
+        return _Parameter(
+            row[0],
+            name,
+            row[1],
+            tuple((self._layout(layout), position) for layout, position in columns),
+        )
+
+    # ------------------------------------------------------------ samples
+
+    def query(self, name: str, start_ns: int, stop_ns: int, axis: Axis) -> Samples:
+        with snapshot(self._db):
+            parameter = self._parameter(name)
+            parts: list[tuple[I64, npt.NDArray[Any], npt.NDArray[np.bool_] | None]] = []
+            for layout, position in parameter.columns:
+                parts += self._segment_parts(parameter, layout, position, start_ns, stop_ns, axis)
+                parts += self._tail_parts(layout, position, start_ns, stop_ns, axis)
+            return self._samples(parameter, parts, start_ns, stop_ns, axis)
+
+    def latest(self, name: str) -> Samples:
+        """The sample with the highest SCET (length 1), or none (length 0)."""
+        with snapshot(self._db):
+            parameter = self._parameter(name)
+            last = max(
+                (
+                    row[0]
+                    for layout, _ in parameter.columns
+                    for row in self._db.execute(
+                        "SELECT scet_max FROM layout WHERE id = ? AND count > 0", (layout.id,)
+                    )
+                ),
+                default=MIN_NS,
+            )
+            found = self.query(name, last, min(last + 1, MAX_NS), "scet")
+        return _take(found, slice(max(0, len(found) - 1), len(found)))
+
+    def _segment_parts(
+        self,
+        parameter: _Parameter,
+        layout: Layout,
+        position: int,
+        start_ns: int,
+        stop_ns: int,
+        axis: Axis,
+    ):
+        dtype = layout.dtypes[position]
+        rows = self._db.execute(
+            "SELECT s.count, s.scet, s.ert, s.reception, s.packet, v.data, v.valid"
+            " FROM segment s JOIN value v ON v.segment = s.id AND v.parameter = ?"
+            f" WHERE s.layout = ? AND s.{axis}_max >= ? AND s.{axis}_min < ?"
+            " ORDER BY s.scet_min, s.id",
+            (parameter.id, layout.id, start_ns, stop_ns),
+        )
+        key = TIMES.index(axis)
+        for count, *blobs, data, valid in rows:
+            at = decode_times(blobs[key], count)
+            chosen = _range(at, start_ns, stop_ns, ordered=axis == "scet")
+            times = np.empty((4, len(at[chosen])), np.int64)
+            for i, blob in enumerate(blobs):
+                times[i] = (at if i == key else decode_times(blob, count))[chosen]
+            mask = None
+            if valid is not None:
+                mask = decode_values(valid, np.dtype(np.bool_), count)[chosen]
+            yield times, decode_values(data, dtype, count)[chosen], mask
+
+    def _tail_parts(self, layout: Layout, position: int, start_ns: int, stop_ns: int, axis: Axis):
+        rows = self._db.execute(
+            f"SELECT count, data FROM tail WHERE layout = ? AND {axis}_max >= ? AND {axis}_min < ?"
+            " ORDER BY scet_min, id",
+            (layout.id, start_ns, stop_ns),
+        )
+        key = TIMES.index(axis)
+        for count, blob in rows:
+            times = unpack_times(blob, layout, count)
+            values, mask = unpack_column(blob, layout, count, position)
+            chosen = _range(times[key], start_ns, stop_ns, ordered=False)
+            yield times[:, chosen], values[chosen], None if mask is None else mask[chosen]
+
+    def _samples(self, parameter: _Parameter, parts, start_ns: int, stop_ns: int, axis: Axis):
+        parts = [part for part in parts if part[0].shape[1]]
+        labels = self.labels(parameter.id)
+        if parts:
+            times = np.concatenate([part[0] for part in parts], axis=1)
+            values = np.concatenate([part[1] for part in parts])
+            valid = np.concatenate(
+                [np.ones(len(part[1]), np.bool_) if part[2] is None else part[2] for part in parts]
+            )
+        else:
+            dtypes = [layout.dtypes[position] for layout, position in parameter.columns]
+            times = np.empty((4, 0), np.int64)
+            values = np.empty(0, dtypes[0] if dtypes else np.float64)
+            valid = np.empty(0, np.bool_)
+        samples = Samples(
+            parameter.name, parameter.unit, times[0], times[1], times[2], times[3], values, valid,
+            labels,
+        )  # fmt: skip
+        first = times[TIMES.index(axis)]
+        step = np.diff(first)
+        if np.any(step < 0) or np.any((step == 0) & (np.diff(times[3]) < 0)):
+            return _take(samples, np.lexsort((times[3], first)))
+        return samples
+
+    # ------------------------------------------------------------ plots
+
+    def plot(self, name: str, start_ns: int, stop_ns: int, points: int) -> Plot:
+        if points < 1 or stop_ns <= start_ns:
+            raise LocalError(f"plot of {points} points over {start_ns}..{stop_ns}")
+        with snapshot(self._db):
+            parameter = self._parameter(name)
+            if self._interior_rows(parameter, start_ns, stop_ns) <= points:
+                samples = self.query(name, start_ns, stop_ns, "scet")
+                good = samples.valid
+                if samples.values.dtype.kind == "f":
+                    good = good & ~np.isnan(samples.values)
+                if np.count_nonzero(good) <= points:
+                    values = samples.values[good]
+                    return Plot(
+                        name,
+                        parameter.unit,
+                        0,
+                        samples.scet_ns[good],
+                        values,
+                        values,
+                        values.astype(np.float64),
+                        np.ones(len(values), np.int64),
+                        samples.labels,
+                    )
+            width = rollup.bin_width(stop_ns - start_ns, points)
+            # Whole bins: widened to the grid, bounded by what int64 can say.
+            low = max(start_ns // width * width, MIN_NS)
+            high = min(-(-stop_ns // width) * width, MAX_NS)
+            parts: list[tuple[int, npt.NDArray[Any]]] = []
+            for layout, position in parameter.columns:
+                parts += self._rollup_parts(parameter, layout, position, low, high, width)
+                for times, values, mask in self._tail_parts(layout, position, low, high, "scet"):
+                    order = np.argsort(times[0], kind="stable")
+                    parts.append(
+                        (
+                            width,
+                            rollup.reduce_samples(
+                                times[0][order],
+                                values[order],
+                                None if mask is None else mask[order],
+                                width,
+                            ),
+                        )
+                    )
+            bins = rollup.combine(parts, width)
+            labels = self.labels(parameter.id)
+        with np.errstate(invalid="ignore"):
+            mean = bins["sum"] / bins["count"]
+        return Plot(
+            name,
+            parameter.unit,
+            width,
+            bins["bucket"] * width,
+            bins["min"].copy(),
+            bins["max"].copy(),
+            mean,
+            bins["count"].astype(np.int64),
+            labels,
+        )
+
+    def _interior_rows(self, parameter: _Parameter, start_ns: int, stop_ns: int) -> int:
+        """Rows of the runs that lie wholly inside: a lower bound of the rows in the range."""
+        total = 0
+        for layout, _ in parameter.columns:
+            for table in ("segment", "tail"):
+                total += self._db.execute(
+                    f"SELECT ifnull(sum(count), 0) FROM {table}"
+                    " WHERE layout = ? AND scet_min >= ? AND scet_max < ?",
+                    (layout.id, start_ns, stop_ns),
+                ).fetchone()[0]
+        return total
+
+    def _rollup_parts(
+        self,
+        parameter: _Parameter,
+        layout: Layout,
+        position: int,
+        low: int,
+        high: int,
+        bin_ns: int,
+    ):
+        """Entries of a layout's segments, each from the widest stored width that fits the bins."""
+        dtype = rollup.entry_dtype(layout.dtypes[position])
+        segments = [
+            row[0]
+            for row in self._db.execute(
+                "SELECT id FROM segment WHERE layout = ? AND scet_max >= ? AND scet_min < ?",
+                (layout.id, low, high),
+            )
+        ]
+        widths = [w for w in rollup.WIDTHS_NS if w <= rollup.source_width(bin_ns)]
+        missing = set(segments)
+        for width in reversed(widths):
+            if not missing:
+                return
+            blobs: list[bytes] = []
+            for segment, data in self._db.execute(
+                "SELECT s.id, r.data FROM segment s JOIN rollup r"
+                " ON r.parameter = ? AND r.width_ns = ? AND r.segment = s.id"
+                " WHERE s.layout = ? AND s.scet_max >= ? AND s.scet_min < ? ORDER BY s.scet_min",
+                (parameter.id, width, layout.id, low, high),
+            ):
+                if segment in missing:
+                    missing.discard(segment)
+                    blobs.append(data)
+            if blobs:
+                entries = np.frombuffer(b"".join(blobs), dtype)
+                inside = (entries["bucket"] >= low // width) & (
+                    entries["bucket"] < -(-high // width)
+                )
+                yield width, entries[inside]
+        for segment in sorted(missing):
+            count, scet, data, valid = self._db.execute(
+                "SELECT s.count, s.scet, v.data, v.valid FROM segment s JOIN value v"
+                " ON v.segment = s.id AND v.parameter = ? WHERE s.id = ?",
+                (parameter.id, segment),
+            ).fetchone()
+            times = decode_times(scet, count)
+            chosen = _range(times, low, high, ordered=True)
+            mask = None
+            if valid is not None:
+                mask = decode_values(valid, np.dtype(np.bool_), count)[chosen]
+            values = decode_values(data, layout.dtypes[position], count)[chosen]
+            yield bin_ns, rollup.reduce_samples(times[chosen], values, mask, bin_ns)
+
+    # ------------------------------------------------------------ whole tables
+
+    def runs(
+        self,
+        definition: str,
+        start_ns: int,
+        stop_ns: int,
+        parameters: Collection[int] | None = None,
+    ) -> Iterator[tuple[Layout, Run]]:
+        """All rows of a definition with SCET in the range, a run at a time, with the columns of
+        these parameters (None: all); in SCET order within each layout.
+
+        Holds no more than the segments that overlap one instant.  The connection must stay in one
+        transaction meanwhile.
+        """
+        row = self._db.execute("SELECT id FROM definition WHERE name = ?", (definition,)).fetchone()
+        if row is None:
+            raise LocalError(f"the archive has no packet definition {definition!r}")
+        rows = self._db.execute("SELECT id FROM layout WHERE definition = ? ORDER BY id", row)
+        layouts = [self._layout(number) for (number,) in rows.fetchall()]
+        streams = [
+            self._layout_runs(layout, start_ns, stop_ns, parameters)
+            for layout in layouts
+            if parameters is None or set(parameters) & set(layout.parameters)
+        ]
+        yield from heapq.merge(*streams, key=lambda item: (int(item[1].times[0][0]), item[0].id))
+
+    def _layout_runs(
+        self, layout: Layout, start_ns: int, stop_ns: int, parameters: Collection[int] | None
+    ) -> Iterator[tuple[Layout, Run]]:
+        kept = layout if parameters is None else layout.subset(parameters)
+        sources = self._db.execute(
+            "SELECT scet_min, id, 1 FROM segment WHERE layout = ?1 AND scet_max >= ?2"
+            " AND scet_min < ?3 UNION ALL"
+            " SELECT scet_min, id, 0 FROM tail WHERE layout = ?1 AND scet_max >= ?2"
+            " AND scet_min < ?3 ORDER BY 1, 3, 2",
+            (layout.id, start_ns, stop_ns),
+        ).fetchall()
+        pending: list[Run] = []
+        for low, number, is_segment in sources:
+            done, pending = _cut(pending, low)
+            if done is not None:
+                yield kept, done
+            if is_segment:
+                run = read_segment(self._db, kept, number)
+            else:
+                count, blob = self._db.execute(
+                    "SELECT count, data FROM tail WHERE id = ?", (number,)
+                ).fetchone()
+                run = unpack_run(blob, layout, count, kept).ordered()
+            run = run.take(_range(run.times[0], start_ns, stop_ns, ordered=True))
+            if len(run):
+                pending.append(run)
+        if pending:
+            yield kept, Run.concatenate(pending).ordered()
+
+    # ------------------------------------------------------------ packets and events
+
+    def packets(
+        self,
+        *,
+        apid: int | None,
+        vcid: int | None,
+        stream: str | None,
+        playback: bool | None,
+        start_ns: int,
+        stop_ns: int,
+        axis: Axis,
+    ) -> Iterator[StoredPacket]:
+        with snapshot(self._db):
+            channels = {
+                row[0]: row[1:]
+                for row in self._db.execute(
+                    "SELECT id, stream, vcid, ifnull(apid, -1), playback FROM channel"
+                    " WHERE (?1 IS NULL OR apid = ?1) AND (?2 IS NULL OR vcid = ?2)"
+                    " AND (?3 IS NULL OR stream = ?3) AND (?4 IS NULL OR playback = ?4)",
+                    (apid, vcid, stream, playback),
+                )
+            }
+            rows = (
+                self._by_scet(channels, start_ns, stop_ns)
+                if axis == "scet"
+                else self._by_ert(channels, start_ns, stop_ns)
+            )
+            for number, channel, scet, sequence, ert, reception, octets in rows:
+                of_stream, of_vcid, of_apid, is_playback = channels[channel]
+                yield StoredPacket(
+                    number,
+                    of_stream,
+                    of_vcid,
+                    of_apid,
+                    -1 if sequence is None else sequence,
+                    scet,
+                    ert,
+                    reception,
+                    bool(is_playback),
+                    octets,
+                )
+
+    def _by_scet(self, channels: Mapping[int, Any], start_ns: int, stop_ns: int):
+        """One index walk a channel, merged: nothing is sorted, nothing is held."""
+        walks = [
+            self._db.execute(
+                "SELECT id, channel, scet_ns, sequence_count, ert_ns, reception_ns, octets"
+                " FROM packet WHERE channel = ? AND scet_ns >= ? AND scet_ns < ?"
+                " ORDER BY scet_ns, sequence_count",
+                (channel, start_ns, stop_ns),
+            )
+            for channel in channels
+        ]
+        return heapq.merge(*walks, key=lambda row: (row[2], row[0]))
+
+    def _by_ert(self, channels: Mapping[int, Any], start_ns: int, stop_ns: int):
+        """Blocks of consecutive numbers that touch the range, in ERT order: numbers follow arrival,
+        so few blocks overlap and the heap stays small."""
+        blocks = self._db.execute(
+            "SELECT ert_min, id FROM packet_block WHERE ert_max >= ? AND ert_min < ?"
+            " ORDER BY ert_min, id",
+            (start_ns, stop_ns),
+        ).fetchall()
+        heap: list[tuple[int, int, tuple[Any, ...]]] = []
+        for ert_min, block in blocks:
+            while heap and heap[0][0] < ert_min:
+                yield heapq.heappop(heap)[2]
+            for row in self._db.execute(
+                "SELECT id, channel, scet_ns, sequence_count, ert_ns, reception_ns, octets"
+                " FROM packet WHERE id >= ? AND id < ? AND ert_ns >= ? AND ert_ns < ?",
+                (block << BLOCK_SHIFT, (block + 1) << BLOCK_SHIFT, start_ns, stop_ns),
+            ):
+                if row[1] in channels:
+                    heapq.heappush(heap, (row[4], row[0], row))
+        while heap:
+            yield heapq.heappop(heap)[2]
+
+    def events(
+        self, *, start_ns: int, stop_ns: int, axis: Axis, name: str | None
+    ) -> Iterator[Event]:
+        with snapshot(self._db):
+            for row in self._db.execute(
+                "SELECT kind, severity, name, text, scet_ns, ert_ns, reception_ns,"
+                " playback, value, threshold, before, after"
+                f" FROM event WHERE {axis}_ns >= ?1 AND {axis}_ns < ?2"
+                f" AND (?3 IS NULL OR name = ?3) ORDER BY {axis}_ns, id",
+                (start_ns, stop_ns, name),
+            ):
+                event = Event(*row)
+                yield replace(event, playback=bool(event.playback))
+
+
+def _range(times: I64, start_ns: int, stop_ns: int, *, ordered: bool):
+    if ordered:
+        low, high = np.searchsorted(times, (start_ns, stop_ns))
+        return slice(int(low), int(high))
+    return np.flatnonzero((times >= start_ns) & (times < stop_ns))
+
+
+def _take(samples: Samples, index: Any) -> Samples:
+    return Samples(
+        samples.name,
+        samples.unit,
+        samples.scet_ns[index],
+        samples.ert_ns[index],
+        samples.reception_ns[index],
+        samples.packet[index],
+        samples.values[index],
+        samples.valid[index],
+        samples.labels,
+    )
+
+
+def _cut(pending: Sequence[Run], low: int) -> tuple[Run | None, list[Run]]:
+    """Rows before `low`, merged, and what is left of each run."""
+    if not pending:
+        return None, []
+    done, rest = [], []
+    for run in pending:
+        at = int(np.searchsorted(run.times[0], low))
+        if at:
+            done.append(run.take(slice(0, at)))
+        if at < len(run):
+            rest.append(run.take(slice(at, None)))
+    return (Run.concatenate(done).ordered() if done else None), rest
+
+
+__all__ = ["Reader", "snapshot"]

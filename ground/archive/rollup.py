@@ -1,0 +1,156 @@
+"""Minimum, maximum, mean and count over time buckets, and their combination into plot bins.
+
+Buckets lie on a grid anchored at the TAI epoch, and each width divides the next.  So buckets of
+different segments, late ones included, add up without error, and a plot whose bins are a multiple
+of a bucket is exact.  (Rejected: blocks of a fixed number of samples, which plot bins would cut.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+I64 = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]
+
+_SECOND = 1_000_000_000
+#: 0.1 s, 1 s, 5 s, 20 s, 2 min, 10 min, 1 h, 6 h, 1 day.
+WIDTHS_NS = (
+    _SECOND // 10,
+    _SECOND,
+    5 * _SECOND,
+    20 * _SECOND,
+    120 * _SECOND,
+    600 * _SECOND,
+    3600 * _SECOND,
+    21600 * _SECOND,
+    86400 * _SECOND,
+)
+#: A segment keeps a width only if that has at most a 32nd as many buckets as samples: what is
+#: finer is as fast to reduce from the samples themselves and would cost more room than they do.
+SAMPLES_PER_ENTRY = 32
+#: A plot bin is at least this many buckets, so that rounding it to whole buckets loses at most a
+#: fifth of the points asked for.
+BUCKETS_PER_BIN = 4
+
+
+def entry_dtype(values: np.dtype[Any]) -> np.dtype[Any]:
+    """One entry: `bucket` (start / width), `count` of valid samples, `sum`, `min`, `max`."""
+    if values.kind == "b":
+        values = np.dtype(np.uint8)
+    return np.dtype(
+        [
+            ("bucket", "<i8"),
+            ("count", "<u8"),
+            ("sum", "<f8"),
+            ("min", values.str),
+            ("max", values.str),
+        ]
+    )
+
+
+def reduce_samples(
+    times: I64, values: Array, valid: npt.NDArray[np.bool_] | None, width_ns: int
+) -> Array:
+    """Entries of sorted samples; NaN and invalid samples count nowhere."""
+    if values.dtype.kind == "b":
+        values = values.view(np.uint8)
+    if values.dtype.kind == "f":
+        number = ~np.isnan(values)
+        if not number.all():
+            valid = number if valid is None else valid & number
+    if valid is not None and not valid.all():
+        times, values = times[valid], values[valid]
+    bucket = times // width_ns
+    starts = _starts(bucket)
+    entries = np.empty(len(starts), entry_dtype(values.dtype))
+    if len(starts):
+        entries["bucket"] = bucket[starts]
+        entries["count"] = np.diff(starts, append=len(bucket))
+        # Opposite infinities in one bucket: their mean is NaN, which is what it should be.
+        with np.errstate(invalid="ignore", over="ignore"):
+            entries["sum"] = np.add.reduceat(values, starts, dtype=np.float64)
+        entries["min"] = np.minimum.reduceat(values, starts)
+        entries["max"] = np.maximum.reduceat(values, starts)
+    return entries
+
+
+def reduce_entries(entries: Array, factor: int) -> Array:
+    """Entries `factor` times as wide; the input is sorted by bucket and may repeat buckets."""
+    bucket = entries["bucket"] // factor
+    starts = _starts(bucket)
+    wide = np.empty(len(starts), entries.dtype)
+    if len(starts):
+        wide["bucket"] = bucket[starts]
+        wide["count"] = np.add.reduceat(entries["count"], starts)
+        with np.errstate(invalid="ignore", over="ignore"):
+            wide["sum"] = np.add.reduceat(entries["sum"], starts)
+        wide["min"] = np.minimum.reduceat(entries["min"], starts)
+        wide["max"] = np.maximum.reduceat(entries["max"], starts)
+    return wide
+
+
+def roll_up(
+    times: I64, values: Array, valid: npt.NDArray[np.bool_] | None
+) -> list[tuple[int, Array]]:
+    """The widths worth keeping for a segment's sorted samples, each with its entries."""
+    if not len(times):
+        return []
+    kept: list[tuple[int, Array]] = []
+    span = int(times[-1]) - int(times[0])
+    for width in WIDTHS_NS:
+        # Counting buckets costs a pass; the span bounds them from above for regular samples.
+        if not kept and span // width * 4 > len(times) and not _few(times, width):
+            continue
+        if kept:
+            entries = reduce_entries(kept[-1][1], width // kept[-1][0])
+        else:
+            entries = reduce_samples(times, values, valid, width)
+        if len(entries) * SAMPLES_PER_ENTRY <= len(times):
+            kept.append((width, entries))
+    return kept
+
+
+def _few(times: I64, width: int) -> bool:
+    """Do bursts with long gaps make few buckets although the span is long?"""
+    buckets = 1 + int(np.count_nonzero(np.diff(times // width)))
+    return buckets * SAMPLES_PER_ENTRY <= len(times)
+
+
+def bin_width(span_ns: int, points: int) -> int:
+    """Bin for a span at about `points` points: whole buckets of the width that `source_width`
+    names, or any number of nanoseconds where the samples themselves are reduced."""
+    wanted = max(1, -(-span_ns // points))
+    bucket = source_width(wanted)
+    return wanted if bucket == 0 else -(-wanted // bucket) * bucket
+
+
+def source_width(bin_ns: int) -> int:
+    """Widest bucket from which bins of about this width are built; 0: none is narrow enough."""
+    return max((width for width in WIDTHS_NS if width * BUCKETS_PER_BIN <= bin_ns), default=0)
+
+
+def combine(parts: Sequence[tuple[int, Array]], bin_ns: int) -> Array:
+    """Bins from entries of several sources: (bucket width, entries), each width dividing bin_ns."""
+    narrow: list[Array] = []
+    for width, entries in parts:
+        if len(entries):
+            wide = entries.copy()
+            wide["bucket"] //= bin_ns // width
+            narrow.append(wide)
+    if not narrow:
+        return np.empty(0, entry_dtype(np.dtype(np.float64)))
+    common = entry_dtype(np.result_type(*(part.dtype["min"] for part in narrow)))
+    entries = np.concatenate([part.astype(common) for part in narrow])
+    if np.any(np.diff(entries["bucket"]) < 0):
+        entries = entries[np.argsort(entries["bucket"], kind="stable")]
+    return reduce_entries(entries, 1)
+
+
+def _starts(bucket: I64) -> npt.NDArray[np.intp]:
+    if not len(bucket):
+        return np.empty(0, np.intp)
+    return np.flatnonzero(np.concatenate(([True], bucket[1:] != bucket[:-1])))

@@ -1,0 +1,338 @@
+"""The archive: what was received, in one SQLite file, written by one process and read by many.
+
+    with ArchiveStore.open(path) as store:
+        store.append(position, packets, stream="dss-24", scet_ns=…, reception_ns=…, tables=…)
+        store.plot("BATTERY_VOLTAGE", start_ns, stop_ns)
+
+Everything that one `append` brings, with the position of the journal it came from, is one
+transaction: after a kill at any instant the file holds it all or not at all, and following the
+journal from `position()` stores each message exactly once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from ground.archive import export, schema
+from ground.archive.ingest import Ingest
+from ground.archive.model import (
+    I64,
+    MAX_NS,
+    MIN_NS,
+    Appended,
+    Axis,
+    Flags,
+    Integrity,
+    ParameterInfo,
+    Plot,
+    Position,
+    Progress,
+    Samples,
+    StoredPacket,
+    TableColumns,
+)
+from ground.archive.query import Reader
+from protocols.bus.messages import Event
+from protocols.errors import LocalError
+from protocols.packets.batch import PacketBatch
+
+
+class ArchiveStore:
+    """One archive file; implements `ground.archive.model.Store`.
+
+    Open it for writing once, and with `read_only=True` as often as wanted, from any process.  Not
+    for several threads at once; iterators (`packets`, `events`, exports) have connections of their
+    own and may run while the store is appended to: they see the state at their beginning.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, read_only: bool) -> None:
+        self.path = path
+        self.read_only = read_only
+        self._db = connection
+        self._reader = Reader(connection)
+        self._ingest = None if read_only else Ingest(connection)
+        self._depth = 0
+
+    @classmethod
+    def open(cls, path: Path | str, *, read_only: bool = False) -> ArchiveStore:
+        """LocalError if it is not an archive, of another format, or (read-only) not there."""
+        path = Path(path)
+        connect = schema.connect_reader if read_only else schema.connect_writer
+        try:
+            return cls(path, connect(path), read_only=read_only)
+        except sqlite3.DatabaseError as error:
+            raise LocalError(f"{path} cannot be opened as an archive: {error}") from error
+
+    def __enter__(self) -> ArchiveStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+
+    # ------------------------------------------------------------ writing
+
+    @contextmanager
+    def group(self) -> Iterator[None]:
+        """One transaction around several appends (one disk wait for all of them)."""
+        ingest = self._writable()
+        if self._depth:
+            # A part that failed has failed the whole: nothing may commit around it.
+            yield
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        self._depth = 1
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            ingest.reload()
+            raise
+        finally:
+            self._depth = 0
+
+    def append(
+        self,
+        position: Position | None,
+        packets: PacketBatch,
+        *,
+        stream: str,
+        scet_ns: I64,
+        reception_ns: int | I64,
+        playback: Flags | None = None,
+        tables: Sequence[TableColumns] = (),
+    ) -> Appended:
+        """Store packets and the parameters decoded from them, and the position they came from.
+
+        scet_ns: int64 [n], `NO_SCET` where unknown.  reception_ns: one or [n].  A position at or
+        before the stored one of its journal stores nothing (`Appended.replayed`).  A packet whose
+        stream, VC, APID, sequence count and SCET are known is dropped and counted.  LocalError
+        (and nothing stored) if columns disagree or a table cannot be archived.
+        """
+        n = len(packets)
+        if len(scet_ns) != n or (playback is not None and len(playback) != n):
+            raise LocalError(f"{n} packets, {len(scet_ns)} scet_ns, playback {playback!r}")
+        # At least one, for tables that come without packets.
+        received = np.broadcast_to(np.asarray(reception_ns, np.int64), max(n, 1))
+        flags = np.zeros(n, np.bool_) if playback is None else np.asarray(playback, np.bool_)
+        with self.group():
+            if not self._advance(position):
+                return Appended(replayed=True)
+            return self._writable().append(
+                packets, stream, np.asarray(scet_ns, np.int64), received, flags, tables
+            )
+
+    def append_events(self, position: Position | None, events: Sequence[Event]) -> int:
+        """Store events with the position they came from; how many (0 if replayed)."""
+        with self.group():
+            if not self._advance(position):
+                return 0
+            self._db.executemany(
+                "INSERT INTO event(kind, severity, name, text, scet_ns, ert_ns, reception_ns,"
+                " playback, value, threshold, before, after)"
+                " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        event.kind,
+                        event.severity,
+                        event.name,
+                        event.text,
+                        event.scet_ns,
+                        event.ert_ns,
+                        event.reception_ns,
+                        int(event.playback),
+                        event.value,
+                        event.threshold,
+                        event.before,
+                        event.after,
+                    )
+                    for event in events
+                ],
+            )
+            self._writable().count(events=len(events))
+            return len(events)
+
+    def _advance(self, position: Position | None) -> bool:
+        """False if the archive holds the result of this position already."""
+        if position is None:
+            return True
+        stored = self.position(position.topic, position.source)
+        if (
+            stored is not None
+            and stored.journal == position.journal
+            and position.sequence <= stored.sequence
+        ):
+            return False
+        self._db.execute(
+            "INSERT INTO position VALUES(?1, ?2, ?3, ?4)"
+            " ON CONFLICT(topic, source) DO UPDATE SET journal = ?3, sequence = ?4",
+            (position.topic, position.source, position.journal, position.sequence),
+        )
+        return True
+
+    def compact(self, steps: int = 1) -> int:
+        """Merge overlapping (backfilled) and small segments, at most `steps` merges, each a
+        transaction of its own; how many were made.  Answers of queries do not change."""
+        ingest = self._writable()
+        made = 0
+        for layout in list(ingest.layouts.values()):
+            while made < steps:
+                with self.group():
+                    if not ingest.runs.compact_step(layout):
+                        break
+                made += 1
+        return made
+
+    def _writable(self) -> Ingest:
+        if self._ingest is None:
+            raise LocalError(f"{self.path} was opened for reading")
+        return self._ingest
+
+    # ------------------------------------------------------------ reading
+
+    def position(self, topic: str, source: str) -> Position | None:
+        """Where to follow a journal from; None: from its start."""
+        row = self._db.execute(
+            "SELECT journal, sequence FROM position WHERE topic = ? AND source = ?", (topic, source)
+        ).fetchone()
+        return None if row is None else Position(topic, source, *row)
+
+    def positions(self) -> list[Position]:
+        rows = self._db.execute("SELECT topic, source, journal, sequence FROM position")
+        return [Position(*row) for row in rows]
+
+    def counters(self) -> dict[str, int]:
+        """packets, duplicates (conflicts among them), copies, samples, samples_without_scet,
+        events, since the archive began."""
+        names = (
+            "packets", "duplicates", "conflicts", "copies", "samples", "samples_without_scet",
+            "events",
+        )  # fmt: skip
+        return dict.fromkeys(names, 0) | dict(self._db.execute("SELECT name, value FROM counter"))
+
+    def parameters(self) -> list[ParameterInfo]:
+        """Every parameter that has samples, by name."""
+        return self._reader.parameters()
+
+    def query(
+        self, name: str, start_ns: int = MIN_NS, stop_ns: int = MAX_NS, axis: Axis = "scet"
+    ) -> Samples:
+        """All samples with start_ns <= time < stop_ns on the axis, ordered by it.
+
+        LocalError if the archive has no such parameter.
+        """
+        return self._reader.query(name, start_ns, stop_ns, _axis(axis))
+
+    def plot(self, name: str, start_ns: int, stop_ns: int, points: int = 1600) -> Plot:
+        """At most points + 1 bins of minimum, maximum, mean and count over SCET; the samples
+        themselves where they are no more than `points`.  LocalError as `query`."""
+        return self._reader.plot(name, start_ns, stop_ns, points)
+
+    def latest(self, name: str) -> Samples:
+        """The sample with the highest SCET: length 1, or 0 if there is none.  LocalError as
+        `query`."""
+        return self._reader.latest(name)
+
+    def packets(
+        self,
+        *,
+        apid: int | None = None,
+        vcid: int | None = None,
+        stream: str | None = None,
+        playback: bool | None = None,
+        start_ns: int = MIN_NS,
+        stop_ns: int = MAX_NS,
+        axis: Axis = "ert",
+    ) -> Iterator[StoredPacket]:
+        """Packets with start_ns <= time < stop_ns, ordered by the axis, then by arrival.  Packets
+        that do not tell their SCET are listed by ERT only."""
+        with self.reader() as reader:
+            yield from reader.packets(
+                apid=apid,
+                vcid=vcid,
+                stream=stream,
+                playback=playback,
+                start_ns=start_ns,
+                stop_ns=stop_ns,
+                axis=_axis(axis),
+            )
+
+    def events(
+        self,
+        *,
+        start_ns: int = MIN_NS,
+        stop_ns: int = MAX_NS,
+        axis: Axis = "scet",
+        name: str | None = None,
+    ) -> Iterator[Event]:
+        """Events with start_ns <= time < stop_ns, ordered by the axis."""
+        with self.reader() as reader:
+            yield from reader.events(
+                start_ns=start_ns, stop_ns=stop_ns, axis=_axis(axis), name=name
+            )
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """Queries on a connection and a snapshot of their own: what is committed now."""
+        connection = schema.connect_reader(self.path)
+        try:
+            connection.execute("BEGIN")
+            yield Reader(connection)
+        finally:
+            connection.close()
+
+    def integrity(self) -> Integrity:
+        """SQLite's own quick check, and that counts, segments and columns agree."""
+        problems: list[str] = []
+        with self.reader() as reader:
+            try:
+                problems = reader.problems()
+            except sqlite3.DatabaseError as error:
+                problems.append(f"the file is damaged: {error}")
+        return Integrity(tuple(problems))
+
+    # ------------------------------------------------------------ export
+
+    def export_parquet(
+        self,
+        target: Path,
+        *,
+        names: Sequence[str] | None = None,
+        start_ns: int = MIN_NS,
+        stop_ns: int = MAX_NS,
+        progress: Progress | None = None,
+    ) -> list[Path]:
+        """Write Parquet: into the directory `target` one file a packet definition; with `names`,
+        one file `target` in long form (a row a sample).  Bounded memory; progress(rows done,
+        rows in all).  Returns the files written."""
+        with self.reader() as reader:
+            return export.export(reader, target, "parquet", names, start_ns, stop_ns, progress)
+
+    def export_csv(
+        self,
+        target: Path,
+        *,
+        names: Sequence[str] | None = None,
+        start_ns: int = MIN_NS,
+        stop_ns: int = MAX_NS,
+        progress: Progress | None = None,
+    ) -> list[Path]:
+        """As `export_parquet`, in CSV (units in the header line)."""
+        with self.reader() as reader:
+            return export.export(reader, target, "csv", names, start_ns, stop_ns, progress)
+
+
+def _axis(axis: Axis) -> Axis:
+    # It becomes part of an SQL statement.
+    if axis not in ("scet", "ert"):
+        raise LocalError(f"axis {axis!r}: scet or ert wanted")
+    return axis
