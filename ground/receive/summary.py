@@ -1,30 +1,33 @@
 """What came through a link, counted as it passes: the numbers of `l4 replay --summary json`.
 
 The keys are those of the truth file that describes the public captures (see the README of the
-shared captures).  State stays small however long the stream is: a few integers and two running
-hashes per APID; nothing that passed is kept.
+shared captures).  Frames and virtual channels are counted by the packet extractor; here stand the
+frames that it never sees, the corrections, and the packets by APID.  State stays small however
+long the stream is: a few integers and two running hashes per APID; nothing that passed is kept.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from protocols.errors import LocalError
-from protocols.frames.columns import FHP_IDLE, FHP_NONE, FHP_NOT_PACKETS, FrameIndex
 from protocols.packets.batch import PacketBatch
+from protocols.packets.extraction import ChannelStatistics
 
-#: Indices and OCF values kept by value; beyond it they are only counted.
+#: Indices of rejected frames kept by value; beyond it they are only counted.
 KEPT_INDICES = 1000
-KEPT_OCF_VALUES = 4096
 
 #: Space packet sequence counts wrap here (133.0-B-2 §4.1.3.4.3.4).
 SEQUENCE_MODULUS = 1 << 14
+
+#: Why a frame takes no part in extraction; a frame is counted under the first that applies.
+REJECTIONS = ("uncorrectable", "crc_fail", "foreign", "malformed")
 
 
 @dataclass(slots=True)
@@ -35,56 +38,18 @@ class _Apid:
     discontinuities: int = 0
     shortest: int = 0
     longest: int = 0
-    secondary_header: int = 0  # bit 0: seen absent, bit 1: seen present
+    # Sets of small numbers as bits: what was seen of the field.
+    secondary_header: int = 0
     types: int = 0
     flags: int = 0
 
-    def as_list(self) -> list[int]:
-        return [getattr(self, name) for name in self.__slots__]
 
-
-@dataclass(slots=True)
-class _Channel:
-    frames: int = 0
-    first: int = -1
-    last: int = -1
-    modulus: int = 1
-    discontinuities: int = 0
-    repeats: int = 0
-    missing: int = 0
-    backward: int = 0
-    pointer: int = 0
-    idle: int = 0
-    no_start: int = 0
-    not_packets: int = 0
-    apids: dict[int, _Apid] = field(default_factory=dict[int, _Apid])
-    other_packets: int = 0
-    other_octets: int = 0
-    zone_lengths: set[int] = field(default_factory=set[int])
-    ocf: Counter[int] = field(default_factory=Counter[int])
-
-
-#: Counters of a channel that go into a snapshot as plain integers.
-_CHANNEL_INTEGERS = (
-    "frames",
-    "first",
-    "last",
-    "modulus",
-    "discontinuities",
-    "repeats",
-    "missing",
-    "backward",
-    "pointer",
-    "idle",
-    "no_start",
-    "not_packets",
-    "other_packets",
-    "other_octets",
-)
+def _bits(seen: int) -> list[int]:
+    return [bit for bit in range(4) if seen >> bit & 1]
 
 
 class StreamSummary:
-    """Counts frames and packets; with `digests`, hashes the packets as well.
+    """Counts rejected frames and packets; with `digests`, hashes the packets as well.
 
     `snapshot()` wants `digests` off: a running SHA-256 cannot be saved.
     """
@@ -92,231 +57,131 @@ class StreamSummary:
     def __init__(self, *, digests: bool = False) -> None:
         self.digests = digests
         self.frames = 0
-        self.crc_fail = 0
-        self.foreign = 0
-        self.malformed = 0
-        self.uncorrectable = 0
-        self.crc_fail_indices: list[int] = []
-        self.foreign_indices: list[int] = []
-        self.malformed_indices: list[int] = []
-        self.uncorrectable_indices: list[int] = []
+        self.rejected: dict[str, int] = dict.fromkeys(REJECTIONS, 0)
+        self.rejected_indices: dict[str, list[int]] = {name: [] for name in REJECTIONS}
         self.versions: Counter[int] = Counter()
         self.corrections: Counter[int] = Counter()
-        self.channels: dict[int, _Channel] = {}
+        self._apids: dict[tuple[int, int], _Apid] = {}
+        # Packets that are not space packets: VC -> [count, octets].
+        self._others: dict[int, list[int]] = {}
         self._apid_hash: dict[tuple[int, int], Any] = {}
         self._channel_hash: dict[int, Any] = {}
 
-    # -- frames ------------------------------------------------------------------------------
-
-    def add_frames(self, index: FrameIndex, rejected: dict[str, npt.NDArray[np.bool_]]) -> None:
-        """Count a batch of n frames.
-
-        rejected: for each of "uncorrectable", "crc_fail", "foreign" and "malformed" a mask [n];
-        they exclude each other, and what none of them names is good.
-        """
-        n = len(index)
-        good = np.ones(n, bool)
+    def add_frames(
+        self, versions: npt.NDArray[np.uint8], rejected: dict[str, npt.NDArray[np.bool_]]
+    ) -> None:
+        """Count a batch of n frames: their version numbers uint8 [n], and for names of REJECTIONS
+        a mask [n] each; the masks exclude each other."""
         for name, mask in rejected.items():
             found = np.flatnonzero(mask)
             if len(found):
-                good &= ~mask
-                setattr(self, name, getattr(self, name) + len(found))
-                kept: list[int] = getattr(self, f"{name}_indices")
-                room = KEPT_INDICES - len(kept)
-                kept.extend(int(i) + self.frames for i in found[: max(room, 0)])
-        self.frames += n
-        values, counts = np.unique(index.version, return_counts=True)
-        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-            self.versions[value] += count
-        for vcid in np.unique(index.vcid[good]).tolist():
-            self._add_channel(vcid, index, np.flatnonzero(good & (index.vcid == vcid)))
+                self.rejected[name] += len(found)
+                kept = self.rejected_indices[name]
+                room = max(KEPT_INDICES - len(kept), 0)
+                kept.extend(int(i) + self.frames for i in found[:room])
+        self.frames += len(versions)
+        for value, count in enumerate(np.bincount(versions).tolist()):
+            if count:
+                self.versions[value] += count
 
-    def _add_channel(self, vcid: int, index: FrameIndex, rows: npt.NDArray[np.intp]) -> None:
-        channel = self.channels.setdefault(vcid, _Channel())
-        counts = index.vc_count[rows].astype(np.int64)
-        modulus = max(int(index.vc_count_modulus[rows[-1]]), 1)
-        channel.modulus = modulus
-        if channel.first < 0:
-            channel.first = int(counts[0])
-            steps = np.diff(counts) % modulus
-        else:
-            steps = np.diff(counts, prepend=channel.last) % modulus
-        channel.last = int(counts[-1])
-        channel.frames += len(rows)
-        channel.discontinuities += int(np.count_nonzero(steps != 1))
-        channel.repeats += int(np.count_nonzero(steps == 0))
-        # With 8 bits a step back cannot be told from a long gap; with 24 it can.
-        forward = steps[(steps > 1) & ((steps < modulus // 2) | (modulus <= 256))]
-        channel.backward += int(np.count_nonzero((steps >= modulus // 2) & (modulus > 256)))
-        channel.missing += int(np.sum(forward - 1))
-        pointer = index.first_header_pointer[rows]
-        idle = int(np.count_nonzero(pointer == FHP_IDLE))
-        no_start = int(np.count_nonzero(pointer == FHP_NONE))
-        not_packets = int(np.count_nonzero(pointer == FHP_NOT_PACKETS))
-        channel.idle += idle
-        channel.no_start += no_start
-        channel.not_packets += not_packets
-        channel.pointer += len(rows) - idle - no_start - not_packets
-        if len(channel.zone_lengths) < 64:
-            lengths = index.zone_end[rows] - index.zone_start[rows]
-            channel.zone_lengths.update(np.unique(lengths).tolist())
-        with_ocf = index.has_ocf[rows]
-        if with_ocf.any() and len(channel.ocf) < KEPT_OCF_VALUES:
-            values, times = np.unique(index.ocf[rows][with_ocf], return_counts=True)
-            for value, count in zip(values.tolist(), times.tolist(), strict=True):
-                channel.ocf[value] += count
-
-    def add_corrections(self, corrections: npt.NDArray[np.int16]) -> None:
+    def add_corrections(self, corrections: npt.NDArray[np.integer]) -> None:
         """Count symbols corrected per codeword; negative values name why there was no decoding."""
         values, counts = np.unique(corrections, return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             self.corrections[value] += count
 
-    # -- packets -----------------------------------------------------------------------------
-
     def add_packets(self, batch: PacketBatch) -> None:
+        """Count a batch, in order of arrival."""
         if not len(batch):
             return
         space = batch.version == 0
-        key = (batch.vcid.astype(np.int64) << 11) | np.where(space, batch.apid, 0)
-        key[~space] = -1 - batch.vcid[~space]
+        if not space.all():
+            # Encapsulation packets have no APID, and may be too short to read one from.
+            length, channels = batch.length[~space], batch.vcid[~space]
+            for channel in np.unique(channels).tolist():
+                other = self._others.setdefault(channel, [0, 0])
+                other[0] += int(np.count_nonzero(channels == channel))
+                other[1] += int(length[channels == channel].sum())
+            batch = batch.select(space)
+            if not len(batch):
+                return
+        key = batch.vcid.astype(np.int64) << 11 | batch.apid
+        # One pass over packets grouped by APID; stable, so that each group keeps its order.
         order = np.argsort(key, kind="stable")
         ordered = key[order]
-        starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-        stops = np.r_[starts[1:], len(ordered)]
-        length = batch.length
-        octets = batch.octets
-        grouped = batch.select(order) if self.digests and len(starts) > 1 else batch
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        stops = np.append(starts[1:], len(ordered))
+        grouped = batch if len(starts) == 1 else batch.select(order)
         for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-            value = int(ordered[start])
-            rows = order[start:stop]
-            if value < 0:
-                channel = self.channels.setdefault(-1 - value, _Channel())
-                channel.other_packets += stop - start
-                channel.other_octets += int(length[rows].sum())
-                continue
-            vcid, apid = value >> 11, value & 0x7FF
-            channel = self.channels.setdefault(vcid, _Channel())
-            first = octets[batch.offsets[:-1][rows]]
-            self._count(channel.apids.setdefault(apid, _Apid()), batch, rows, length[rows], first)
+            part = grouped.slice(start, stop)
+            name = int(ordered[start]) >> 11, int(ordered[start]) & 0x7FF
+            self._count(self._apids.setdefault(name, _Apid()), part)
             if self.digests:
-                if (vcid, apid) not in self._apid_hash:
-                    self._apid_hash[vcid, apid] = hashlib.sha256()
-                low, high = grouped.offsets[start], grouped.offsets[stop]
-                self._apid_hash[vcid, apid].update(grouped.octets[low:high])
+                self._apid_hash.setdefault(name, hashlib.sha256()).update(part.octets)
         if self.digests:
-            for vcid in np.unique(batch.vcid[space]).tolist():
-                if vcid not in self._channel_hash:
-                    self._channel_hash[vcid] = hashlib.sha256()
-                mine = space & (batch.vcid == vcid)
+            for channel in np.unique(batch.vcid).tolist():
+                mine = batch.vcid == channel
                 part = batch if mine.all() else batch.select(mine)
-                self._channel_hash[vcid].update(np.ascontiguousarray(part.octets))
+                self._channel_hash.setdefault(channel, hashlib.sha256()).update(part.octets)
 
     @staticmethod
-    def _count(
-        apid: _Apid,
-        batch: PacketBatch,
-        rows: npt.NDArray[np.intp],
-        length: npt.NDArray[np.int64],
-        first: npt.NDArray[np.uint8],
-    ) -> None:
-        sequence = batch.sequence_count[rows].astype(np.int64)
+    def _count(apid: _Apid, part: PacketBatch) -> None:
+        sequence = part.sequence_count.astype(np.int64)
         if apid.last_sequence >= 0:
-            sequence_steps = np.diff(sequence, prepend=apid.last_sequence)
+            steps = np.diff(sequence, prepend=apid.last_sequence)
         else:
-            sequence_steps = np.diff(sequence)
-        apid.discontinuities += int(np.count_nonzero(sequence_steps % SEQUENCE_MODULUS != 1))
+            steps = np.diff(sequence)
+        apid.discontinuities += int(np.count_nonzero(steps % SEQUENCE_MODULUS != 1))
         apid.last_sequence = int(sequence[-1])
-        low, high = int(length.min()), int(length.max())
-        apid.shortest = low if apid.count == 0 else min(apid.shortest, low)
+        low, high = int(part.length.min()), int(part.length.max())
+        apid.shortest = min(apid.shortest, low) if apid.count else low
         apid.longest = max(apid.longest, high)
-        apid.count += len(rows)
-        apid.octets += int(length.sum())
-        has_header = batch.has_secondary_header[rows]
-        apid.secondary_header |= (2 if has_header.any() else 0) | (0 if has_header.all() else 1)
-        telecommand = (first & 0x10) != 0
-        apid.types |= (2 if telecommand.any() else 0) | (0 if telecommand.all() else 1)
-        for flags in np.unique(batch.sequence_flags[rows]).tolist():
+        apid.count += len(part)
+        apid.octets += len(part.octets)
+        header = part.has_secondary_header
+        apid.secondary_header |= int(header.any()) << 1 | int(not header.all())
+        # 133.0-B-2 §4.1.3.3.2: packet type 1 is telecommand.
+        telecommand = (part.octets[part.offsets[:-1]] & 0x10) != 0
+        apid.types |= int(telecommand.any()) << 1 | int(not telecommand.all())
+        for flags in np.unique(part.sequence_flags).tolist():
             apid.flags |= 1 << flags
 
     # -- result ------------------------------------------------------------------------------
 
-    def channel_integers(self) -> dict[int, dict[str, int]]:
-        """VC -> counter -> value, for the link display."""
-        return {
-            vcid: {
-                "frames": channel.frames,
-                "discontinuities": channel.discontinuities,
-                "repeats": channel.repeats,
-                "missing": channel.missing,
-                "idle_frames": channel.idle,
-                "packets": sum(a.count for a in channel.apids.values()) + channel.other_packets,
-                "octets": sum(a.octets for a in channel.apids.values()) + channel.other_octets,
-            }
-            for vcid, channel in sorted(self.channels.items())
-        }
+    @property
+    def packets(self) -> int:
+        others = sum(count for count, _octets in self._others.values())
+        return others + sum(apid.count for apid in self._apids.values())
 
-    def channels_summary(
-        self, reassembly: dict[int, dict[str, int]], *, frames: bool = True
-    ) -> dict[str, Any]:
-        """The `vcs` entry: VC (decimal, as text) -> counts; `frames` off for bare packets."""
-        return {
-            str(vcid): self._channel_summary(
-                vcid, self.channels[vcid], reassembly.get(vcid, {}), frames
-            )
-            for vcid in sorted(self.channels)
-        }
+    @property
+    def packet_octets(self) -> int:
+        others = sum(octets for _count, octets in self._others.values())
+        return others + sum(apid.octets for apid in self._apids.values())
 
-    def _channel_summary(
-        self, vcid: int, channel: _Channel, reassembly: dict[str, int], frames: bool
-    ) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        if frames:
-            counter = {"discontinuities": channel.discontinuities, "repeats": channel.repeats}
-            if channel.modulus > 256:
-                counter["backward_jumps"] = channel.backward
-                counter["missing_frames"] = channel.missing
-            else:
-                counter["missing_frames_mod256_lower_bound"] = channel.missing
-            counter |= {"first": channel.first, "last": channel.last}
-            classes = {
-                "pointer": channel.pointer,
-                "idle_7FE": channel.idle,
-                "nostart_7FF": channel.no_start,
-                "not_packets": channel.not_packets,
-            }
-            result |= {
-                "frames": channel.frames,
-                "counter": counter,
-                "data_field_len": sorted(channel.zone_lengths),
-                "fhp_classes": {name: count for name, count in classes.items() if count},
-            }
-            if channel.ocf:
-                top = sorted(channel.ocf.items(), key=lambda item: (-item[1], item[0]))[:8]
-                result["ocf_distinct"] = len(channel.ocf)
-                result["ocf_top"] = {f"{value:08x}": count for value, count in top}
-        result["space_packets"] = sum(apid.count for apid in channel.apids.values())
-        if channel.other_packets:
-            result["other_packets"] = channel.other_packets
-            result["other_packet_bytes"] = channel.other_octets
+    def channel(self, vcid: int, frames: ChannelStatistics | None) -> dict[str, Any]:
+        """The entry of one virtual channel; `frames` None for packets that came without frames."""
+        result: dict[str, Any] = {} if frames is None else _frame_entry(frames)
+        apids = {a: apid for (vc, a), apid in sorted(self._apids.items()) if vc == vcid}
+        result["space_packets"] = sum(apid.count for apid in apids.values())
+        if vcid in self._others:
+            result["other_packets"], result["other_packet_bytes"] = self._others[vcid]
         result["apids"] = {
-            str(number): self._apid_summary(vcid, number, channel.apids[number])
-            for number in sorted(channel.apids)
+            str(number): self._apid_entry(vcid, number, apid) for number, apid in apids.items()
         }
-        if reassembly:
-            result["reassembly"] = reassembly
+        if frames is not None:
+            result["reassembly"] = _reassembly(frames)
         if self.digests:
             digest = self._channel_hash.get(vcid, hashlib.sha256())
             result["sha256_all_packets_concat"] = digest.hexdigest()
         return result
 
-    def _apid_summary(self, vcid: int, number: int, apid: _Apid) -> dict[str, Any]:
+    def _apid_entry(self, vcid: int, number: int, apid: _Apid) -> dict[str, Any]:
         result: dict[str, Any] = {
             "count": apid.count,
             "bytes": apid.octets,
-            "sec_hdr": [bit for bit in (0, 1) if apid.secondary_header >> bit & 1],
-            "type_tc": [bit for bit in (0, 1) if apid.types >> bit & 1],
-            "seq_flags": [bit for bit in range(4) if apid.flags >> bit & 1],
+            "sec_hdr": _bits(apid.secondary_header),
+            "type_tc": _bits(apid.types),
+            "seq_flags": _bits(apid.flags),
             "seq_discontinuities": apid.discontinuities,
             "min_len": apid.shortest,
             "max_len": apid.longest,
@@ -328,53 +193,76 @@ class StreamSummary:
     # -- state -------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
-        """All counts as plain values.  LocalError with digests on."""
+        """All counts, as values that msgpack can store.  LocalError with digests on."""
         if self.digests:
             raise LocalError("a summary with digests cannot be saved: a running hash has no form")
+        names = [field.name for field in fields(_Apid)]
         return {
             "frames": self.frames,
-            "crc_fail": self.crc_fail,
-            "foreign": self.foreign,
-            "malformed": self.malformed,
-            "uncorrectable": self.uncorrectable,
-            "crc_fail_indices": list(self.crc_fail_indices),
-            "foreign_indices": list(self.foreign_indices),
-            "malformed_indices": list(self.malformed_indices),
-            "uncorrectable_indices": list(self.uncorrectable_indices),
+            "rejected": dict(self.rejected),
+            "rejected_indices": {name: list(v) for name, v in self.rejected_indices.items()},
             "versions": sorted(self.versions.items()),
             "corrections": sorted(self.corrections.items()),
-            "channels": [
-                [
-                    vcid,
-                    [getattr(channel, name) for name in _CHANNEL_INTEGERS],
-                    [[number, apid.as_list()] for number, apid in channel.apids.items()],
-                    sorted(channel.zone_lengths),
-                    sorted(channel.ocf.items()),
-                ]
-                for vcid, channel in self.channels.items()
+            "apids": [
+                [vcid, number, *(int(getattr(apid, name)) for name in names)]
+                for (vcid, number), apid in self._apids.items()
             ],
+            "others": [[vcid, *counts] for vcid, counts in self._others.items()],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up the counts of a snapshot."""
-        for name in ("frames", "crc_fail", "foreign", "malformed", "uncorrectable"):
-            setattr(self, name, int(state[name]))
-        for name in (
-            "crc_fail_indices",
-            "foreign_indices",
-            "malformed_indices",
-            "uncorrectable_indices",
-        ):
-            setattr(self, name, [int(i) for i in state[name]])
-        self.versions = Counter({int(k): int(v) for k, v in state["versions"]})
-        self.corrections = Counter({int(k): int(v) for k, v in state["corrections"]})
-        self.channels = {}
-        for vcid, integers, apids, lengths, ocf in state["channels"]:
-            channel = _Channel(
-                apids={int(number): _Apid(*values) for number, values in apids},
-                zone_lengths=set(lengths),
-                ocf=Counter({int(value): int(count) for value, count in ocf}),
-            )
-            for name, value in zip(_CHANNEL_INTEGERS, integers, strict=True):
-                setattr(channel, name, int(value))
-            self.channels[int(vcid)] = channel
+        self.frames = state["frames"]
+        self.rejected = dict(state["rejected"])
+        self.rejected_indices = {name: list(v) for name, v in state["rejected_indices"].items()}
+        self.versions = Counter(dict(state["versions"]))
+        self.corrections = Counter(dict(state["corrections"]))
+        self._apids = {(vcid, number): _Apid(*v) for vcid, number, *v in state["apids"]}
+        self._others = {vcid: list(counts) for vcid, *counts in state["others"]}
+
+
+def _frame_entry(channel: ChannelStatistics) -> dict[str, Any]:
+    counts = channel.counts
+    counter = {name: counts[name] for name in ("discontinuities", "repeats")}
+    counter |= {name: counts[name] for name in ("backward_jumps", "missing_frames")}
+    counter |= {"first": channel.first_count, "last": channel.last_count}
+    classes = {
+        "pointer": counts["pointer_frames"],
+        "idle_7FE": counts["idle_frames"],
+        "nostart_7FF": counts["continuation_frames"],
+        "opaque": counts["opaque_frames"],
+    }
+    result: dict[str, Any] = {
+        "frames": counts["frames"],
+        "counter": counter,
+        "data_field_len": list(channel.zone_lengths),
+        "fhp_classes": {name: count for name, count in classes.items() if count},
+    }
+    if channel.ocf:
+        top = sorted(channel.ocf.items(), key=lambda item: (-item[1], item[0]))[:8]
+        result["ocf_distinct"] = len(channel.ocf)
+        result["ocf_top"] = {f"{value:08x}": count for value, count in top}
+    return result
+
+
+def _reassembly(channel: ChannelStatistics) -> dict[str, int]:
+    """Everything that happened to packets on their way, by name; zeros left out."""
+    wanted = (
+        "fhp_match",
+        "fhp_mismatch",
+        "bad_fhp",
+        "bad_length",
+        "bad_pvn",
+        *(name for name in channel.counts if name.startswith("bad_pvn_")),
+        "orphan_heads",
+        "orphan_octets",
+        "gap_octets",
+        "mismatch_octets",
+        "idle_octets",
+        "opaque_octets",
+        "partial_dropped_gap",
+    )
+    found = {name: channel.counts[name] for name in wanted}
+    found["orphan_continuation_frames"] = channel.counts["orphan_continuation_frames"]
+    found["partial_at_end"] = channel.partial_packets
+    return {name: count for name, count in found.items() if count}

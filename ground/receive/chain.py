@@ -1,0 +1,524 @@
+"""From the octets of a link to packets: synchronise, derandomise, correct, check, extract.
+
+`ReceiveChain` is a pure function of the octets pushed so far: no I/O, no clock, and how the octets
+were cut into chunks changes nothing but the moment at which something comes out.  Everything that
+does not become a packet is counted, and handed out with the reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ground.receive.profile import InputKind, LinkProfile
+from ground.receive.summary import StreamSummary
+from ground.receive.survey import SURVEY_FRAMES, settle
+from ground.receive.times import ReceiveTimes
+from protocols.coding.randomiser import randomise
+from protocols.coding.sync import FrameSynchroniser
+from protocols.errors import LocalError
+from protocols.frames.index import index_frames
+from protocols.packets import kernels
+from protocols.packets.batch import PacketBatch
+from protocols.packets.extraction import OpaqueZones, PacketExtractor
+
+U8 = npt.NDArray[np.uint8]
+I64 = npt.NDArray[np.int64]
+
+#: Octets taken through all stages at a time: frames and their packets stay in the second-level
+#: cache, and a push of any size allocates no more than this asks for.
+SLICE_OCTETS = 1 << 19
+
+#: Longest space packet: 6 octets of header and 65,536 of data (133.0-B-2 §4.1.1.2).
+LONGEST_PACKET = 65542
+
+SNAPSHOT_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Rejected:
+    """Frames that took no part in extraction.
+
+    reason: one of `summary.REJECTIONS`; frames: uint8 [m, frame_length]; ert_ns: int64 [m].
+    """
+
+    reason: str
+    frames: U8
+    ert_ns: I64
+
+
+@dataclass(frozen=True, eq=False)
+class ChainOutput:
+    """What one push gave.
+
+    packets: in order of completion, `ert_ns` that of the frame with the packet's first octet.
+    opaque: data zones that are not packets, `rejected`: frames that could not be used.
+    frames: frames that came out of synchronisation, rejected ones included.
+    damaged: octets of a packet input that are no packets.
+    """
+
+    packets: PacketBatch
+    opaque: OpaqueZones
+    rejected: list[Rejected]
+    frames: int
+    damaged: list[bytes] = field(default_factory=list[bytes])
+
+    @classmethod
+    def join(cls, parts: list[ChainOutput]) -> ChainOutput:
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            PacketBatch.concatenate(part.packets for part in parts),
+            OpaqueZones.concatenate([part.opaque for part in parts]),
+            [one for part in parts for one in part.rejected],
+            sum(part.frames for part in parts),
+            [one for part in parts for one in part.damaged],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChainStatistics:
+    """Counts since the beginning, in the form of the bus's `LinkMessage`.
+
+    counts: stage -> counter -> value, stages `input`, `sync`, `coding`, `frames`, `packets`.
+    virtual_channels: VC (decimal) -> counter -> value.
+    """
+
+    counts: dict[str, dict[str, int]]
+    virtual_channels: dict[str, dict[str, int]]
+
+
+class ReceiveChain:
+    """Decoder of one link.
+
+    profile: what the link carries.  input: what `push` is given: "cadu" (a bit or octet stream
+    with sync markers), "codewords" (blocks back to back), "frames" (frames back to back, decoded
+    already) or "packets" (space packets back to back); default: the profile's, else "cadu".
+    digests: hash the packets for `summary()`; such a chain has no snapshot.
+
+    `profile` is what was given with everything that the survey has settled; `notes` are the
+    survey's sentences.
+    """
+
+    def __init__(
+        self, profile: LinkProfile, *, input: InputKind | None = None, digests: bool = False
+    ) -> None:
+        self._given = profile
+        self._digests = digests
+        self.input: InputKind = input or profile.input or "cadu"
+        if self.input != "packets" and not profile.frame_length:
+            raise LocalError(f"link profile {profile.name!r} has no frame length")
+        self._begin()
+
+    def _begin(self) -> None:
+        profile = self._given
+        self.profile = profile
+        self.notes: list[str] = []
+        self.summary_counts = StreamSummary(digests=self._digests)
+        self._octets_in = 0
+        self._times = ReceiveTimes(profile.bit_rate)
+        self._extractor = PacketExtractor(accept_encapsulation=7 in profile.packet_versions)
+        self._held = b""
+        self._damaged_octets = 0
+        # Frames held back until the survey: (frames, uncorrectable, ert_ns).
+        self._surveyed: list[tuple[U8, npt.NDArray[np.bool_], I64]] = []
+        self._settled = self.input == "packets" or not profile.open_questions
+        self._parameters = None
+        if self._settled and self.input != "packets":
+            self._parameters = profile.frame_parameters()
+        coding = profile.coding
+        self._codec = None
+        self._sync = None
+        self._block_length = profile.frame_length
+        if self.input in ("cadu", "codewords"):
+            if coding.reed_solomon is not None:
+                self._codec = coding.reed_solomon.codec()
+            self._block_length = profile.block_length
+        if self.input == "cadu":
+            self._sync = FrameSynchroniser(
+                marker=coding.asm,
+                frame_length=self._block_length,
+                bit_aligned=coding.bit_aligned,
+                marker_errors=coding.marker_errors,
+                flywheel=coding.flywheel,
+                inverted=coding.inverted,
+            )
+
+    # -- in and out --------------------------------------------------------------------------
+
+    def push(self, octets: bytes | memoryview | U8, ert_ns: int) -> ChainOutput:
+        """The next octets of the link, of any number; `ert_ns` is the ERT of the first of them.
+
+        Returns what became complete.  Nothing that the octets hold raises.
+        """
+        data = octets if isinstance(octets, np.ndarray) else np.frombuffer(octets, np.uint8)
+        if len(data):
+            self._times.add(self._octets_in, ert_ns)
+        parts: list[ChainOutput] = []
+        for start in range(0, max(len(data), 1), SLICE_OCTETS):
+            part = data[start : start + SLICE_OCTETS]
+            parts.append(self._stages[self.input](self, part))
+            self._octets_in += len(part)
+        return ChainOutput.join(parts)
+
+    def finish(self) -> ChainOutput:
+        """The link has ended: what is still in the chain comes out, or is counted as torn."""
+        parts: list[ChainOutput] = []
+        if self._sync is not None:
+            parts.append(self._after_sync(self._sync.finish()))
+        if not self._settled:
+            parts.append(self._survey())
+        return ChainOutput.join(parts) if parts else _nothing()
+
+    # -- stages ------------------------------------------------------------------------------
+
+    def _push_cadus(self, octets: U8) -> ChainOutput:
+        assert self._sync is not None
+        return self._after_sync(self._sync.push(octets))
+
+    def _after_sync(self, synced: Any) -> ChainOutput:
+        marker_bits = 8 * len(self._given.coding.asm)
+        ert_ns = self._times.at(synced.position + marker_bits)
+        if len(synced.position):
+            self._times.forget(int(synced.position[-1]) >> 3)
+        else:
+            self._times.forget(self._octets_in - self._horizon)
+        return self._decode(synced.frames, ert_ns)
+
+    @property
+    def _horizon(self) -> int:
+        """No frame begins further back than this once all octets have been searched."""
+        return 4 * (self._block_length + len(self._given.coding.asm)) + 64
+
+    def _push_blocks(self, octets: U8) -> ChainOutput:
+        data = np.concatenate([np.frombuffer(self._held, np.uint8), octets])
+        first = self._octets_in - len(self._held)
+        count = len(data) // self._block_length
+        used = count * self._block_length
+        self._held = data[used:].tobytes()
+        blocks = data[:used].reshape(count, self._block_length)
+        starts = first + np.arange(count, dtype=np.int64) * self._block_length
+        ert_ns = self._times.at(starts * 8)
+        self._times.forget(first + used)
+        if self.input == "codewords":
+            return self._decode(blocks, ert_ns)
+        return self._frames(blocks, np.zeros(count, np.bool_), ert_ns)
+
+    def _decode(self, blocks: U8, ert_ns: I64) -> ChainOutput:
+        coding = self._given.coding
+        if coding.randomiser != "none" and len(blocks) and self.input == "cadu":
+            blocks = randomise(blocks, coding.randomiser)
+        uncorrectable = np.zeros(len(blocks), np.bool_)
+        if self._codec is not None and len(blocks):
+            result = self._codec.decode(blocks)
+            self.summary_counts.add_corrections(result.corrections)
+            uncorrectable = (result.corrections < 0).any(axis=1)
+            blocks = result.data
+        return self._frames(blocks, uncorrectable, ert_ns)
+
+    def _frames(self, frames: U8, uncorrectable: npt.NDArray[np.bool_], ert_ns: I64) -> ChainOutput:
+        if self._settled:
+            return self._extract(frames, uncorrectable, ert_ns)
+        held = sum(len(part[0]) for part in self._surveyed)
+        room = SURVEY_FRAMES - held
+        # Exactly so many are surveyed however they come in: the answer may not depend on it.
+        self._surveyed.append((frames[:room].copy(), uncorrectable[:room], ert_ns[:room]))
+        if len(frames) < room:
+            return _nothing()
+        output = self._survey()
+        rest = self._extract(frames[room:], uncorrectable[room:], ert_ns[room:])
+        return ChainOutput.join([output, rest])
+
+    def _survey(self) -> ChainOutput:
+        length = self._given.frame_length
+        frames = np.concatenate([np.zeros((0, length), np.uint8), *(s[0] for s in self._surveyed)])
+        uncorrectable = np.concatenate([np.zeros(0, np.bool_), *(s[1] for s in self._surveyed)])
+        ert_ns = np.concatenate([np.zeros(0, np.int64), *(s[2] for s in self._surveyed)])
+        self._surveyed = []
+        intact = frames[~uncorrectable]
+        self.profile, self.notes = settle(self._given, intact if len(intact) else frames)
+        self._parameters = self.profile.frame_parameters()
+        self._settled = True
+        return self._extract(frames, uncorrectable, ert_ns)
+
+    def _extract(
+        self, frames: U8, uncorrectable: npt.NDArray[np.bool_], ert_ns: I64
+    ) -> ChainOutput:
+        if not len(frames):
+            return _nothing()
+        assert self._parameters is not None
+        index = index_frames(frames, self._parameters)
+        # A FECF says more than a decoder that gave up: it is the judge where there is one.
+        bad = uncorrectable if self.profile.fecf == "absent" else np.zeros(len(frames), np.bool_)
+        masks: dict[str, npt.NDArray[np.bool_]] = {"uncorrectable": bad}
+        left = ~bad
+        for name, mask in (
+            ("crc_fail", ~index.crc_ok),
+            ("foreign", index.foreign),
+            ("malformed", index.malformed),
+        ):
+            masks[name] = left & mask
+            left = left & ~mask
+        self.summary_counts.add_frames(index.version, masks)
+        if bad.any():
+            index = replace(index, crc_ok=index.crc_ok & ~bad)
+        extracted = self._extractor.push(frames, index, ert_ns)
+        self.summary_counts.add_packets(extracted.packets)
+        rejected = [
+            Rejected(name, frames[mask], ert_ns[mask]) for name, mask in masks.items() if mask.any()
+        ]
+        return ChainOutput(extracted.packets, extracted.opaque, rejected, len(frames))
+
+    def _push_packets(self, octets: U8) -> ChainOutput:
+        if self._damaged_octets:
+            self._damaged_octets += len(octets)
+            return replace(_nothing(), damaged=[octets.tobytes()] if len(octets) else [])
+        data = np.concatenate([np.frombuffer(self._held, np.uint8), octets])
+        first = self._octets_in - len(self._held)
+        encapsulation = 7 in self._given.packet_versions
+        offsets = np.empty(len(data) // (1 if encapsulation else 7) + 2, np.int64)
+        count, ending = kernels.walk(data, encapsulation, LONGEST_PACKET, offsets)
+        offsets = offsets[: count + 1]
+        used = int(offsets[-1])
+        ert_ns = self._times.at((first + offsets[:-1]) * 8)
+        self._times.forget(first + used)
+        batch = PacketBatch(data[:used], offsets, np.zeros(count, np.uint8), ert_ns)
+        self.summary_counts.add_packets(batch)
+        if ending >= 0:
+            self._held = data[used:].tobytes()
+            return replace(_nothing(), packets=batch)
+        # Packets have no marker: behind a header that cannot be, nothing says where the next one
+        # begins.  All that follows is kept as damage.
+        self._held = b""
+        self._damaged_octets += len(data) - used
+        return replace(_nothing(), packets=batch, damaged=[data[used:].tobytes()])
+
+    _stages: ClassVar[dict[str, Callable[[ReceiveChain, U8], ChainOutput]]] = {
+        "cadu": _push_cadus,
+        "codewords": _push_blocks,
+        "frames": _push_blocks,
+        "packets": _push_packets,
+    }
+
+    # -- counts ------------------------------------------------------------------------------
+
+    def statistics(self) -> ChainStatistics:
+        counted = self.summary_counts
+        extraction = self._extractor.statistics
+        counts: dict[str, dict[str, int]] = {
+            "input": {"octets": self._octets_in, "held": len(self._held)},
+        }
+        if self._damaged_octets:
+            counts["input"]["damaged_octets"] = self._damaged_octets
+        if self._sync is not None:
+            counts["sync"] = _integers(self._sync.statistics)
+        if self._codec is not None:
+            corrections = counted.corrections
+            counts["coding"] = {
+                "codewords": sum(corrections.values()),
+                "clean": corrections[0],
+                "corrected": sum(n for value, n in corrections.items() if value > 0),
+                "corrected_symbols": sum(v * n for v, n in corrections.items() if v > 0),
+                "uncorrectable": sum(n for value, n in corrections.items() if value < 0),
+            }
+        if self.input != "packets":
+            good = counted.frames - sum(counted.rejected.values())
+            counts["frames"] = {
+                "frames": counted.frames,
+                "good": good,
+                **counted.rejected,
+                "channels_refused": extraction.refused,
+                "surveyed": sum(len(part[0]) for part in self._surveyed),
+            }
+        drops = Counter[str]()
+        for channel in extraction.channels.values():
+            drops.update({name: channel.counts[name] for name in _DROPS})
+        counts["packets"] = {
+            "packets": counted.packets,
+            "octets": counted.packet_octets,
+            **{name: drops[name] for name in _DROPS if self.input != "packets"},
+        }
+        channels = {
+            self._channel_name(scid, vcid): {
+                "frames": value.counts["frames"],
+                "discontinuities": value.counts["discontinuities"],
+                "repeats": value.counts["repeats"],
+                "missing": value.counts["missing_frames"],
+                "idle_frames": value.counts["idle_frames"],
+                "packets": value.counts["space_packets"],
+                "opaque_octets": value.counts["opaque_octets"],
+                "drops": sum(value.counts[name] for name in _DROPS),
+            }
+            for (scid, vcid), value in sorted(extraction.channels.items())
+        }
+        return ChainStatistics(counts, channels)
+
+    def _channel_name(self, scid: int, vcid: int) -> str:
+        """VCs of one spacecraft go by their number; only an open link names the spacecraft."""
+        return f"{scid}/{vcid}" if self.profile.any_scid else str(vcid)
+
+    def summary(self) -> dict[str, Any]:
+        """One JSON object, keys as in the truth file of the public captures."""
+        counted = self.summary_counts
+        statistics = self.statistics()
+        result: dict[str, Any] = {"profile": self.profile.name, "input": self.input}
+        result["bytes"] = self._octets_in
+        if self.input == "packets":
+            entry = counted.channel(0, None)
+            del entry["space_packets"]
+            result |= {
+                "format": "packets",
+                "space_packets": counted.packets,
+                "damaged_bytes": self._damaged_octets,
+                "trailing_bytes": len(self._held),
+                **entry,
+            }
+            return result
+        result |= self._frames_summary()
+        if self._codec is not None:
+            histogram = sorted(counted.corrections.items())
+            result["codewords"] = sum(counted.corrections.values())
+            result["corrected_symbol_histogram"] = {str(v): n for v, n in histogram}
+        extraction = self._extractor.statistics
+        if self._parameters is not None and self._parameters.kind == "tm":
+            masters = sorted(extraction.master_channels.items())
+            result["master_channels"] = {str(scid): _integers(kept) for scid, kept in masters}
+        result["vcs"] = {
+            self._channel_name(scid, vcid): counted.channel(vcid, channel)
+            for (scid, vcid), channel in sorted(extraction.channels.items())
+        }
+        result["stages"] = statistics.counts
+        if self.notes:
+            result["notes"] = list(self.notes)
+        return result
+
+    def _frames_summary(self) -> dict[str, Any]:
+        counted = self.summary_counts
+        profile = self.profile
+        rejected = counted.rejected
+        result: dict[str, Any] = {
+            "format": (profile.kind or "unknown").upper(),
+            "frame_len": profile.frame_length,
+            "frames": counted.frames,
+            "trailing_bytes": len(self._held),
+            "fecf": profile.fecf,
+        }
+        if profile.fecf not in (None, "absent"):
+            result["crc_pass"] = counted.frames - rejected["crc_fail"]
+            result["crc_fail"] = rejected["crc_fail"]
+            result["crc_fail_frame_index"] = counted.rejected_indices["crc_fail"]
+        result |= {
+            "foreign_frames": rejected["foreign"],
+            "foreign_frame_index": counted.rejected_indices["foreign"],
+            "malformed_frames": rejected["malformed"],
+            "version_counts": {str(v): n for v, n in sorted(counted.versions.items())},
+            "scid": profile.scid,
+        }
+        if self._codec is not None:
+            result["uncorrectable_frames"] = rejected["uncorrectable"]
+        if profile.kind == "aos":
+            result["insert_zone_len"] = profile.insert_zone
+            result["ocf_len_managed"] = 4 if profile.ocf else 0
+        return result
+
+    # -- state -------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that decides what comes next, as values that msgpack can store.
+
+        `restore` on a chain with the same profile and input continues as if there had been no
+        break: the same octets give the same output.  LocalError with digests on.
+        """
+        return {
+            "version": SNAPSHOT_VERSION,
+            "given": self._given.describe(),
+            "input": self.input,
+            "octets_in": self._octets_in,
+            "held": self._held,
+            "damaged_octets": self._damaged_octets,
+            "times": self._times.snapshot(),
+            "counts": self.summary_counts.snapshot(),
+            "extractor": self._extractor.snapshot(),
+            "sync": None if self._sync is None else self._sync.snapshot(),
+            "settled": self._settled,
+            "kind": self.profile.kind,
+            "fecf": self.profile.fecf,
+            "scid": self.profile.scid,
+            "any_scid": self.profile.any_scid,
+            "content": self.profile.content,
+            "vc_content": list(self.profile.vc_content.items()),
+            "notes": list(self.notes),
+            "surveyed": [
+                [frames.tobytes(), uncorrectable.tobytes(), ert_ns.tolist()]
+                for frames, uncorrectable, ert_ns in self._surveyed
+            ],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a snapshot.  LocalError if it is of another profile, input or version."""
+        wanted = (SNAPSHOT_VERSION, self._given.describe(), self.input)
+        if (state.get("version"), state.get("given"), state.get("input")) != wanted:
+            raise LocalError(
+                f"the snapshot is of another link profile, input or version than "
+                f"{self._given.name!r}, {self.input}, {SNAPSHOT_VERSION}"
+            )
+        self._begin()
+        self._octets_in = state["octets_in"]
+        self._held = state["held"]
+        self._damaged_octets = state["damaged_octets"]
+        self._times.restore(state["times"])
+        self.summary_counts.restore(state["counts"])
+        self._extractor.restore(state["extractor"])
+        if self._sync is not None:
+            self._sync.restore(state["sync"])
+        self._settled = state["settled"]
+        self.notes = list(state["notes"])
+        self.profile = replace(
+            self._given,
+            kind=state["kind"],
+            fecf=state["fecf"],
+            scid=state["scid"],
+            any_scid=state["any_scid"],
+            content=state["content"],
+            vc_content=dict(state["vc_content"]),
+        )
+        if self._settled and self.input != "packets":
+            self._parameters = self.profile.frame_parameters()
+        length = self._given.frame_length
+        self._surveyed = [
+            (
+                np.frombuffer(frames, np.uint8).reshape(-1, length),
+                np.frombuffer(uncorrectable, np.bool_),
+                np.array(ert_ns, np.int64),
+            )
+            for frames, uncorrectable, ert_ns in state["surveyed"]
+        ]
+
+
+#: Reasons for which begun packets or their rests were dropped (names of the extractor's counters).
+_DROPS = (
+    "fhp_mismatch",
+    "bad_fhp",
+    "bad_pvn",
+    "bad_length",
+    "partial_dropped_gap",
+    "orphan_continuation_frames",
+    "orphan_heads",
+)
+
+
+def _integers(statistics: Any) -> dict[str, int]:
+    return {
+        name.name: int(getattr(statistics, name.name))
+        for name in fields(statistics)
+        if isinstance(getattr(statistics, name.name), int)
+    }
+
+
+def _nothing() -> ChainOutput:
+    return ChainOutput(PacketBatch.empty(), OpaqueZones.concatenate([]), [], 0)

@@ -1,0 +1,308 @@
+"""receive: link → capture on disk → acknowledge → frames → packets → journal and bus.
+
+The capture is the input log, the journals of packets and opaque zones are the output logs.  What
+the chain makes of the capture does not depend on how it was cut, so a restarted receiver decodes
+again from its last snapshot and leaves out as many packets and zones as its journals already hold.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from ground.config import RECEIVE, RunSettings
+from ground.ports import Bus, Clock, Link, LinkChunk, StateStore, Stop
+from ground.receive.capture import (
+    START,
+    CapturedChunk,
+    CapturePosition,
+    CaptureReader,
+    CaptureWriter,
+)
+from ground.receive.chain import ChainOutput, ReceiveChain
+from ground.receive.profile import LinkProfile
+from ground.status import StatusReporter
+from protocols.bus.messages import LinkMessage, OpaqueMessage, PacketsMessage, ServiceState, parse
+from protocols.errors import LocalError
+from protocols.identifiers import Topic
+from protocols.packets.batch import PacketBatch
+from protocols.packets.extraction import OpaqueZones
+
+#: Longest wait for the link: other services' requests for our journals wait as long.
+TURN_S = 0.05
+#: Counts are shown this often, wall seconds.
+LINK_INTERVAL_S = 0.5
+#: Even a slow link's state is saved this often, wall seconds.
+SNAPSHOT_S = 30.0
+#: Octets of capture decoded again between two looks at the bus.
+RECOVERY_OCTETS = 1 << 20
+#: Packets in one message: with the longest packets it stays far below the bus's bound on bodies.
+MESSAGE_OCTETS = 1 << 20
+
+STATE_VERSION = 1
+
+
+class ReceiveService:
+    """One link through one chain.
+
+    playback: virtual channels that carry stored data; their packets say nothing about the present.
+    """
+
+    def __init__(
+        self,
+        profile: LinkProfile,
+        link: Link,
+        bus: Bus,
+        clock: Clock,
+        state: StateStore,
+        settings: RunSettings,
+        *,
+        playback: Collection[int] = (),
+    ) -> None:
+        self._chain = ReceiveChain(profile)
+        self._profile = profile
+        self._link = link
+        self._bus = bus
+        self._clock = clock
+        self._state = state
+        self._settings = settings
+        self._playback = np.array(sorted(playback), np.uint8)
+        self._status = StatusReporter(RECEIVE, clock, bus)
+        self._position = START
+        self._newest_ns: int | None = None
+        # What the chain has given since the capture's beginning, and what the journals hold of it.
+        self._packets = self._zones = self._idle = 0
+        self._packets_told = self._zones_told = 0
+        self._repeated = 0
+        self._unsaved_octets = 0
+        self._saved_s = self._shown_s = time.monotonic()
+
+    def run(self, stop: Stop) -> None:
+        writer = CaptureWriter(
+            self._settings.capture_dir,
+            link=self._settings.link_name,
+            rotate_octets=self._settings.capture_octets,
+        )
+        with writer:
+            self._recover(stop)
+            self._link.open(dict(writer.resume))
+            self._status.state = ServiceState.RUNNING
+            while not stop():
+                chunks = self._link.receive(TURN_S)
+                if chunks:
+                    self._take(writer, chunks)
+                self._bus.receive(0)
+                self._show(writer)
+                if self._snapshot_is_due():
+                    self._save()
+            self._save()
+            self._show(writer, now=True)
+        self._status.state = ServiceState.STOPPED
+        self._tick(now=True)
+
+    # ------------------------------------------------------------ recovery
+
+    def _recover(self, stop: Stop) -> None:
+        """Bring chain and journals to the capture's end."""
+        self._status.state = ServiceState.RECOVERING
+        self._tick(now=True)
+        last = self._bus.last(Topic.PACKETS)
+        if last is not None:
+            packets = parse(PacketsMessage, last.body)
+            self._packets_told = packets.first_packet + len(packets.packets)
+        last = self._bus.last(Topic.OPAQUE)
+        if last is not None:
+            zones = parse(OpaqueMessage, last.body)
+            self._zones_told = zones.first_zone + len(zones)
+        self._restore()
+        group: list[CapturedChunk] = []
+        octets = 0
+        for captured in CaptureReader(self._settings.capture_dir).read(self._position):
+            group.append(captured)
+            octets += len(captured.chunk.octets)
+            if octets >= RECOVERY_OCTETS:
+                self._decode(group)
+                group, octets = [], 0
+                self._bus.receive(0)
+                self._tick()
+                if stop():
+                    return
+        self._decode(group)
+        if self._unsaved_octets:
+            self._save()
+
+    def _restore(self) -> None:
+        state = self._state.load()
+        if state is None or state.get("version") != STATE_VERSION:
+            return
+        if state["packets"] > self._packets_told or state["zones"] > self._zones_told:
+            # The journals are younger than the snapshot (moved away, or lost their end in a power
+            # failure): they are made again from the beginning of the capture.
+            self._status.detail = "journals are shorter than the last snapshot: decoding all again"
+            return
+        try:
+            self._chain.restore(state["chain"])
+        except LocalError as error:
+            # Another profile, or another version of the chain: what is on disk is decoded anew.
+            self._chain = ReceiveChain(self._profile)
+            self._status.detail = f"decoding all again: {error}"
+            return
+        self._position = CapturePosition(*state["position"])
+        self._packets, self._zones = state["packets"], state["zones"]
+        self._idle, self._newest_ns = state["idle"], state["newest_ns"]
+
+    def _snapshot_is_due(self) -> bool:
+        late = time.monotonic() - self._saved_s >= SNAPSHOT_S
+        return self._unsaved_octets >= self._settings.snapshot_octets or (
+            late and self._unsaved_octets > 0
+        )
+
+    def _save(self) -> None:
+        self._saved_s = time.monotonic()
+        self._unsaved_octets = 0
+        self._state.save(
+            {
+                "version": STATE_VERSION,
+                "position": list(self._position),
+                "packets": self._packets,
+                "zones": self._zones,
+                "idle": self._idle,
+                "newest_ns": self._newest_ns,
+                "chain": self._chain.snapshot(),
+            }
+        )
+
+    # ------------------------------------------------------------ the work
+
+    def _take(self, writer: CaptureWriter, chunks: Sequence[LinkChunk]) -> None:
+        taken = writer.append(chunks)
+        if self._settings.sync:
+            writer.sync()
+        for stream, sequence in {chunk.stream: chunk.sequence for chunk in chunks}.items():
+            self._link.acknowledge(stream, sequence)
+        self._decode(taken)
+
+    def _decode(self, captured: Sequence[CapturedChunk]) -> None:
+        if not captured:
+            return
+        outputs: list[ChainOutput] = []
+        for position, chunk in captured:
+            outputs.append(self._chain.push(chunk.octets, chunk.ert_ns))
+            self._position = position
+            self._unsaved_octets += len(chunk.octets)
+        self._newest_ns = captured[-1].chunk.ert_ns
+        output = ChainOutput.join(outputs)
+        self._tell_packets(self._without_idle(output.packets))
+        self._tell_zones(output.opaque)
+
+    def _without_idle(self, packets: PacketBatch) -> PacketBatch:
+        # 133.0-B-2 §4.1.3.3.4.4, 133.1-B-3 §4.1.2.3: idle packets fill a link and mean nothing.
+        idle = idle_packets(packets)
+        if not idle.any():
+            return packets
+        self._idle += int(np.count_nonzero(idle))
+        return packets.select(~idle)
+
+    def _tell_packets(self, packets: PacketBatch) -> None:
+        first, self._packets = self._packets, self._packets + len(packets)
+        known = min(max(self._packets_told - first, 0), len(packets))
+        self._repeated += known
+        reception_ns = self._clock.now_ns()
+        start = known
+        while start < len(packets):
+            limit = packets.offsets[start] + MESSAGE_OCTETS
+            stop = max(start + 1, int(np.searchsorted(packets.offsets, limit, "right")) - 1)
+            part = packets.slice(start, stop)
+            message = PacketsMessage(
+                link=self._settings.link_name,
+                packets=part,
+                playback=np.isin(part.vcid, self._playback),
+                reception_ns=reception_ns,
+                first_packet=first + start,
+                capture_file=self._position.file,
+                capture_offset=self._position.offset,
+            )
+            self._bus.publish(Topic.PACKETS, message.build(), time_ns=reception_ns)
+            start = stop
+        self._packets_told = max(self._packets_told, self._packets)
+
+    def _tell_zones(self, zones: OpaqueZones) -> None:
+        first, self._zones = self._zones, self._zones + len(zones)
+        start = min(max(self._zones_told - first, 0), len(zones))
+        reception_ns = self._clock.now_ns()
+        while start < len(zones):
+            low = zones.offsets[start]
+            stop = int(np.searchsorted(zones.offsets, low + MESSAGE_OCTETS, "right")) - 1
+            stop = max(start + 1, stop)
+            message = OpaqueMessage(
+                link=self._settings.link_name,
+                reception_ns=reception_ns,
+                first_zone=first + start,
+                octets=zones.octets[low : zones.offsets[stop]],
+                offsets=zones.offsets[start : stop + 1] - low,
+                scid=zones.scid[start:stop],
+                vcid=zones.vcid[start:stop],
+                frame=zones.frame[start:stop],
+                ert_ns=zones.ert_ns[start:stop],
+                reason=zones.reason[start:stop],
+            )
+            self._bus.publish(Topic.OPAQUE, message.build(), time_ns=reception_ns)
+            start = stop
+        self._zones_told = max(self._zones_told, self._zones)
+
+    # ------------------------------------------------------------ how it is
+
+    def _show(self, writer: CaptureWriter, *, now: bool = False) -> None:
+        if now or time.monotonic() - self._shown_s >= LINK_INTERVAL_S:
+            self._shown_s = time.monotonic()
+            message = self._link_message(writer)
+            self._bus.publish(Topic.LINK, message.build(), time_ns=message.time_ns)
+        self._tick(now=now)
+
+    def _link_message(self, writer: CaptureWriter) -> LinkMessage:
+        link = self._link.statistics()
+        chain = self._chain.statistics()
+        names = ("chunks_in", "octets_in", "chunks_out", "octets_out", "reconnects")
+        names += ("repeated_chunks", "lost_chunks", "gaps", "malformed")
+        counts = {
+            "link": {name: getattr(link, name) for name in names},
+            "capture": {"octets": writer.position.offset, "file": writer.position.file},
+            **chain.counts,
+        }
+        counts["packets"] = {**counts.get("packets", {}), "idle": self._idle}
+        return LinkMessage(
+            link=link.name,
+            time_ns=self._clock.now_ns(),
+            state=link.state,
+            detail=link.detail,
+            carrier=link.carrier,
+            owlt_s=link.owlt_s,
+            last_ert_ns=link.last_ert_ns,
+            capture=writer.path.name,
+            counts=counts,
+            virtual_channels=chain.virtual_channels,
+        )
+
+    def _tick(self, *, now: bool = False) -> None:
+        counters = {
+            "packets": self._packets,
+            "opaque_zones": self._zones,
+            "idle_packets": self._idle,
+            "repeated_packets": self._repeated,
+        }
+        self._status.tick(counters, newest_ns=self._newest_ns, now=now)
+
+
+def idle_packets(packets: PacketBatch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which packets are idle ones, bool [n]: space packets of the idle APID, encapsulation packets
+    of protocol identifier 0."""
+    first = packets.octets[packets.offsets[:-1]]
+    space = (first >> 5) == 0
+    idle = (first & 0xFC) == 0xE0
+    if space.all():
+        return packets.is_idle
+    which = np.flatnonzero(space)
+    idle[which] = packets.select(which).is_idle
+    return idle
