@@ -13,7 +13,7 @@ from pathlib import Path
 from ground.config import ARCHIVE, BUS, JOURNALING, MONITOR, RECEIVE, RunSettings
 from ground.ports import Bus, Clock, Link, Stop
 from protocols.errors import LocalError, ProtocolError
-from protocols.identifiers import Topic
+from protocols.identifiers import Topic, VirtualChannel
 from protocols.telemetry.declaration import Dictionary
 
 #: What a viewer wants: the present, not every packet.
@@ -143,6 +143,8 @@ def _run_receive(settings: RunSettings, stop: Stop) -> None:
     from ground.receive.service import ReceiveService
 
     profile = load_profile(settings.mission)
+    # Which channel carries stored data is the spacecraft's own business, like its dictionary.
+    playback = (VirtualChannel.PLAYBACK,) if profile.dictionary == "l4" else ()
 
     def work(bus: Bus, clock: Clock) -> None:
         link = open_link(settings)
@@ -154,6 +156,7 @@ def _run_receive(settings: RunSettings, stop: Stop) -> None:
                 clock,
                 StateFile(settings.state_file(RECEIVE)),
                 settings,
+                playback=playback,
             ).run(stop)
         finally:
             link.close()

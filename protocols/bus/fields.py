@@ -272,7 +272,7 @@ def _unpack_column(value: object, *, ragged: bool = True) -> npt.NDArray[Any] | 
     if ragged and entries.has("offsets"):
         values = _unpack_column(entries.get("values"), ragged=False)
         offsets = _ENDS.unpack(entries.get("offsets"))
-        _check_offsets(offsets, len(values), "ragged column")
+        check_offsets(offsets, len(values), "ragged column")
         return Ragged(cast(npt.NDArray[Any], values), offsets)
     labels = _LABELS.unpack(entries.get("labels"))
     codes = _CODES.unpack(entries.get("codes"))
@@ -284,8 +284,9 @@ def _unpack_column(value: object, *, ragged: bool = True) -> npt.NDArray[Any] | 
     return table[codes]
 
 
-def _check_offsets(offsets: npt.NDArray[np.int64], total: int, what: str) -> None:
-    # An offset that runs backwards or past the end would make every later reader index astray.
+def check_offsets(offsets: npt.NDArray[np.int64], total: int, what: str) -> None:
+    """RemoteError unless the offsets int64 [n + 1] cut `total` octets into n pieces: one that runs
+    backwards or past the end would make every later reader index astray."""
     if (
         not len(offsets)
         or offsets[0] != 0
@@ -321,7 +322,7 @@ def _unpack_batch(value: object) -> PacketBatch:
         _OCTETS.unpack(vcid),
         _OFFSETS.unpack(ert_ns),
     )
-    _check_offsets(columns[1], len(columns[0]), "packet batch")
+    check_offsets(columns[1], len(columns[0]), "packet batch")
     try:
         return PacketBatch(*columns)
     except LocalError as error:

@@ -24,6 +24,7 @@ from protocols.bus.fields import (
     TEXT,
     array,
     build_message,
+    check_offsets,
     declare,
     list_of,
     map_of,
@@ -88,12 +89,33 @@ class PacketsMessage(BusMessage):
 
 @dataclass(frozen=True, eq=False)
 class OpaqueMessage(BusMessage):
-    """Data zones of virtual channels that carry no packets; `zones` holds one zone an entry."""
+    """Data zones of transfer frames that are no packets, as arrays of n zones.
+
+    octets: uint8, zones back to back; zone i is `octets[offsets[i]:offsets[i + 1]]`.
+    scid, vcid: [n]; frame: int64 [n], number of the frame among all of the link; ert_ns: int64 [n];
+    reason: uint8 [n], index into `protocols.packets.extraction.OPAQUE_REASONS`.
+    first_zone: zones in this journal before these.
+    """
 
     link: str = declare(TEXT)
-    zones: PacketBatch = declare(BATCH)
     reception_ns: int = declare(INTEGER)
     first_zone: int = declare(INTEGER)
+    octets: npt.NDArray[np.uint8] = declare(_UINT8)
+    offsets: I64 = declare(_INT64)
+    scid: npt.NDArray[np.uint16] = declare(array("<u2"))
+    vcid: npt.NDArray[np.uint8] = declare(_UINT8)
+    frame: I64 = declare(_INT64)
+    ert_ns: I64 = declare(_INT64)
+    reason: npt.NDArray[np.uint8] = declare(_UINT8)
+
+    def __post_init__(self) -> None:
+        lengths = {len(c) for c in (self.scid, self.vcid, self.frame, self.ert_ns, self.reason)}
+        _require(lengths == {len(self)}, f"{len(self)} zones and columns of {lengths}")
+        _require(self.first_zone >= 0, f"first_zone {self.first_zone} is negative")
+        check_offsets(self.offsets, len(self.octets), "opaque zones")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
 
 
 @dataclass(frozen=True, eq=False)
