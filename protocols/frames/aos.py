@@ -1,11 +1,17 @@
 """AOS transfer frames, CCSDS 732.0-B-4, with the spacecraft identifier of issue 5."""
 
+# construct ships no types: what comes out of it is annotated where it enters our code.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportOperatorIssue=false
+# pyright: reportOptionalMemberAccess=false, reportUnknownLambdaType=false
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from construct import BitsInteger, BitStruct, Container, Flag, Int16ub, Padding
+from construct import BitsInteger, BitStruct, BytesInteger, Flag, Padding
 from construct.core import ConstructError
 
 from protocols.errors import LocalError, RemoteError
@@ -13,7 +19,10 @@ from protocols.frames.columns import (
     FHP_IDLE,
     FHP_NONE,
     FHP_NOT_PACKETS,
+    I32,
+    I64,
     U8,
+    U32,
     FrameIndex,
     big_endian,
     channel_key,
@@ -36,7 +45,7 @@ AOS_PRIMARY_HEADER = BitStruct(
     "scid_upper" / BitsInteger(2),
     "count_cycle" / BitsInteger(4),
 )
-FRAME_HEADER_ERROR_CONTROL = Int16ub
+FRAME_HEADER_ERROR_CONTROL = BytesInteger(2)
 #: §4.1.4.2.2: 5 spare bits, first header pointer.
 M_PDU_HEADER = BitStruct(Padding(5), "first_header_pointer" / BitsInteger(11))
 #: §4.1.4.3.2: 2 spare bits, bitstream data pointer (bits of data − 1).
@@ -100,7 +109,7 @@ def parse(frame: bytes, parameters: FrameParameters) -> AosFrame:
         corrected = bool(repaired[0] != protected[0])
         word = int(repaired[0]).to_bytes(3, "big")
         octets = word[:2] + frame[2:5] + word[2:]
-    header: Container[int] = AOS_PRIMARY_HEADER.parse(octets)
+    header: Any = AOS_PRIMARY_HEADER.parse(octets)
     if header.version != AOS_VERSION:
         raise RemoteError(f"transfer frame version {header.version}, 1 (AOS) wanted", data=frame)
     start = parameters.header_length
@@ -174,8 +183,9 @@ def build(frame: AosFrame, parameters: FrameParameters) -> bytes:
         or len(frame.ocf or b"0000") != 4
     ):
         raise LocalError(
-            f"AOS frame of {len(octets)} octets before the FECF, {wanted} agreed, with insert zone "
-            f"of {parameters.insert_zone_length} and OCF {'present' if parameters.ocf else 'absent'}"
+            f"AOS frame of {len(octets)} octets before the FECF, {wanted} agreed, "
+            f"with insert zone of {parameters.insert_zone_length} and "
+            f"OCF {'present' if parameters.ocf else 'absent'}"
         )
     return append_fecf(octets, parameters)
 
@@ -259,9 +269,9 @@ def build_frames(
     *,
     scid: int,
     vcid: int,
-    vc_count: np.ndarray,
-    first_header_pointer: np.ndarray,
-    ocf: np.ndarray | None = None,
+    vc_count: I64,
+    first_header_pointer: I32,
+    ocf: U32 | None = None,
     insert_zone: U8 | None = None,
     replay_flag: bool = False,
 ) -> U8:

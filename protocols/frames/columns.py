@@ -11,6 +11,7 @@ import numpy.typing as npt
 from protocols.frames.parameters import Content, FrameParameters
 
 U8 = npt.NDArray[np.uint8]
+U32 = npt.NDArray[np.uint32]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -78,7 +79,7 @@ def channel_key(scid: I64, vcid: I64, map_id: I64 | int = 0, expedited: I64 | in
 
 def counter_key(channel: I64) -> I64:
     """The frame counter that a channel shares: all MAPs of a VC count together."""
-    return channel & ~np.int64(0x1E)
+    return channel & ~np.int64(0x1E)  # bits 1..4: the MAP ID
 
 
 def key_scid_vcid(channel: int) -> tuple[int, int]:

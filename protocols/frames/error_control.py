@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import crcmod
 import numpy as np
 
+from protocols.coding.crc import crc16, crc16_batch, crc32, crc32_batch
 from protocols.errors import RemoteError
 from protocols.frames.columns import U8, Bool
 from protocols.frames.parameters import FrameParameters
-
-# Until protocols.coding.crc is there.
-crc16 = crcmod.mkCrcFun(0x11021, initCrc=0xFFFF, rev=False)
-crc32 = crcmod.mkCrcFun(0x100A00805, initCrc=0, rev=False)
-
-
-def crc16_batch(frames: U8) -> np.ndarray:
-    return np.array([crc16(bytes(frame)) for frame in frames], np.uint16)
-
-
-def crc32_batch(frames: U8) -> np.ndarray:
-    return np.array([crc32(bytes(frame)) for frame in frames], np.uint32)
 
 
 def fecf_ok(frames: U8, parameters: FrameParameters) -> Bool:
     """Which frames have a FECF that agrees, bool [n]; all where there is no FECF.
 
-    132.0-B-3 §4.1.6.3: the CRC over the whole frame, FECF included, leaves no remainder; here the
-    CRC over what precedes the field is compared with it, which is the same.
+    132.0-B-3 §4.1.6.3: the CRC over the whole frame, FECF included, leaves no remainder.
     """
     if parameters.fecf == "absent":
         return np.ones(len(frames), np.bool_)
     if parameters.fecf == "crc16":
-        found = (frames[:, -2].astype(np.uint16) << 8) | frames[:, -1]
-        return crc16_batch(frames[:, :-2]) == found
-    found = np.ascontiguousarray(frames[:, -4:]).view(">u4")[:, 0]
-    return crc32_batch(frames[:, :-4]) == found
+        return crc16_batch(frames) == 0
+    return crc32_batch(frames) == 0
 
 
 def check_fecf(frame: bytes, parameters: FrameParameters) -> None:

@@ -67,9 +67,7 @@ class FrameParameters:
         if self.fecf not in _FECF_LENGTH:
             raise LocalError(f"fecf {self.fecf!r}: one of {', '.join(_FECF_LENGTH)} wanted")
         if self.fecf == "crc32" and self.kind != "uslp":
-            raise LocalError(
-                f"fecf crc32 is of USLP alone (732.1-B §4.1.6), not of {self.kind}"
-            )
+            raise LocalError(f"fecf crc32 is of USLP alone (732.1-B §4.1.6), not of {self.kind}")
         if self.scid is not None and not 0 <= self.scid < 1 << _SCID_BITS[self.kind]:
             raise LocalError(
                 f"scid {self.scid}: 0..{(1 << _SCID_BITS[self.kind]) - 1} for {self.kind}"

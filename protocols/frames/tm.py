@@ -1,11 +1,17 @@
 """TM transfer frames, CCSDS 132.0-B-3."""
 
+# construct ships no types: what comes out of it is annotated where it enters our code.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportOperatorIssue=false
+# pyright: reportOptionalMemberAccess=false, reportUnknownLambdaType=false
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from construct import BitsInteger, BitStruct, Bytes, Container, Flag, Struct, this
+from construct import BitsInteger, BitStruct, Bytes, Flag, Struct, this
 from construct.core import ConstructError
 
 from protocols.errors import LocalError, RemoteError
@@ -13,7 +19,10 @@ from protocols.frames.columns import (
     FHP_IDLE,
     FHP_NONE,
     FHP_NOT_PACKETS,
+    I32,
+    I64,
     U8,
+    U32,
     FrameIndex,
     big_endian,
     channel_key,
@@ -83,7 +92,7 @@ def parse(frame: bytes, parameters: FrameParameters) -> TmFrame:
             f"TM frame of {len(frame)} octets, {parameters.frame_length} agreed", data=frame
         )
     check_fecf(frame, parameters)
-    header: Container[int] = TM_PRIMARY_HEADER.parse(frame)
+    header: Any = TM_PRIMARY_HEADER.parse(frame)
     if header.version != TM_VERSION:
         raise RemoteError(f"transfer frame version {header.version}, 0 (TM) wanted", data=frame)
     start = 6
@@ -210,10 +219,10 @@ def build_frames(
     *,
     scid: int,
     vcid: int,
-    mc_count: np.ndarray,
-    vc_count: np.ndarray,
-    first_header_pointer: np.ndarray,
-    ocf: np.ndarray | None = None,
+    mc_count: I64,
+    vc_count: I64,
+    first_header_pointer: I32,
+    ocf: U32 | None = None,
     secondary_header: U8 | None = None,
     sync_flag: bool = False,
 ) -> U8:

@@ -1,19 +1,23 @@
 """USLP transfer frames, CCSDS 732.1-B-3."""
 
+# construct ships no types: what comes out of it is annotated where it enters our code.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportOperatorIssue=false
+# pyright: reportOptionalMemberAccess=false, reportUnknownLambdaType=false
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from construct import (
     BitsInteger,
     BitStruct,
     BytesInteger,
-    Container,
     Flag,
     If,
-    Int16ub,
     Padding,
     Struct,
     this,
@@ -25,7 +29,10 @@ from protocols.frames.columns import (
     FHP_IDLE,
     FHP_NONE,
     FHP_NOT_PACKETS,
+    I32,
+    I64,
     U8,
+    U32,
     FrameIndex,
     big_endian,
     channel_key,
@@ -74,7 +81,7 @@ USLP_PRIMARY_HEADER = Struct(
 TFDF_RULE_AND_PROTOCOL = BitStruct(
     "construction_rule" / BitsInteger(3), "protocol_id" / BitsInteger(5)
 )
-TFDF_POINTER = Int16ub
+TFDF_POINTER = BytesInteger(2)
 
 
 class ConstructionRule(IntEnum):
@@ -144,7 +151,7 @@ def parse(frame: bytes, parameters: FrameParameters) -> UslpFrame:
             f"USLP frame of {len(frame)} octets, {parameters.frame_length} at most", data=frame
         )
     try:
-        header: Container[int] = USLP_PRIMARY_HEADER.parse(frame)
+        header: Any = USLP_PRIMARY_HEADER.parse(frame)
     except ConstructError as error:
         raise RemoteError(f"USLP header cut short: {error}", data=frame) from error
     name = header.identification
@@ -178,7 +185,7 @@ def parse(frame: bytes, parameters: FrameParameters) -> UslpFrame:
             end -= 4
     if start >= end:
         raise RemoteError("USLP frame without a data field", data=frame, offset=start)
-    tfdf: Container[int] = TFDF_RULE_AND_PROTOCOL.parse(frame[start:end])
+    tfdf: Any = TFDF_RULE_AND_PROTOCOL.parse(frame[start:end])
     start += 1
     pointer = None
     if _has_pointer(tfdf.construction_rule, bool(name.truncated)):
@@ -356,11 +363,11 @@ def build_frames(
     *,
     scid: int,
     vcid: int,
-    vc_count: np.ndarray,
-    first_header_pointer: np.ndarray,
+    vc_count: I64,
+    first_header_pointer: I32,
     map_id: int = 0,
     vc_count_length: int = 3,
-    ocf: np.ndarray | None = None,
+    ocf: U32 | None = None,
     insert_zone: U8 | None = None,
 ) -> U8:
     """Many fixed-length frames of one MAP: construction rule 000, packets or idle.

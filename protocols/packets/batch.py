@@ -1,5 +1,7 @@
 """Many packets as arrays: the unit in which packets flow."""
 
+# numba ships no types for what njit returns.
+# pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protocols.errors import LocalError
+from protocols.packets import kernels
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
@@ -118,8 +121,10 @@ class PacketBatch:
         length = self.length[index]
         offsets = np.zeros(len(index) + 1, np.int64)
         np.cumsum(length, out=offsets[1:])
-        source = np.repeat(self.offsets[:-1][index] - offsets[:-1], length) + np.arange(offsets[-1])
-        return PacketBatch(self.octets[source], offsets, self.vcid[index], self.ert_ns[index])
+        octets = np.empty(int(offsets[-1]), np.uint8)
+        if len(index):
+            kernels.copy_packets(self.octets, self.offsets, index, octets)
+        return PacketBatch(octets, offsets, self.vcid[index], self.ert_ns[index])
 
     @cached_property
     def length(self) -> I64:
@@ -128,16 +133,17 @@ class PacketBatch:
 
     def _word(self, at: int) -> npt.NDArray[np.uint16]:
         start = self.offsets[:-1] + at
-        return (self.octets[start].astype(np.uint16) << 8) | self.octets[start + 1]
+        high: npt.NDArray[np.uint16] = self.octets[start].astype(np.uint16)
+        return ((high << 8) | self.octets[start + 1]).astype(np.uint16, copy=False)
 
     @cached_property
     def version(self) -> U8:
         """Packet version number, uint8 [n]; 0 is the space packet."""
-        return self.octets[self.offsets[:-1]] >> 5
+        return (self.octets[self.offsets[:-1]] >> 5).astype(np.uint8, copy=False)
 
     @cached_property
     def apid(self) -> npt.NDArray[np.uint16]:
-        return self._word(0) & 0x7FF
+        return (self._word(0) & 0x7FF).astype(np.uint16, copy=False)
 
     @cached_property
     def has_secondary_header(self) -> npt.NDArray[np.bool_]:
@@ -145,11 +151,11 @@ class PacketBatch:
 
     @cached_property
     def sequence_flags(self) -> npt.NDArray[np.uint16]:
-        return self._word(2) >> 14
+        return (self._word(2) >> 14).astype(np.uint16, copy=False)
 
     @cached_property
     def sequence_count(self) -> npt.NDArray[np.uint16]:
-        return self._word(2) & 0x3FFF
+        return (self._word(2) & 0x3FFF).astype(np.uint16, copy=False)
 
     @cached_property
     def is_idle(self) -> npt.NDArray[np.bool_]:

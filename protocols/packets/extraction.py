@@ -14,6 +14,8 @@ The rule (132.0-B-3 §4.3.2, 732.0-B §4.3.2), the same for every protocol:
 Nothing depends on how the frames are cut into pushes.
 """
 
+# numba ships no types for what njit returns.
+# pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -104,7 +106,7 @@ class OpaqueZones:
             vcid=int(self.vcid[i]),
             frame=int(self.frame[i]),
             ert_ns=int(self.ert_ns[i]),
-            reason=OPAQUE_REASONS[self.reason[i]],
+            reason=OPAQUE_REASONS[int(self.reason[i])],
             octets=self.octets[self.offsets[i] : self.offsets[i + 1]].tobytes(),
         )
 
@@ -240,8 +242,8 @@ class PacketExtractor:
         """A row for each key, in order of appearance; a counter shared by MAPs before its users."""
         new: list[int] = []
         known = set(self._keys.tolist())
-        for key in keys.tolist():
-            wanted = [k for k in (int(counter_key(np.int64(key))), key) if k not in known]
+        for counter, key in zip(counter_key(keys).tolist(), keys.tolist(), strict=True):
+            wanted = [k for k in (counter, key) if k not in known]
             if len(known) + len(set(wanted)) > self._max_channels:
                 # For good: a later, smaller one would make the result depend on the cuts.
                 self._full = True

@@ -3,6 +3,11 @@
 Compiled on first use and cached on disk; every call passes the same types, so each compiles once.
 """
 
+# Numba gives kernels no types that pyright could follow; the docstrings state them.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportMissingParameterType=false
+# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false
+# pyright: reportMissingTypeStubs=false
 from __future__ import annotations
 
 import numpy as np
@@ -69,7 +74,7 @@ BAD_PACKET_LENGTH = 3
 
 
 @njit(cache=True)
-def packet_length(octets, at, available, encapsulation, longest):  # pyright: ignore
+def packet_length(octets, at, available, encapsulation, longest):
     """Octets of the packet at `at`; 0 if its header is cut short, −1 wrong version, −2 length."""
     version = octets[at] >> 5
     if version == 0:
@@ -98,7 +103,7 @@ def packet_length(octets, at, available, encapsulation, longest):  # pyright: ig
 
 
 @njit(cache=True)
-def walk(octets, encapsulation, longest, offsets):  # pyright: ignore
+def walk(octets, encapsulation, longest, offsets):
     """Offsets of back-to-back packets; returns their number and the last `packet_length`.
 
     offsets: int64, room for every packet that could be there, one more.
@@ -128,7 +133,7 @@ def walk(octets, encapsulation, longest, offsets):  # pyright: ignore
 
 
 @njit(cache=True)
-def gather(frames, rows, start, end, out):  # pyright: ignore
+def gather(frames, rows, start, end, out):
     """Octets [start, end) of the named rows, back to back into `out`."""
     at = 0
     for i in range(len(rows)):
@@ -138,7 +143,17 @@ def gather(frames, rows, start, end, out):  # pyright: ignore
 
 
 @njit(cache=True)
-def extract(  # pyright: ignore
+def copy_packets(octets, offsets, which, out):
+    """Packets named by index, int64 [m], back to back into `out`."""
+    at = 0
+    for i in range(len(which)):
+        start, end = offsets[which[i]], offsets[which[i] + 1]
+        out[at : at + end - start] = octets[start:end]
+        at += end - start
+
+
+@njit(cache=True)
+def extract(
     frames,
     slot,
     counter_slot,
