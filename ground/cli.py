@@ -125,3 +125,21 @@ def status(run_dir: RunDir = DEFAULT_RUN_DIR, json_: Json = False) -> None:
     from ground.run import print_status
 
     raise typer.Exit(print_status(run_dir, as_json=json_))
+
+
+def _register() -> None:
+    """Commands of other modules; their own imports are light."""
+    from ground.archive_commands import archive_app
+    from ground.replay_command import missions, replay
+
+    app.command(
+        epilog="Examples: l4 replay frames.u8 -m danuri · l4 replay x.u8 --frames aos "
+        "--frame-length 1115 --fecf present --ocf absent --summary json · "
+        "l4 replay var/run/capture -m l4_relay --archive again.sqlite",
+        no_args_is_help=True,
+    )(replay)
+    app.command(epilog="Example: l4 missions danuri")(missions)
+    app.add_typer(archive_app, name="archive")
+
+
+_register()
