@@ -158,9 +158,15 @@ class StreamSummary:
         others = sum(octets for _count, octets in self._others.values())
         return others + sum(apid.octets for apid in self._apids.values())
 
-    def channel(self, vcid: int, frames: ChannelStatistics | None) -> dict[str, Any]:
-        """The entry of one virtual channel; `frames` None for packets that came without frames."""
-        result: dict[str, Any] = {} if frames is None else _frame_entry(frames)
+    def channel(
+        self, vcid: int, frames: ChannelStatistics | None, *, modulus_256: bool = False
+    ) -> dict[str, Any]:
+        """The entry of one virtual channel.
+
+        frames: None for packets that came without frames.  modulus_256: frames are counted in 8
+        bits (TM).
+        """
+        result: dict[str, Any] = {} if frames is None else _frame_entry(frames, modulus_256)
         apids = {a: apid for (vc, a), apid in sorted(self._apids.items()) if vc == vcid}
         result["space_packets"] = sum(apid.count for apid in apids.values())
         if vcid in self._others:
@@ -221,10 +227,14 @@ class StreamSummary:
         self._others = {vcid: list(counts) for vcid, *counts in state["others"]}
 
 
-def _frame_entry(channel: ChannelStatistics) -> dict[str, Any]:
+def _frame_entry(channel: ChannelStatistics, modulus_256: bool) -> dict[str, Any]:
     counts = channel.counts
     counter = {name: counts[name] for name in ("discontinuities", "repeats")}
-    counter |= {name: counts[name] for name in ("backward_jumps", "missing_frames")}
+    if modulus_256:
+        # A step back cannot be told from a gap, nor 256 missing frames from none.
+        counter["missing_frames_mod256_lower_bound"] = counts["missing_frames"]
+    else:
+        counter |= {name: counts[name] for name in ("backward_jumps", "missing_frames")}
     counter |= {"first": channel.first_count, "last": channel.last_count}
     classes = {
         "pointer": counts["pointer_frames"],

@@ -22,10 +22,10 @@ class ReceiveTimes:
         self._erts: list[int] = []
 
     def add(self, start: int, ert_ns: int) -> None:
-        """A chunk begins at octet `start` of the stream."""
-        if self._starts and self._starts[-1] == start:
-            self._erts[-1] = ert_ns
-        elif not self._erts or self._ns_per_bit or self._erts[-1] != ert_ns:
+        """A chunk begins at octet `start` of the stream; what is known already stays."""
+        if self._starts and self._starts[-1] >= start:
+            return
+        if not self._erts or self._ns_per_bit or self._erts[-1] != ert_ns:
             self._starts.append(start)
             self._erts.append(ert_ns)
 
