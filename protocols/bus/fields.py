@@ -57,19 +57,19 @@ class Codec:
 class Map:
     """A received map; each accessor checks presence and type and raises `RemoteError`."""
 
-    __slots__ = ("_entries", "_octets")
+    __slots__ = ("_octets", "entries")
 
     def __init__(self, entries: Mapping[str, object], octets: bytes = b"") -> None:
-        self._entries = entries
+        self.entries = entries
         self._octets = octets[:64]
 
     def get(self, key: str) -> object:
-        if key not in self._entries:
+        if key not in self.entries:
             raise RemoteError(f"field {key!r} is missing", data=self._octets)
-        return self._entries[key]
+        return self.entries[key]
 
     def has(self, key: str) -> bool:
-        return key in self._entries
+        return key in self.entries
 
     def integer(self, key: str) -> int:
         return cast(int, self._take(key, INTEGER))
