@@ -182,10 +182,24 @@ def _run_monitor(settings: RunSettings, stop: Stop) -> None:
 
 
 def _run_archive(settings: RunSettings, stop: Stop) -> None:
+    from ground.archive.decoding import Decoder
     from ground.archive.service import ArchiveService
+    from ground.archive.store import ArchiveStore
+    from ground.receive.profile import load_profile
+
+    decoder = Decoder(open_dictionary(load_profile(settings.mission).dictionary))
 
     def work(bus: Bus, clock: Clock) -> None:
-        ArchiveService(settings, bus, clock).run(stop)
+        with ArchiveStore.open(settings.archive_file) as store:
+            ArchiveService(
+                store,
+                decoder,
+                bus,
+                clock,
+                service=ARCHIVE,
+                packets_from=RECEIVE,
+                events_from=MONITOR,
+            ).run(stop)
 
     _with_bus(ARCHIVE, settings, work)
 

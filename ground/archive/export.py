@@ -214,7 +214,7 @@ def _values(
         return pa.array(values, mask=missing).cast(column.type)
     # A code without a label is shown as its number: nothing received is hidden.
     codes, which = np.unique(values, return_inverse=True)
-    texts = pa.array([column.labels.get(code, str(code)) for code in codes.tolist()], pa.string())
+    texts = pa.array([column.labels.get(code, f"#{code}") for code in codes.tolist()], pa.string())
     return texts.take(pa.array(which.astype(np.int64), mask=missing))
 
 

@@ -125,7 +125,7 @@ class Samples:
         """The values as text: labels of codes, numbers as they print."""
         if not self.labels:
             return [str(value) for value in self.values.tolist()]
-        return [self.labels.get(code, str(code)) for code in self.values.tolist()]
+        return [self.labels.get(code, f"#{code}") for code in self.values.tolist()]
 
 
 @dataclass(frozen=True, eq=False)

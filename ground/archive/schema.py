@@ -104,6 +104,7 @@ CREATE INDEX event_ert ON event(ert_ns);
 def connect_writer(path: Path) -> sqlite3.Connection:
     """The one writing connection; creates the file and its tables.  LocalError for a file that
     another format version wrote."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     try:
         connection.execute(f"PRAGMA page_size={PAGE_OCTETS}")

@@ -36,8 +36,8 @@ TAIL_ROWS = 8_192
 #: Runs of one generation that are merged into one of the next: a reader finds at most this many
 #: runs a generation, and a row is rewritten three times before it is in a segment.
 FAN = 32
-#: Segments merged in one compaction step: bounds memory and the length of the transaction.
-STEP_SEGMENTS = 16
+#: Values merged in one compaction step: bounds memory (some 100 MB) and the transaction (a second).
+STEP_VALUES = 4_000_000
 
 
 class RunWriter:
@@ -194,13 +194,14 @@ class RunWriter:
         return True
 
     def _group_to_merge(self, layout: Layout) -> list[int]:
-        """Neighbours in SCET that overlap (at most STEP_SEGMENTS of them) or that together fill
+        """Neighbours in SCET that overlap (no more than STEP_VALUES allows) or that together fill
         one segment and are at least four, so that none is rewritten for every newcomer."""
         rows = self._db.execute(
             "SELECT id, count, scet_min, scet_max FROM segment WHERE layout = ?"
             " ORDER BY scet_min, id",
             (layout.id,),
         )
+        most = max(2, STEP_VALUES // (SEGMENT_ROWS * max(1, len(layout.codes))))
         group: list[int] = []
         small: list[int] = []
         small_rows = 0
@@ -209,7 +210,7 @@ class RunWriter:
             if end is not None and low < end:
                 group.append(number)
                 end = max(end, high)
-                if len(group) == STEP_SEGMENTS:
+                if len(group) >= most:
                     return group
                 continue
             if len(group) > 1:

@@ -81,7 +81,10 @@ class ArchiveStore:
 
     @contextmanager
     def group(self) -> Iterator[None]:
-        """One transaction around several appends (one disk wait for all of them)."""
+        """One transaction around several appends (one disk wait for all of them).
+
+        OSError if the file cannot be written (disk full, locked, damaged); nothing is stored then.
+        """
         ingest = self._writable()
         if self._depth:
             # A part that failed has failed the whole: nothing may commit around it.
@@ -92,10 +95,12 @@ class ArchiveStore:
         try:
             yield
             self._db.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             ingest.reload()
+            if isinstance(error, sqlite3.Error):
+                raise OSError(f"archive {self.path}: {error}") from error
             raise
         finally:
             self._depth = 0

@@ -344,7 +344,7 @@ def test_text_and_enumerations_are_codes_with_labels(open_store):
     store = open_store()
     put_table(store, table([T0 + 3], np.array(["boot"]), "LOG"))
     modes = store.query("X")
-    assert modes.texts() == ["NOMINAL", "SAFE", "9"]
+    assert modes.texts() == ["NOMINAL", "SAFE", "#9"]
     assert modes.values.tolist() == [1, 0, 9]
     assert store.query("LOG").texts() == ["boot", "été", "01ff", "boot"]
     kinds = {one.name: (one.kind, one.description) for one in store.parameters()}
