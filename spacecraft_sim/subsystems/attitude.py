@@ -168,8 +168,8 @@ class Attitude:
 
     def telemetry(self) -> dict[str, float]:
         values: dict[str, float] = {
-            "attitude_mode": int(self.mode),
-            "star_tracker_state": int(self.star_tracker),
+            "attitude_mode": self.mode,
+            "star_tracker_state": self.star_tracker,
             "sun_angle": math.degrees(math.acos(min(1.0, self.sun_cosine))),
         }
         for axis, value in zip("xyzw", self.quaternion, strict=True):

@@ -57,7 +57,7 @@ class OpticalTerminal:
     def telemetry(self) -> dict[str, float]:
         tracking = self.state == OpticalState.TRACKING
         return {
-            "optical_state": int(self.state),
+            "optical_state": self.state,
             "received_power": 0.9 * 10 ** (self._fade_db.value / 10) if tracking else 0.0,
             "pointing_jitter": abs(0.6 + self._jitter.value) if tracking else 0.0,
             "laser_temperature": self.laser_c + self._noise.normal(0.02),

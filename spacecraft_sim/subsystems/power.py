@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocols.dictionary.l4_states import ChargeState, EventId, Mode, Severity
+from protocols.dictionary.l4_states import ChargeState, EventId, Mode, Severity, Switch
 from spacecraft_sim.subsystems.common import TICK_S, Environment, Event
 from spacecraft_sim.subsystems.noise import Noise
 
@@ -139,8 +139,8 @@ class Power:
             "battery_charge": 100.0 * self.state_of_charge,
             "battery_temperature": self.battery_temperature_c + noise(0.05),
             "load_power": self.load_w,
-            "charge_state": int(self.charge_state),
+            "charge_state": self.charge_state,
         }
         for name, on in self.switches.items():
-            values[f"{name}_switch"] = int(on)
+            values[f"{name}_switch"] = Switch(on)
         return values

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from protocols.dictionary.l4_states import Switch
 from spacecraft_sim.subsystems.common import TICK_S
 from spacecraft_sim.subsystems.noise import Noise
 
@@ -56,18 +59,18 @@ class Propulsion:
         self._pressurise()
         self.line_pressure_bar = self.tank_pressure_bar - (0.35 if demand > 0.0 else 0.02)
 
-    def telemetry(self) -> dict[str, float]:
+    def telemetry(self) -> dict[str, Any]:
         noise = self._noise.normal
-        values: dict[str, float] = {
+        values: dict[str, Any] = {
             "tank_pressure": self.tank_pressure_bar + noise(0.004),
             "line_pressure": self.line_pressure_bar + noise(0.004),
             "tank_wall_temperature": self.tank_temperature_c + noise(0.03),
             "propellant_mass": self.propellant_kg,
             "firings": self.firings,
-            "latch_valve": int(self.latch_valve_open),
+            "latch_valve": Switch(self.latch_valve_open),
         }
         for index in range(THRUSTERS):
-            values[f"thruster_{index + 1}_valve"] = int(self._firing[index])
-            values[f"thruster_{index + 1}_temperature"] = self._bed_c[index] + noise(0.5)
-            values[f"thruster_{index + 1}_on_time"] = self.on_time_ms[index] & 0xFFFF_FFFF
+            values[f"thruster_{index + 1}_valve"] = Switch(self._firing[index])
+        values["thruster_temperature"] = [bed_c + noise(0.5) for bed_c in self._bed_c]
+        values["thruster_on_time"] = [total & 0xFFFF_FFFF for total in self.on_time_ms]
         return values

@@ -33,9 +33,11 @@ class RelayStore:
     def used_octets(self) -> int:
         return sum(self._octets)
 
-    def step(self, out_rate_bit_s: float) -> list[Event]:
-        """One second: bundles arrive, the most urgent leave at the given rate."""
-        self.in_octets_s = 0
+    def step(self, out_rate_bit_s: float, *, on: bool) -> list[Event]:
+        """One second: bundles arrive, the most urgent leave at the given rate; nothing if off."""
+        self.in_octets_s = self.out_octets_s = 0
+        if not on:
+            return []
         for index, share in enumerate(_SHARE):
             arrived = self._noise.poisson(self._inflow * share)
             if not arrived:
@@ -48,7 +50,6 @@ class RelayStore:
             self.bundles[index] += arrived
             self._octets[index] += size
             self.in_octets_s += size
-        budget = self.out_octets_s = 0
         budget = int(out_rate_bit_s / 8)
         for index in (2, 1, 0):
             if not self.bundles[index] or budget <= 0:

@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 from typing import Any
 
-from protocols.dictionary.l4_states import EventId, InstrumentMode, Severity
+from protocols.dictionary.l4_states import EventId, FieldRange, InstrumentMode, Severity, Switch
 from spacecraft_sim.subsystems.common import Environment, Event
 from spacecraft_sim.subsystems.noise import Drift, Noise
 
@@ -23,7 +23,8 @@ GEOMETRIC_FACTOR_CM2_SR = 0.6
 ACCUMULATION_S = 4
 #: NOAA's S1 threshold: 10 protons/(cm² s sr) above 10 MeV.
 WARNING_PFU = 10.0
-SAMPLES_QUIET, SAMPLES_BURST = 8, 32
+#: Vectors a packet, one packet a second.
+SAMPLES_QUIET, SAMPLES_BURST = 16, 64
 
 
 def proton_intensity(energy_mev: float, storm: float) -> float:
@@ -106,7 +107,7 @@ class SpaceWeather:
                 self._noise.poisson(rate * GEOMETRIC_FACTOR_CM2_SR * ACCUMULATION_S * live)
             )
         return {
-            "instrument_mode": int(self.mode),
+            "instrument_mode": self.mode,
             "accumulation": ACCUMULATION_S,
             "live_time": 100.0 * live,
             "integral_flux": self.integral_pfu,
@@ -126,24 +127,22 @@ class SpaceWeather:
         }
 
     def field(self) -> dict[str, Any]:
-        """Vectors of the last packet interval; four times as many in burst mode."""
+        """Vectors of the last second, one list an axis; four times as many in burst mode."""
         burst = self._shock > 0.2
         number = SAMPLES_BURST if burst else SAMPLES_QUIET
         base = (-3.1, 2.9, 0.4)
         gain = 1.0 + 5.5 * self._shock
         samples = [
-            [
-                (base[axis] + self._field[axis].value) * gain
-                + self._ripple[axis].value
-                + self._noise.normal(0.05 * gain)
+            [centre + self._noise.normal(0.05 * gain) for _ in range(number)]
+            for centre in (
+                (base[axis] + self._field[axis].value) * gain + self._ripple[axis].value
                 for axis in range(3)
-            ]
-            for _ in range(number)
+            )
         ]
         return {
-            "range": 1 if self._shock > 0.05 else 0,
-            "burst": int(burst),
-            "calibrating": 0,
+            "range": FieldRange.COARSE if self._shock > 0.05 else FieldRange.FINE,
+            "burst": Switch(burst),
+            "calibrating": Switch.OFF,
             "sensor_temperature": -64.0 + self._noise.normal(0.05),
             "samples": samples,
         }

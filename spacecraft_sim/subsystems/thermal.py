@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocols.dictionary.l4_states import EventId, Mode, Severity
+from protocols.dictionary.l4_states import EventId, Mode, Severity, Switch
 from spacecraft_sim.subsystems.common import TICK_S, Environment, Event
 from spacecraft_sim.subsystems.noise import Noise
 
@@ -91,13 +91,13 @@ class Thermal:
         return self._temperature[_INDEX[name]]
 
     def telemetry(self) -> dict[str, float]:
-        values = {
+        values: dict[str, float] = {
             f"{node.name}_temperature": self._temperature[index] + self._noise.normal(0.03)
             for index, node in enumerate(NODES)
         }
         for index, node in enumerate(NODES):
             if node.heater_w:
-                values[f"{node.name}_heater"] = int(self._heater[index])
+                values[f"{node.name}_heater"] = Switch(self._heater[index])
         return values
 
 

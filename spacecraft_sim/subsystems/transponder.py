@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocols.dictionary.l4_states import EventId, Mode, ReceiverState, Severity
+from protocols.dictionary.l4_states import EventId, Mode, ReceiverState, Severity, Switch
 from spacecraft_sim.subsystems.common import Event
 from spacecraft_sim.subsystems.noise import Drift, Noise
 
@@ -57,10 +57,10 @@ class Transponder:
 
     def telemetry(self, x_amplifier_c: float, ka_amplifier_c: float) -> dict[str, float]:
         return {
-            "receiver_state": int(self.receiver),
-            "coherent": int(self.coherent),
-            "ranging": int(self.coherent),
-            "ka_transmitter": int(self.ka_on),
+            "receiver_state": self.receiver,
+            "coherent": Switch(self.coherent),
+            "ranging": Switch(self.coherent),
+            "ka_transmitter": Switch(self.ka_on),
             "uplink_level": -118.0 + self._agc.value,
             "uplink_offset": self._loop_hz.value,
             "x_transmit_power": 47.4 + self._tx_dbm.value,

@@ -1,0 +1,297 @@
+"""python -m spacecraft_sim: wiring of scenario, spacecraft, channel and adapters; nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import signal
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from protocols.errors import LocalError
+from protocols.timecodes.tai import tai_ns_from_utc_iso, utc_iso_from_tai_ns
+from spacecraft_sim import scenario as scenarios
+from spacecraft_sim.adapters.file import FileOutput
+from spacecraft_sim.adapters.zmq_link import ZmqStation
+from spacecraft_sim.channel import (
+    Channel,
+    EphemerisLightTime,
+    FixedLightTime,
+    LightTime,
+    Station,
+    expiry_note,
+    open_ephemeris,
+)
+from spacecraft_sim.spacecraft import Spacecraft
+from spacecraft_sim.station_buffer import DEFAULT_CAPACITY_OCTETS, StationBuffer
+from spacecraft_sim.world_clock import WorldClock
+
+#: Files begin here unless --start-utc says otherwise, so that the same command gives the same file.
+FILE_START_UTC = "2027-01-01T00:00:00Z"
+#: Before what arrives first, the spacecraft has lived this long: every packet kind has been sent.
+WARM_UP_S = 30
+#: Wall seconds between steps: what arrives is at most this late.
+PERIOD_S = 0.02
+_STATE_PERIOD_S = 1.0
+#: Spacecraft seconds between updates of the progress bar.
+_FILE_STEP_S = 1_800
+
+_EXAMPLES = """\
+examples:
+  python -m spacecraft_sim --scenario storm --output storm.cadu --duration 7200
+      two hours of a solar storm into a file, as fast as possible
+  python -m spacecraft_sim --speed 60 --link tcp://127.0.0.1:5602
+      an hour a minute to whoever connects; light time from true geometry
+  python -m spacecraft_sim --light-time 0 --link tcp://127.0.0.1:5602
+      without delay, for tests
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="python -m spacecraft_sim",
+        description="The L4 relay spacecraft, its radio channel and the station's modem.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument(
+        "--scenario",
+        default="nominal",
+        metavar="NAME|FILE",
+        help=f"one of {', '.join(scenarios.names())}, or a TOML file (default: nominal)",
+    )
+    p.add_argument("--seed", type=int, default=1, help="of everything random (default: 1)")
+    p.add_argument(
+        "--light-time",
+        type=float,
+        metavar="S",
+        help="fixed one-way light time in seconds, 0 for none (default: from true geometry)",
+    )
+    p.add_argument(
+        "--start-utc",
+        metavar="ISO",
+        help=f"world time at the start (default: now; with --output {FILE_START_UTC})",
+    )
+    p.add_argument("--duration", type=float, metavar="S", help="end after so many world seconds")
+
+    live = p.add_argument_group("live downlink")
+    live.add_argument("--link", metavar="ENDPOINT", help="bind here, as tcp://127.0.0.1:PORT")
+    live.add_argument(
+        "--speed", type=float, default=1.0, help="world seconds per second (default: 1)"
+    )
+    live.add_argument(
+        "--clock-file", type=Path, metavar="FILE", help="the run's clock; excludes --speed"
+    )
+    live.add_argument(
+        "--stream", help="name of this run's chunks (default: unique to scenario, seed and time)"
+    )
+    live.add_argument(
+        "--buffer-mib",
+        type=int,
+        default=DEFAULT_CAPACITY_OCTETS >> 20,
+        help="unacknowledged octets the station keeps (default: %(default)s)",
+    )
+
+    file = p.add_argument_group("file")
+    file.add_argument("--output", type=Path, metavar="FILE", help="write here, needs --duration")
+    file.add_argument(
+        "--content",
+        choices=("cadus", "frames"),
+        default="cadus",
+        help="marker, randomised codeword; or the bare transfer frames (default: cadus)",
+    )
+    file.add_argument("--json", action="store_true", help="counts as JSON on standard output")
+    return p
+
+
+def light_time_model(fixed_s: float | None) -> tuple[LightTime, Any]:
+    """The model, and what has to be closed at the end."""
+    if fixed_s is not None:
+        if not 0 <= fixed_s <= 100_000:
+            raise LocalError(f"--light-time {fixed_s}; 0..100000 s allowed")
+        return FixedLightTime(fixed_s), None
+    station = Station()
+    note = expiry_note(datetime.datetime.now(datetime.UTC).date(), station)
+    if note is not None:
+        print(f"spacecraft_sim: {note}", file=sys.stderr)
+    ephemeris, timescale = open_ephemeris()
+    return EphemerisLightTime(ephemeris, timescale, station), ephemeris
+
+
+def write_file(options: argparse.Namespace, scenario: scenarios.Scenario) -> dict[str, Any]:
+    """`duration` seconds of downlink as fast as possible; returns the counts."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    start_ns = tai_ns_from_utc_iso(options.start_utc or FILE_START_UTC)
+    spacecraft = Spacecraft(scenario, seed=options.seed, start_ns=start_ns)
+    # A file has no arrival times: the light time moves nothing in it.
+    channel = Channel(scenario.channel, FixedLightTime(0.0), options.seed, spacecraft.start_ns)
+    end_ns = spacecraft.start_ns + round(options.duration * 1e9)
+    began = time.perf_counter()
+    written = 0
+    progress = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty())
+    with progress, FileOutput(options.output) as output:
+        task = progress.add_task(options.output.name, total=options.duration)
+        t_ns = spacecraft.start_ns
+        while t_ns < end_ns:
+            t_ns = min(t_ns + _FILE_STEP_S * 10**9, end_ns)
+            # Frames that begin before the end: the last nanosecond is the next file's.
+            downlink = spacecraft.step(t_ns - 1)
+            rows = downlink.cadus if options.content == "cadus" else downlink.frames
+            received = channel.downlink(rows, downlink.emission_ns)
+            output.write(received.cadus)
+            written += len(received)
+            progress.update(task, completed=(t_ns - spacecraft.start_ns) / 1e9)
+        sha256 = output.sha256
+    seconds = time.perf_counter() - began
+    return {
+        "output": str(options.output),
+        "content": options.content,
+        "frames": written,
+        "octets": output.octets,
+        "sha256": sha256,
+        "sent": channel.counts.sent,
+        "lost": channel.counts.lost + channel.counts.in_outage,
+        "damaged": channel.counts.damaged,
+        "packets": spacecraft.packets_generated,
+        "seconds": round(seconds, 3),
+        "times_real_time": round(options.duration / seconds, 1),
+    }
+
+
+class LiveDownlink:
+    """Spacecraft, channel and station on one clock; `turn` does what is due."""
+
+    def __init__(
+        self,
+        spacecraft: Spacecraft,
+        channel: Channel,
+        buffer: StationBuffer,
+        station: ZmqStation,
+        clock: WorldClock,
+    ) -> None:
+        self._spacecraft = spacecraft
+        self._channel = channel
+        self._buffer = buffer
+        self._station = station
+        self._clock = clock
+        downlink = spacecraft.scenario.downlink
+        self._frame_ns = downlink.frame_time_ns(1)
+        #: (last octet's arrival, first octet's arrival, octets), in order.
+        self._in_flight: deque[tuple[int, int, bytes]] = deque()
+        self._uplink: deque[tuple[int, bytes]] = deque()
+        self._owlt_s = -1.0
+        self._state_due = 0.0
+
+    def advance(self, now_ns: int) -> None:
+        """Everything up to `now_ns`: uplink arrives, frames leave, others come in."""
+        while self._uplink and self._uplink[0][0] <= now_ns:
+            arrival_ns, octets = self._uplink.popleft()
+            self._receive(arrival_ns)
+            self._receive(arrival_ns, octets)
+        self._receive(now_ns)
+        while self._in_flight and self._in_flight[0][0] <= now_ns:
+            _, ert_ns, octets = self._in_flight.popleft()
+            self._buffer.put(ert_ns, octets)
+
+    def _receive(self, now_ns: int, uplink: bytes = b"") -> None:
+        downlink = self._spacecraft.step(now_ns, uplink)
+        if not len(downlink):
+            return
+        received = self._channel.downlink(downlink.cadus, downlink.emission_ns)
+        for cadu, ert_ns in zip(received.cadus, received.ert_ns.tolist(), strict=True):
+            self._in_flight.append((ert_ns + self._frame_ns, ert_ns, cadu.tobytes()))
+
+    def turn(self, timeout_s: float) -> None:
+        now_ns = self._clock.now_ns()
+        self.advance(now_ns)
+        for octets in self._station.exchange(timeout_s):
+            self._uplink.append((self._channel.uplink_arrival_ns(self._clock.now_ns()), octets))
+        wall = time.monotonic()
+        if wall >= self._state_due:
+            self._state_due = wall + _STATE_PERIOD_S
+            owlt_s, carrier = self._channel.at_station(now_ns)
+            self._station.send_state(carrier=carrier, owlt_s=owlt_s)
+
+
+def run_live(options: argparse.Namespace, scenario: scenarios.Scenario) -> None:
+    """Until the duration is over or a signal comes."""
+    stopping: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _frame: stopping.append(received))
+    if options.clock_file is not None:
+        clock = WorldClock.from_file(options.clock_file)
+    else:
+        start = None if options.start_utc is None else tai_ns_from_utc_iso(options.start_utc)
+        clock = WorldClock.starting(options.speed, start)
+    light_time, to_close = light_time_model(options.light_time)
+    now_ns = clock.now_ns()
+    owlt_ns = light_time.before_reception_ns(now_ns)
+    spacecraft = Spacecraft(
+        scenario, seed=options.seed, start_ns=now_ns - owlt_ns - WARM_UP_S * 10**9
+    )
+    channel = Channel(scenario.channel, light_time, options.seed, spacecraft.start_ns)
+    started = utc_iso_from_tai_ns(spacecraft.start_ns, decimals=0)
+    stream = options.stream or f"l4-{options.scenario}-{options.seed}-{started}-{time.time_ns():x}"
+    buffer = StationBuffer(stream, options.buffer_mib << 20)
+    station = ZmqStation(options.link, buffer)
+    try:
+        print(
+            f"spacecraft_sim: {scenario.title}; light time {owlt_ns / 1e9:.3f} s, "
+            f"{clock.speed:g} times real time, station at {station.endpoint}, stream {stream}",
+            file=sys.stderr,
+            flush=True,
+        )
+        live = LiveDownlink(spacecraft, channel, buffer, station, clock)
+        end_ns = None if options.duration is None else now_ns + round(options.duration * 1e9)
+        while not stopping and (end_ns is None or clock.now_ns() < end_ns):
+            live.turn(PERIOD_S)
+    finally:
+        station.close()
+        if to_close is not None:
+            to_close.close()
+    lost = f", {buffer.lost} chunks given up for want of room" if buffer.lost else ""
+    print(
+        f"spacecraft_sim: stopped; {buffer.stored} chunks, {buffer.acknowledged + 1} "
+        f"acknowledged{lost}",
+        file=sys.stderr,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0: done; 2: the command or the scenario is wrong."""
+    p = parser()
+    options = p.parse_args(arguments)
+    if (options.link is None) == (options.output is None):
+        p.error("either --link or --output is wanted")
+    if options.output is not None and not (options.duration and options.duration > 0):
+        p.error("--output needs --duration, above 0")
+    try:
+        scenario = scenarios.load(options.scenario)
+        if options.output is None:
+            run_live(options, scenario)
+            return 0
+        counts = write_file(options, scenario)
+    except (LocalError, OSError, zmq.ZMQError) as error:
+        print(f"spacecraft_sim: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(counts, indent=2))
+    else:
+        print(
+            f"{counts['output']}: {counts['frames']} {options.content}, {counts['octets']} octets, "
+            f"{counts['packets']} packets, {counts['times_real_time']:.0f} times real time"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""The station's end of the link: a ZeroMQ ROUTER that hands out chunks and takes uplink.
+
+One `receive` at a time is served: the one that said HELLO last.  Uplink is taken from any client.
+"""
+
+from __future__ import annotations
+
+import zmq
+
+from protocols.bus.link import (
+    LINK_VERSION,
+    WINDOW,
+    Acknowledge,
+    Hello,
+    State,
+    build_chunk,
+    build_state,
+    parse_to_station,
+)
+from protocols.errors import RemoteError
+from spacecraft_sim.station_buffer import StationBuffer
+
+_LARGEST_MESSAGE = 1 << 20
+
+
+class ZmqStation:
+    """Binds at once; `exchange` does everything that is to be done now and never blocks longer
+    than asked."""
+
+    def __init__(self, endpoint: str, buffer: StationBuffer) -> None:
+        self._buffer = buffer
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        # A client whose connection died must not stop the others: what cannot be routed raises
+        # and stays in the buffer.
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._socket.setsockopt(zmq.SNDHWM, 2 * WINDOW)
+        self._socket.setsockopt(zmq.RCVHWM, 2 * WINDOW)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, _LARGEST_MESSAGE)
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError:
+            self.close()
+            raise
+        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._client: bytes | None = None
+        self.malformed = 0
+        self.chunks_sent = 0
+
+    @property
+    def connected(self) -> bool:
+        return self._client is not None
+
+    def exchange(self, timeout_s: float) -> list[bytes]:
+        """Send what may be sent, wait up to `timeout_s` for messages, return uplink octets."""
+        self._send_chunks()
+        uplink: list[bytes] = []
+        if not self._socket.poll(max(0, round(1000 * timeout_s))):
+            return uplink
+        # Bounded, so that a flood of messages cannot stop the spacecraft's time.
+        for _ in range(4 * WINDOW):
+            try:
+                client, *parts = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            try:
+                message = parse_to_station(parts)
+            except RemoteError:
+                self.malformed += 1
+                continue
+            if isinstance(message, Hello):
+                self._greet(client, message)
+            elif isinstance(message, Acknowledge):
+                if message.stream == self._buffer.stream and client == self._client:
+                    self._buffer.acknowledge(message.sequence)
+            else:
+                uplink.append(message.octets)
+        self._send_chunks()
+        return uplink
+
+    def _greet(self, client: bytes, hello: Hello) -> None:
+        if hello.version != LINK_VERSION:
+            self.malformed += 1
+            return
+        self._client = client
+        self._buffer.resume(hello.resume.get(self._buffer.stream))
+
+    def _send(self, parts: list[bytes]) -> bool:
+        if self._client is None:
+            return False
+        try:
+            self._socket.send_multipart([self._client, *parts], zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            # The client has gone; its next HELLO says from where to go on.
+            self._client = None
+            return False
+        return True
+
+    def _send_chunks(self) -> None:
+        if self._client is None:
+            return
+        for chunk in self._buffer.unsent():
+            if not self._send(build_chunk(chunk)):
+                self._buffer.put_back()
+                return
+            self.chunks_sent += 1
+
+    def send_state(self, *, carrier: bool, owlt_s: float) -> None:
+        """To be called about once a second."""
+        self._send(build_state(State(self._buffer.stream, self._buffer.lost, carrier, owlt_s)))
+
+    def close(self) -> None:
+        self._socket.close()
+        self._context.term()

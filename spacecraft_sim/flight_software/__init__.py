@@ -1,0 +1,1 @@
+"""What the on-board computer does: modes, packets, frames, channel coding."""

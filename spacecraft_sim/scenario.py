@@ -1,0 +1,307 @@
+"""Scenarios: TOML files read into frozen objects, every value checked and named when wrong."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import MISSING, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from protocols.dictionary.l4_states import Mode
+from protocols.errors import LocalError
+from protocols.frames.parameters import FrameParameters
+from protocols.identifiers import SCID_L4_RELAY
+
+
+class ScenarioError(LocalError):
+    """A scenario that cannot be used; the message says value, allowed range and file."""
+
+
+def _number(default: float, low: float, high: float) -> Any:
+    return field(default=default, metadata={"low": low, "high": high})
+
+
+def _choice(default: str, *allowed: str) -> Any:
+    return field(default=default, metadata={"allowed": allowed})
+
+
+@dataclass(frozen=True, slots=True)
+class SpacecraftStart:
+    """State of the spacecraft at scenario time 0."""
+
+    mode: str = _choice("NOMINAL", *(mode.name for mode in Mode))
+    battery_charge: float = _number(0.93, 0.05, 1.0)
+    array_health: float = _number(0.94, 0.1, 1.0)
+    wheel_momentum: float = _number(0.45, 0.0, 0.99)
+    propellant_kg: float = _number(96.0, 0.0, 150.0)
+    store_occupancy: float = _number(0.18, 0.0, 1.0)
+    bundles_per_s: float = _number(60.0, 0.0, 1e5)
+    boot_count: int = _number(7, 0, 65_535)
+    recorder_octets: int = _number(8_388_608, 0, 1 << 30)
+
+
+@dataclass(frozen=True, slots=True)
+class Downlink:
+    """Frames, their rate, and channel coding."""
+
+    frame_kind: str = _choice("aos", "tm", "aos", "uslp")
+    frame_length: int = _number(1115, 64, 65_536)
+    fecf: str = _choice("crc16", "absent", "crc16", "crc32")
+    ocf: bool = True
+    insert_zone_length: int = _number(0, 0, 64)
+    #: Bits of transfer frames a second, before coding.
+    information_rate_bit_s: int = _number(16_000, 100, 100_000_000)
+    #: 0: no Reed-Solomon code.
+    reed_solomon_parity: int = field(default=32, metadata={"allowed": (0, 16, 32)})
+    interleave: int = _number(5, 1, 8)
+    basis: str = _choice("dual", "dual", "conventional")
+    randomiser: str = _choice("ccsds", "none", "ccsds", "ccsds-long")
+    #: Attached sync marker in hexadecimal (131.0-B §9.3.5); empty: frames back to back.
+    sync_marker: str = "1acffc1d"
+
+    @property
+    def frame_parameters(self) -> FrameParameters:
+        return FrameParameters(
+            kind=self.frame_kind,  # type: ignore[arg-type]
+            frame_length=self.frame_length,
+            fecf=self.fecf,  # type: ignore[arg-type]
+            ocf=self.ocf,
+            insert_zone_length=self.insert_zone_length,
+            scid=SCID_L4_RELAY,
+        )
+
+    @property
+    def virtual_fill(self) -> int:
+        """Octets of virtual fill in each Reed-Solomon codeword."""
+        room = 255 - self.reed_solomon_parity
+        fill, rest = divmod(room * self.interleave - self.frame_length, self.interleave)
+        if rest or not 0 <= fill < room:
+            raise LocalError(
+                f"frame_length {self.frame_length} does not fit {self.interleave} Reed-Solomon "
+                f"codewords: a multiple of {self.interleave} up to {room * self.interleave} wanted"
+            )
+        return fill
+
+    @property
+    def cadu_length(self) -> int:
+        """Octets of one channel access data unit: marker, frame, parity."""
+        parity = self.reed_solomon_parity * self.interleave
+        return len(self.sync_marker) // 2 + self.frame_length + parity
+
+    def frame_time_ns(self, number: int) -> int:
+        """When frame `number` begins, after the start; exact, so that no rounding piles up."""
+        return number * self.frame_length * 8 * 10**9 // self.information_rate_bit_s
+
+    def frames_before_ns(self, elapsed_ns: int) -> int:
+        """How many frames have begun before a time after the start: `frame_time_ns` inverted."""
+        bits, unit = self.frame_length * 8, 10**9
+        return -(-elapsed_ns * self.information_rate_bit_s // (bits * unit))
+
+
+@dataclass(frozen=True, slots=True)
+class Periods:
+    """Seconds between packets of each kind; 0: never."""
+
+    status: int = _number(8, 0, 86_400)
+    power: int = _number(1, 0, 86_400)
+    thermal: int = _number(8, 0, 86_400)
+    attitude: int = _number(1, 0, 86_400)
+    propulsion: int = _number(10, 0, 86_400)
+    transponder: int = _number(4, 0, 86_400)
+    optical: int = _number(4, 0, 86_400)
+    relay: int = _number(5, 0, 86_400)
+    proton_flux: int = _number(4, 0, 86_400)
+    solar_wind: int = _number(4, 0, 86_400)
+    magnetometer: int = _number(1, 0, 86_400)
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """A frame that is not full leaves after so many seconds, filled with an idle packet."""
+
+    events: float = _number(2.0, 0.0, 3_600.0)
+    housekeeping: float = _number(8.0, 0.0, 3_600.0)
+    science: float = _number(20.0, 0.0, 3_600.0)
+    playback: float = _number(5.0, 0.0, 3_600.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Storm:
+    """Protons rise from `start_s` to `peak` (1: 3,000 pfu) within `rise_s` and fade; the shock
+    of the same eruption comes at `shock_s`.  Times are scenario seconds, far shorter than the
+    Sun's own so that they can be watched."""
+
+    start_s: float = _number(0.0, -1e7, 1e7)
+    rise_s: float = _number(900.0, 1.0, 1e6)
+    decay_s: float = _number(7_200.0, 1.0, 1e7)
+    peak: float = _number(1.0, 0.0, 1.2)
+    shock_s: float = _number(3_600.0, -1e7, 1e7)
+    shock: float = _number(1.0, 0.0, 1.5)
+    shock_decay_s: float = _number(5_400.0, 1.0, 1e7)
+
+    def level(self, t_s: float) -> float:
+        """Of the proton event, 0..peak; `proton_intensity` takes it as a logarithm."""
+        x = t_s - self.start_s
+        if x <= 0:
+            return 0.0
+        return self.peak * (
+            x / self.rise_s if x < self.rise_s else math.exp(-(x - self.rise_s) / self.decay_s)
+        )
+
+    def shock_level(self, t_s: float) -> float:
+        """Jump within a few seconds, then an exponential fade."""
+        x = t_s - self.shock_s
+        return 0.0 if x <= 0 else self.shock * min(1.0, x / 6.0) * math.exp(-x / self.shock_decay_s)
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """Something scripted: a command of the on-board schedule or a fault.
+
+    mode: go to `mode`.  array_angle: the array stands `angle_deg` off the Sun from now on.
+    playback: dump the recorder's packets from `from_s` to `to_s`.
+    """
+
+    at_s: float = _number(0.0, 0.0, 1e8)
+    action: str = _choice("mode", "mode", "array_angle", "playback")
+    mode: str = _choice("NOMINAL", "SAFE", "STANDBY", "NOMINAL")
+    angle_deg: float = _number(0.0, 0.0, 180.0)
+    from_s: float = _number(0.0, -1e7, 1e8)
+    to_s: float = _number(0.0, -1e7, 1e8)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Spacecraft seconds of the scenario from..to, at the time of emission."""
+
+    from_s: float = _number(0.0, -1e7, 1e8)
+    to_s: float = _number(0.0, -1e7, 1e8)
+    bit_error_rate: float = _number(0.0, 0.0, 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSettings:
+    """What the way to the ground does to frames."""
+
+    bit_error_rate: float = _number(0.0, 0.0, 0.5)
+    frame_loss: float = _number(0.0, 0.0, 1.0)
+    noise: tuple[Interval, ...] = ()
+    outage: tuple[Interval, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Everything that, with the seed and the start time, determines the downlink."""
+
+    title: str = ""
+    description: str = ""
+    spacecraft: SpacecraftStart = SpacecraftStart()
+    downlink: Downlink = Downlink()
+    period_s: Periods = Periods()
+    max_latency_s: Latency = Latency()
+    channel: ChannelSettings = ChannelSettings()
+    storm: tuple[Storm, ...] = ()
+    timeline: tuple[TimelineEntry, ...] = ()
+
+
+def names() -> list[str]:
+    """Scenarios that come with the package."""
+    folder = resources.files("spacecraft_sim.scenarios")
+    return sorted(
+        p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")
+    )
+
+
+def load(name: str) -> Scenario:
+    """A scenario by name, or from a TOML file.
+
+    Raises ScenarioError, naming the value, what is allowed and the file.
+    """
+    if name in names():
+        source = f"{name}.toml"
+        text = resources.files("spacecraft_sim.scenarios").joinpath(source).read_text("utf-8")
+    else:
+        path, source = Path(name), name
+        if not path.is_file():
+            raise ScenarioError(
+                f"scenario {name!r}: neither a file nor one of {', '.join(names())}"
+            )
+        text = path.read_text("utf-8")
+    return loads(text, source)
+
+
+def loads(text: str, source: str = "scenario") -> Scenario:
+    """A scenario from TOML text; `source` stands in messages."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(f"{source}: not TOML: {error}") from error
+    scenario = _read(Scenario, table, "", source)
+    try:
+        _ = scenario.downlink.frame_parameters
+        if scenario.downlink.reed_solomon_parity:
+            _ = scenario.downlink.virtual_fill
+        if len(bytes.fromhex(scenario.downlink.sync_marker)) > 8:
+            raise LocalError(
+                f"sync_marker {scenario.downlink.sync_marker!r}: up to 8 octets wanted"
+            )
+    except ValueError as error:
+        raise ScenarioError(f"{source}: downlink: {error}") from error
+    for kind, intervals in (("noise", scenario.channel.noise), ("outage", scenario.channel.outage)):
+        for interval in intervals:
+            if interval.to_s <= interval.from_s:
+                raise ScenarioError(
+                    f"{source}: channel.{kind}: to_s = {interval.to_s}; "
+                    f"above from_s = {interval.from_s} wanted"
+                )
+    return scenario
+
+
+def _read(kind: type, table: Any, where: str, source: str) -> Any:
+    """A table as a dataclass; unknown keys are refused, since a misspelt one would do nothing."""
+    if not isinstance(table, dict):
+        raise ScenarioError(f"{source}: {where or 'scenario'} = {table!r}; a table wanted")
+    known = {f.name: f for f in fields(kind)}
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        here = f"{where}.{name}" if where else name
+        if name not in known:
+            raise ScenarioError(f"{source}: {here} is unknown; allowed here are {', '.join(known)}")
+        hint = hints[name]
+        element = getattr(hint, "__args__", (None,))[0]
+        if element is not None:
+            if not isinstance(value, list):
+                raise ScenarioError(f"{source}: {here} = {value!r}; a list of tables wanted")
+            values[name] = tuple(
+                _read(element, item, f"{here}[{i}]", source) for i, item in enumerate(value)
+            )
+        elif hasattr(hint, "__dataclass_fields__"):
+            values[name] = _read(hint, value, here, source)
+        else:
+            values[name] = _checked(value, hint, known[name].metadata, here, source)
+    missing = [
+        f.name
+        for f in known.values()
+        if f.default is MISSING and f.default_factory is MISSING and f.name not in values
+    ]
+    if missing:
+        raise ScenarioError(f"{source}: {where}: {', '.join(missing)} wanted")
+    return kind(**values)
+
+
+def _checked(value: Any, hint: type, limits: Any, where: str, source: str) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not hint:
+        raise ScenarioError(f"{source}: {where} = {value!r}; {hint.__name__} wanted")
+    if "allowed" in limits and value not in limits["allowed"]:
+        allowed = ", ".join(str(item) for item in limits["allowed"])
+        raise ScenarioError(f"{source}: {where} = {value!r}; one of {allowed} allowed")
+    if "low" in limits and not limits["low"] <= value <= limits["high"]:
+        raise ScenarioError(
+            f"{source}: {where} = {value}; {limits['low']:g}..{limits['high']:g} allowed"
+        )
+    return value

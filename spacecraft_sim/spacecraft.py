@@ -1,0 +1,341 @@
+"""The L4 relay: steps in, downlink out; no clock, no I/O, no randomness but the seed's.
+
+The spacecraft lives on whole seconds (ticks).  `step` catches up with the time it is given, so the
+downlink depends on the seed, the scenario, the start and what came up, never on how often it was
+called.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from protocols.dictionary.l4_states import EventId, Mode, ReceiverState, Severity, Switch
+from protocols.frames.clcw import CLCW
+from protocols.identifiers import Apid, VirtualChannel
+from protocols.navigation.geometry import earth_sun_distance_au
+from spacecraft_sim.flight_software.framing import (
+    ChannelEncoder,
+    Framer,
+    idle_vcid,
+    zone_length,
+)
+from spacecraft_sim.flight_software.modes import FROM_EVENT, Trigger, next_mode
+from spacecraft_sim.flight_software.multiplexer import FrameContent, Multiplexer
+from spacecraft_sim.flight_software.packets import Packet, PacketStore
+from spacecraft_sim.flight_software.recorder import Recorder
+from spacecraft_sim.scenario import Scenario, TimelineEntry
+from spacecraft_sim.subsystems.attitude import Attitude
+from spacecraft_sim.subsystems.common import TICK_NS, Environment, Event
+from spacecraft_sim.subsystems.noise import Noise
+from spacecraft_sim.subsystems.optical import OpticalTerminal
+from spacecraft_sim.subsystems.power import Power
+from spacecraft_sim.subsystems.propulsion import Propulsion
+from spacecraft_sim.subsystems.relay_store import RelayStore
+from spacecraft_sim.subsystems.space_weather import SpaceWeather
+from spacecraft_sim.subsystems.thermal import Thermal
+from spacecraft_sim.subsystems.transponder import Transponder
+
+U8 = npt.NDArray[np.uint8]
+I64 = npt.NDArray[np.int64]
+
+#: Ticks taken before frames are built: bounds memory when a call has to catch up with days.
+_BLOCK_TICKS = 600
+
+
+@dataclass(frozen=True, eq=False)
+class DownlinkFrames:
+    """Frames whose first octet left in one step.
+
+    frames: uint8 [n, frame_length]; cadus: uint8 [n, cadu_length]; emission_ns: int64 [n], TAI ns
+    at which the first octet (of the marker) left the antenna.
+    """
+
+    frames: U8
+    cadus: U8
+    emission_ns: I64
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def octets(self) -> bytes:
+        return self.cadus.tobytes()
+
+
+Observer = Callable[[str, int, Mapping[str, Any]], None]
+
+
+class Spacecraft:
+    """scenario, seed and start_ns (TAI ns, taken down to a whole second) determine everything.
+
+    observer: called with definition name, SCET and engineering values of every packet before it
+    is encoded: what the ground should find.
+    """
+
+    def __init__(
+        self, scenario: Scenario, *, seed: int, start_ns: int, observer: Observer | None = None
+    ) -> None:
+        self.scenario = scenario
+        self._observer = observer
+        self.start_ns = start_ns - start_ns % TICK_NS
+        begin = scenario.spacecraft
+        self.mode = Mode[begin.mode]
+
+        def noise(name: str) -> Noise:
+            return Noise(seed, name)
+
+        downlink = scenario.downlink
+        symbol_rate = downlink.information_rate_bit_s * downlink.cadu_length / downlink.frame_length
+        self.power = Power(noise("power"), begin.battery_charge, begin.array_health)
+        self.thermal = Thermal(noise("thermal"))
+        self.attitude = Attitude(noise("attitude"), self.start_ns, begin.wheel_momentum)
+        self.propulsion = Propulsion(noise("propulsion"), begin.propellant_kg)
+        self.transponder = Transponder(noise("transponder"), round(symbol_rate))
+        self.optical = OpticalTerminal(noise("optical"))
+        self.relay_store = RelayStore(
+            noise("relay_store"), begin.store_occupancy, begin.bundles_per_s
+        )
+        self.space_weather = SpaceWeather(noise("space_weather"))
+        self._noise = noise("computer")
+
+        latency = scenario.max_latency_s
+        self._multiplexer = Multiplexer(
+            zone_length(downlink),
+            {
+                VirtualChannel.EVENTS: int(latency.events * 1e9),
+                VirtualChannel.HOUSEKEEPING: int(latency.housekeeping * 1e9),
+                VirtualChannel.SCIENCE: int(latency.science * 1e9),
+                VirtualChannel.PLAYBACK: int(latency.playback * 1e9),
+            },
+            idle_vcid(downlink),
+        )
+        self._framer = Framer(downlink)
+        self._encoder = ChannelEncoder(downlink)
+        self._packets = PacketStore()
+        self._recorder = Recorder(begin.recorder_octets)
+        self._arrived: deque[Packet] = deque()
+        self._playbacks: deque[tuple[int, ...]] = deque()
+        #: (from when, word): what the operational control field says.
+        self._clcw: deque[tuple[int, int]] = deque([(self.start_ns, self._clcw_word())])
+        self._array_angle = 0.0
+        self._timeline = deque(sorted(scenario.timeline, key=lambda entry: entry.at_s))
+        self._tick = 0
+        self._frame = 0
+        self._events = 0
+        self._uplink = b""
+        self._environment = Environment()
+        self._periods = {
+            Apid[name.upper()]: getattr(scenario.period_s, name)
+            for name in scenario.period_s.__dataclass_fields__
+        }
+        text = f"computer started, mode {self.mode.name}"
+        self._raise([Event(EventId.BOOT, Severity.INFORMATION, text)], self.start_ns)
+
+    @property
+    def now_ns(self) -> int:
+        """The next tick's time."""
+        return self.start_ns + self._tick * TICK_NS
+
+    @property
+    def packets_generated(self) -> int:
+        return self._packets.count
+
+    def step(self, now_ns: int, uplink: bytes = b"") -> DownlinkFrames:
+        """Advance to `now_ns` (TAI ns); `uplink` octets arrive at the next tick.
+
+        Returns the frames that began to leave since the last step: none if time did not advance.
+        """
+        self._uplink += uplink
+        parts = [self._block(now_ns)]
+        while self.now_ns <= now_ns:
+            parts.append(self._block(now_ns))
+        if len(parts) == 1:
+            return parts[0]
+        return DownlinkFrames(
+            np.concatenate([part.frames for part in parts]),
+            np.concatenate([part.cadus for part in parts]),
+            np.concatenate([part.emission_ns for part in parts]),
+        )
+
+    def _block(self, now_ns: int) -> DownlinkFrames:
+        """Up to `_BLOCK_TICKS` ticks, then the frames that begin before the next one."""
+        for _ in range(_BLOCK_TICKS):
+            if self.now_ns > now_ns:
+                break
+            self._one_tick()
+        end_ns = min(now_ns, self.now_ns - 1)
+        self._arrived.extend(self._packets.flush())
+        contents: list[FrameContent] = []
+        ocf: list[int] = []
+        emission: list[int] = []
+        while True:
+            t_ns = self.start_ns + self.scenario.downlink.frame_time_ns(self._frame)
+            if t_ns > end_ns:
+                break
+            self._queue_packets(t_ns)
+            while len(self._clcw) > 1 and self._clcw[1][0] <= t_ns:
+                self._clcw.popleft()
+            contents.append(self._multiplexer.next_frame(t_ns))
+            ocf.append(self._clcw[0][1])
+            emission.append(t_ns)
+            self._frame += 1
+        frames = self._framer.build(contents, np.array(ocf, np.uint32))
+        return DownlinkFrames(frames, self._encoder.encode(frames), np.array(emission, np.int64))
+
+    def _queue_packets(self, t_ns: int) -> None:
+        """Everything generated up to `t_ns` goes to its virtual channel and into the recorder."""
+        while self._arrived and self._arrived[0].t_ns <= t_ns:
+            packet = self._arrived.popleft()
+            while self._playbacks and self._playbacks[0][0] <= packet.t_ns:
+                at_ns, from_ns, to_ns = self._playbacks.popleft()
+                for old in self._recorder.between(from_ns, to_ns):
+                    self._multiplexer.put(VirtualChannel.PLAYBACK, old, at_ns)
+            self._multiplexer.put(packet.vc, packet.octets, packet.t_ns)
+            self._recorder.record(packet.t_ns, packet.octets)
+
+    def _one_tick(self) -> None:
+        t_ns = self.now_ns
+        t_s = float(self._tick)
+        self._tick += 1
+        uplink, self._uplink = self._uplink, b""
+        world = self._environment
+        world.sun_distance_au = earth_sun_distance_au(t_ns)
+        world.storm = max((storm.level(t_s) for storm in self.scenario.storm), default=0.0)
+        world.shock = max((storm.shock_level(t_s) for storm in self.scenario.storm), default=0.0)
+        while self._timeline and self._timeline[0].at_s <= t_s:
+            self._scheduled(self._timeline.popleft(), t_ns)
+
+        safe = self.mode == Mode.SAFE
+        if safe:
+            # Sun acquisition turns array and spacecraft together: a stuck drive no longer matters.
+            self._array_angle = 0.0
+        events = self.attitude.step(world, self.mode)
+        sun_cosine = self.attitude.sun_cosine * math.cos(math.radians(self._array_angle))
+        events += self.power.step(world, self.mode, sun_cosine, self.thermal.heater_w)
+        events += self.thermal.step(world, self.mode, self.power.switches, self.attitude.sun_cosine)
+        self.propulsion.step(self.attitude.thruster_demand, self.thermal.temperature("tank"))
+        events += self.transponder.step(self.mode, uplink)
+        events += self.optical.step(self.mode, self.thermal.temperature("laser_bench"))
+        radio_bit_s = 2e6 if self.transponder.ka_on else 0.0
+        events += self.relay_store.step(
+            self.optical.rate_bit_s + radio_bit_s, on=self.power.switches["relay_processor"]
+        )
+        events += self.space_weather.step(world, on=self.power.switches["instruments"])
+        self._raise(events, t_ns)
+        for event in events:
+            if event.event_id in FROM_EVENT:
+                self._change_mode(FROM_EVENT[event.event_id], t_ns)
+
+        word = self._clcw_word()
+        if word != self._clcw[-1][1]:
+            self._clcw.append((t_ns, word))
+        self._sample(t_ns)
+
+    def _raise(self, events: list[Event], t_ns: int) -> None:
+        for event in events:
+            self._events += 1
+            values = {
+                "EVT_ID": event.event_id,
+                "EVT_SEVERITY": event.severity,
+                "EVT_COUNT": self._events & 0xFFFF,
+                "EVT_TEXT": event.text,
+            }
+            self._put("EVENTS", t_ns, values)
+
+    def _change_mode(self, trigger: Trigger, t_ns: int) -> None:
+        mode = next_mode(self.mode, trigger)
+        if mode == self.mode:
+            return
+        severity = Severity.HIGH if mode == Mode.SAFE else Severity.MEDIUM
+        text = f"mode {self.mode.name} -> {mode.name}: {trigger.value}"
+        self.mode = mode
+        self._raise([Event(EventId.MODE_CHANGE, severity, text)], t_ns)
+
+    def _scheduled(self, entry: TimelineEntry, t_ns: int) -> None:
+        if entry.action == "mode":
+            self._change_mode(Trigger[f"TO_{entry.mode}"], t_ns)
+        elif entry.action == "array_angle":
+            self._array_angle = entry.angle_deg
+        else:
+            text = f"playback of {entry.from_s:.0f} s to {entry.to_s:.0f} s"
+            self._raise([Event(EventId.PLAYBACK, Severity.INFORMATION, text)], t_ns)
+            window = (round(1e9 * t) + self.start_ns for t in (entry.from_s, entry.to_s))
+            self._playbacks.append((t_ns, *window))
+
+    def _clcw_word(self) -> int:
+        """232.0-B-4 §4.2: no command frames are taken yet, so V(R) stays 0 and only the
+        receiver's two flags change."""
+        receiver = self.transponder.receiver
+        word = CLCW(
+            no_rf_available=receiver == ReceiverState.SEARCHING,
+            no_bit_lock=receiver != ReceiverState.BIT_LOCK,
+        )
+        return int.from_bytes(word.build(), "big")
+
+    def _put(self, name: str, t_ns: int, values: Mapping[str, Any]) -> None:
+        self._packets.put(name, t_ns, values)
+        if self._observer is not None:
+            self._observer(name, t_ns, values)
+
+    def _due(self, apid: Apid) -> bool:
+        period = self._periods[apid]
+        return period > 0 and (self._tick - 1) % period == 0
+
+    def _sample(self, t_ns: int) -> None:
+        """Put the packets that are due at this tick."""
+        if self._due(Apid.STATUS):
+            self._put("STATUS", t_ns, self._status())
+        if self._due(Apid.POWER):
+            self._put("POWER", t_ns, _named("PWR_", self.power.telemetry()))
+        if self._due(Apid.THERMAL):
+            self._put("THERMAL", t_ns, _named("THM_", self.thermal.telemetry()))
+        if self._due(Apid.ATTITUDE):
+            self._put("ATTITUDE", t_ns, _named("ATT_", self.attitude.telemetry()))
+        if self._due(Apid.PROPULSION):
+            self._put("PROPULSION", t_ns, _named("PRP_", self.propulsion.telemetry()))
+        if self._due(Apid.TRANSPONDER):
+            values = self.transponder.telemetry(
+                self.thermal.temperature("x_amplifier"), self.thermal.temperature("ka_amplifier")
+            )
+            self._put("TRANSPONDER", t_ns, _named("TRX_", values))
+        if self._due(Apid.OPTICAL):
+            self._put("OPTICAL", t_ns, _named("OPT_", self.optical.telemetry()))
+        if self._due(Apid.RELAY):
+            self._put("RELAY", t_ns, _named("RLY_", self.relay_store.telemetry()))
+        if not self.power.switches["instruments"]:
+            return
+        if self._due(Apid.PROTON_FLUX):
+            self._put("PROTON_FLUX", t_ns, _named("PRO_", self.space_weather.protons()))
+        if self._due(Apid.SOLAR_WIND):
+            self._put("SOLAR_WIND", t_ns, _named("SWP_", self.space_weather.wind()))
+        if self._due(Apid.MAGNETOMETER):
+            values = _named("MAG_", self.space_weather.field())
+            span = values["MAG_RANGE"].name
+            for axis, column in zip("XYZ", values.pop("MAG_SAMPLES"), strict=True):
+                values[f"MAG_{span}_B{axis}"] = column
+            self._put(f"MAGNETOMETER_{span}", t_ns, values)
+
+    def _status(self) -> dict[str, Any]:
+        elapsed_ns = (self._tick - 1) * TICK_NS
+        return {
+            "SC_MODE": self.mode,
+            "SC_CLOCK_TRACEABLE": Switch.ON,
+            "SC_BOOT_COUNT": self.scenario.spacecraft.boot_count,
+            "SC_UPTIME": self._tick - 1,
+            "SC_FRAMES": self.scenario.downlink.frames_before_ns(elapsed_ns) & 0xFFFF_FFFF,
+            "SC_PACKETS": self._packets.count & 0xFFFF_FFFF,
+            "SC_EVENTS": self._events & 0xFFFF,
+            "SC_CPU_LOAD": 38.0 + self._noise.normal(2.0) + 12.0 * self._environment.storm,
+        }
+
+
+def _named(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Subsystem values under the dictionary's names."""
+    return {prefix + key.upper(): value for key, value in values.items()}
