@@ -1,0 +1,332 @@
+"""Every message survives the bus; octets that are none raise RemoteError and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from protocols.bus import messages
+from protocols.bus.fields import DTYPES
+from protocols.bus.messages import (
+    Event,
+    EventKind,
+    EventMessage,
+    LinkMessage,
+    OpaqueMessage,
+    PacketsMessage,
+    ParameterColumn,
+    ParametersMessage,
+    ParameterTable,
+    Position,
+    ServiceState,
+    Severity,
+    StatusMessage,
+    parse,
+)
+from protocols.errors import LocalError, RemoteError
+from protocols.packets.batch import PacketBatch
+from protocols.telemetry.tables import Ragged
+
+INT64 = st.integers(-(2**63), 2**63 - 1)
+NAMES = st.text(min_size=1, max_size=12)
+COUNTS = st.dictionaries(NAMES, INT64, max_size=4)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> PacketBatch:
+    packets = draw(st.lists(st.binary(min_size=1, max_size=30), max_size=8))
+    n = len(packets)
+    return PacketBatch.from_packets(
+        packets,
+        vcid=draw(st.lists(st.integers(0, 63), min_size=n, max_size=n)),
+        ert_ns=draw(st.lists(INT64, min_size=n, max_size=n)),
+    )
+
+
+@st.composite
+def packets_messages(draw: st.DrawFn) -> PacketsMessage:
+    packets = draw(batches())
+    return PacketsMessage(
+        link=draw(NAMES),
+        packets=packets,
+        playback=draw(hnp.arrays(np.bool_, len(packets))),
+        reception_ns=draw(INT64),
+        first_packet=draw(st.integers(0, 2**62)),
+        capture_file=draw(st.integers(0, 10)),
+        capture_offset=draw(INT64),
+    )
+
+
+@st.composite
+def opaque_messages(draw: st.DrawFn) -> OpaqueMessage:
+    zones = draw(st.lists(st.binary(max_size=20), max_size=6))
+    n = len(zones)
+    return OpaqueMessage(
+        link=draw(NAMES),
+        reception_ns=draw(INT64),
+        first_zone=draw(st.integers(0, 2**62)),
+        octets=np.frombuffer(b"".join(zones), np.uint8),
+        offsets=np.cumsum([0, *map(len, zones)]),
+        scid=draw(hnp.arrays(np.uint16, n)),
+        vcid=draw(hnp.arrays(np.uint8, n)),
+        frame=draw(hnp.arrays(np.int64, n)),
+        ert_ns=draw(hnp.arrays(np.int64, n)),
+        reason=draw(hnp.arrays(np.uint8, n)),
+    )
+
+
+@st.composite
+def columns(draw: st.DrawFn, m: int) -> object:
+    """What a decoded parameter's column can be."""
+    dtype = np.dtype(draw(st.sampled_from(sorted(DTYPES))))
+    kind = draw(st.sampled_from(["plain", "repeated", "octets", "ragged", "text", "labels"]))
+    if kind == "plain":
+        return draw(hnp.arrays(dtype, m))
+    if kind == "repeated":
+        return draw(hnp.arrays(dtype, (m, draw(st.integers(0, 4)))))
+    if kind == "octets":
+        return draw(hnp.arrays(np.uint8, (m, 2, draw(st.integers(0, 4)))))
+    if kind == "ragged":
+        return Ragged.from_rows(
+            [draw(hnp.arrays(dtype, draw(st.integers(0, 4)))) for _ in range(m)], dtype
+        )
+    # NumPy's own text arrays drop trailing NULs before we ever see them: not ours to keep.
+    texts = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=8)
+    if kind == "text":
+        column = np.empty(m, np.object_)
+        column[:] = draw(st.lists(texts, min_size=m, max_size=m))
+        return column
+    return np.array(draw(st.lists(st.sampled_from(["OFF", "ON", "#7"]), min_size=m, max_size=m)))
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> ParameterTable:
+    m = draw(st.integers(1, 5))
+    return ParameterTable(
+        definition=draw(NAMES),
+        packet=draw(hnp.arrays(np.int64, m)),
+        scet_ns=draw(hnp.arrays(np.int64, m)),
+        ert_ns=draw(hnp.arrays(np.int64, m)),
+        playback=draw(hnp.arrays(np.bool_, m)),
+        columns=tuple(
+            ParameterColumn(
+                name=name,
+                engineering=draw(columns(m)),  # type: ignore[arg-type]
+                raw=draw(columns(m)),  # type: ignore[arg-type]
+                limit_state=draw(hnp.arrays(np.uint8, draw(st.sampled_from([0, m])))),
+                unit=draw(st.text(max_size=5)),
+            )
+            for name in draw(st.lists(NAMES, max_size=3, unique=True))
+        ),
+    )
+
+
+EVENTS = st.builds(
+    Event,
+    kind=st.sampled_from([*EventKind]),
+    severity=st.sampled_from([*Severity]),
+    name=NAMES,
+    text=st.text(),
+    scet_ns=INT64,
+    ert_ns=INT64,
+    reception_ns=INT64,
+    playback=st.booleans(),
+    value=st.text(),
+    threshold=st.text(),
+    before=st.text(),
+    after=st.text(),
+)
+
+MESSAGES = st.one_of(
+    packets_messages(),
+    opaque_messages(),
+    st.builds(
+        ParametersMessage,
+        link=NAMES,
+        journal=NAMES,
+        sequence=INT64,
+        reception_ns=INT64,
+        first_row=INT64,
+        tables=st.lists(tables(), max_size=3).map(tuple),
+    ),
+    st.builds(
+        EventMessage,
+        journal=NAMES,
+        sequence=INT64,
+        first_event=INT64,
+        events=st.lists(EVENTS, max_size=3).map(tuple),
+    ),
+    st.builds(
+        LinkMessage,
+        link=NAMES,
+        time_ns=INT64,
+        state=NAMES,
+        detail=st.text(),
+        carrier=st.booleans(),
+        owlt_s=st.floats(allow_nan=False),
+        last_ert_ns=INT64,
+        capture=st.text(),
+        counts=st.dictionaries(NAMES, COUNTS, max_size=3),
+        virtual_channels=st.dictionaries(NAMES, COUNTS, max_size=3),
+    ),
+    st.builds(
+        StatusMessage,
+        service=NAMES,
+        state=st.sampled_from([*ServiceState]),
+        time_ns=INT64,
+        started_ns=INT64,
+        pid=INT64,
+        rss_octets=INT64,
+        detail=st.text(),
+        lag_ns=INT64,
+        positions=st.lists(
+            st.builds(
+                Position, topic=NAMES, source=NAMES, journal=NAMES, sequence=INT64, head=INT64
+            ),
+            max_size=2,
+        ).map(tuple),
+        counters=COUNTS,
+    ),
+)
+
+
+def assert_equal(got: object, want: object) -> None:
+    """Deep equality in which arrays compare by dtype, shape and octets (NaN equals itself)."""
+    if isinstance(want, np.ndarray) and want.dtype.kind in "UO":
+        assert isinstance(got, np.ndarray)
+        assert got.shape == want.shape
+        assert got.tolist() == want.tolist()
+    elif isinstance(want, np.ndarray):
+        assert isinstance(got, np.ndarray)
+        assert got.dtype == want.dtype.newbyteorder("<")
+        assert got.shape == want.shape
+        assert got.tobytes() == want.astype(got.dtype).tobytes()
+    elif dataclasses.is_dataclass(want):
+        assert type(got) is type(want)
+        for field in dataclasses.fields(want):
+            assert_equal(getattr(got, field.name), getattr(want, field.name))
+    elif isinstance(want, tuple):
+        assert isinstance(got, tuple)
+        assert len(got) == len(want)
+        for one, other in zip(got, want, strict=True):
+            assert_equal(one, other)
+    else:
+        assert got == want
+
+
+@settings(max_examples=150)
+@given(MESSAGES)
+def test_every_message_comes_back_as_it_was(message: messages.BusMessage) -> None:
+    octets = message.build()
+    again = parse(type(message), octets)
+    assert_equal(again, message)
+    assert again.build() == octets
+
+
+@settings(max_examples=150)
+@given(MESSAGES, st.data())
+def test_damaged_messages_raise_remote_error_only(
+    message: messages.BusMessage, data: st.DataObject
+) -> None:
+    octets = bytearray(message.build())
+    for _ in range(data.draw(st.integers(0, 3))):
+        octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(octets)))
+    with contextlib.suppress(RemoteError):
+        parse(type(message), bytes(octets[:cut]))
+
+
+KINDS = (
+    PacketsMessage, OpaqueMessage, ParametersMessage, EventMessage, LinkMessage, StatusMessage
+)  # fmt: skip
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(KINDS), st.binary(max_size=200))
+@example(StatusMessage, b"\x91" * 5000)
+@example(StatusMessage, b"\xdd\xff\xff\xff\xff")
+@example(StatusMessage, b"\xc6\xff\xff\xff\xff")
+@example(StatusMessage, b"\xd6\xff\x00\x00\x00\x00")
+def test_noise_raises_remote_error(kind: type[messages.BusMessage], octets: bytes) -> None:
+    with pytest.raises(RemoteError):
+        parse(kind, octets)
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=4)
+    | st.binary(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@settings(max_examples=150)
+@given(MESSAGES, st.data())
+def test_fields_of_wrong_types_raise_remote_error_only(
+    message: messages.BusMessage, data: st.DataObject
+) -> None:
+    name, version, fields = msgpack.unpackb(message.build())
+    fields[data.draw(st.sampled_from(sorted(fields)))] = data.draw(PLAIN)
+    with contextlib.suppress(RemoteError):
+        parse(type(message), msgpack.packb([name, version, fields]))
+
+
+def test_arrays_come_back_without_a_copy() -> None:
+    batch = PacketBatch.from_packets([bytes(100)] * 50)
+    message = parse(PacketsMessage, PacketsMessage("l", batch, np.zeros(50, bool), 0, 0).build())
+    assert not message.packets.octets.flags.owndata
+    assert not message.packets.octets.flags.writeable
+
+
+def test_another_version_and_another_kind_are_refused() -> None:
+    body = EventMessage("j", 0, 0, ()).build()
+    name, version, fields = msgpack.unpackb(body)
+    with pytest.raises(RemoteError, match="version 2"):
+        parse(EventMessage, msgpack.packb([name, version + 1, fields]))
+    with pytest.raises(RemoteError, match="EventMessage"):
+        parse(StatusMessage, body)
+
+
+def test_a_newer_senders_further_field_is_ignored() -> None:
+    message = EventMessage("j", 3, 1, ())
+    name, version, fields = msgpack.unpackb(message.build())
+    assert parse(EventMessage, msgpack.packb([name, version, fields | {"new": 1}])) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("playback", lambda: PacketsMessage("l", PacketBatch.empty(), np.zeros(1, bool), 0, 0)),
+        ("first_packet", lambda: PacketsMessage("", PacketBatch.empty(), np.zeros(0, bool), 0, -1)),
+        ("kind", lambda: Event("noise", "info", "n", "", 0, 0, 0)),
+        ("severity", lambda: Event("limit", "awful", "n", "", 0, 0, 0)),
+        ("state", lambda: StatusMessage("s", "asleep", 0, 0, 0, 0)),
+        ("int64", lambda: EventMessage("j", 2**63, 0, ()).build()),
+    ],
+)  # fmt: skip
+def test_our_own_mistakes_are_local_errors(name: str, build: object) -> None:
+    with pytest.raises(LocalError, match=name if name != "int64" else "64 bits"):
+        build()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("offsets", [[], [1, 5], [0, 4], [0, 6, 5], [0, -1, 5]])
+def test_offsets_that_lead_astray_are_refused(offsets: list[int]) -> None:
+    body = PacketsMessage(
+        "l", PacketBatch.from_packets([b"12345"]), np.zeros(1, bool), 0, 0
+    ).build()
+    name, version, fields = msgpack.unpackb(body)
+    fields["packets"][1] = ["<i8", [len(offsets)], np.array(offsets, "<i8").tobytes()]
+    with pytest.raises(RemoteError):
+        parse(PacketsMessage, msgpack.packb([name, version, fields]))
+
+
+def test_lag_is_what_the_journal_holds_beyond_the_position() -> None:
+    assert Position("t", "s", "j", 4, 9).lag == 5
+    assert Position("t", "s", "j", 4, -1).lag == 0
