@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from construct import (
     Array,
     Bitwise,
@@ -263,7 +262,7 @@ def _raw_value(parameter: Parameter, value: Any, *, raw: bool, saturate: bool) -
             )
         return octets
     convert = parameter.to_raw if raw else parameter.uncalibrate
-    return convert(np.asarray(value), saturate=saturate).tolist()
+    return convert(value, saturate=saturate).tolist()
 
 
 def build_packet(

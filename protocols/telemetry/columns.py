@@ -16,7 +16,13 @@ import numpy.typing as npt
 from protocols.packets.batch import PacketBatch
 from protocols.telemetry import kernels
 from protocols.telemetry.calibration import Text
-from protocols.telemetry.declaration import COMPARISONS, Dictionary, PacketDefinition, Parameter
+from protocols.telemetry.declaration import (
+    COMPARISONS,
+    PRIMARY_HEADER_OCTETS,
+    Dictionary,
+    PacketDefinition,
+    Parameter,
+)
 from protocols.telemetry.fields import FieldType, Kind
 from protocols.telemetry.layout import Slot, StaticPart, VariablePart
 from protocols.telemetry.tables import Column, DecodedPackets, ParameterTable, Ragged
@@ -71,15 +77,35 @@ def _row(bit: int, kind: FieldType, size: int, row: int) -> tuple[int, ...]:
     return bit, kind.bits, int(kind.little), int(kind.kind is Kind.SIGNED), size, row
 
 
-def gather_part(octets: U8, base: I64, plan: PartPlan, raw: dict[str, Column]) -> None:
-    """Columns of a part whose beginnings are `base`, put into `raw`."""
-    n = len(base)
-    outputs = [
-        np.empty((rows, n), np.dtype(f"u{size}"))
-        for size, rows in zip(SIZES, plan.rows, strict=True)
-    ]
+Outputs = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
+
+
+def _outputs(plan: PartPlan, n: int) -> Outputs:
+    one, two, four, eight = plan.rows
+    return (
+        np.empty((one, n), np.uint8),
+        np.empty((two, n), np.uint16),
+        np.empty((four, n), np.uint32),
+        np.empty((eight, n), np.uint64),
+    )
+
+
+def gather_part(octets: U8, base: I64, lead: int, plan: PartPlan, raw: dict[str, Column]) -> None:
+    """Columns of a part whose beginnings are `base`, put into `raw`.
+
+    lead: octets of the packet before the part, at least.
+    """
+    outputs = _outputs(plan, len(base))
     if len(plan.table):
-        kernels.gather(octets, base, plan.table, *outputs)
+        kernels.gather(octets, base, lead, plan.table, *outputs)
+    _name_columns(octets, base, plan, outputs, raw)
+
+
+def _name_columns(
+    octets: U8, base: I64, plan: PartPlan, outputs: Outputs, raw: dict[str, Column]
+) -> None:
+    """Views of the gathered rows by name, and the columns that are octets."""
+    n = len(base)
     for slot, size, row in plan.columns:
         values = outputs[SIZES.index(size)].view(slot.type.dtype)
         raw[slot.name] = (
@@ -115,6 +141,19 @@ class DictionaryPlan:
     shortest: I64
     exact: npt.NDArray[np.bool_]
     definitions: tuple[DefinitionPlan, ...]
+
+    @property
+    def tests(self) -> tuple[npt.NDArray[Any], ...]:
+        """The arguments that `kernels.classify` and `kernels.sweep` share."""
+        return (
+            self.candidate_start,
+            self.candidates,
+            self.condition_start,
+            self.conditions,
+            self.condition_octets,
+            self.shortest,
+            self.exact,
+        )
 
 
 def plan_definition(definition: PacketDefinition) -> DefinitionPlan:
@@ -156,38 +195,59 @@ def decode(dictionary: Dictionary, batch: PacketBatch) -> DecodedPackets:
     """See `Dictionary.decode`."""
     plan = dictionary.plan
     n = len(batch)
+    none = np.empty(0, np.int64)
+    if n == 0:
+        return DecodedPackets([], none, {})
     which = np.empty(n, np.int32)
     counts = np.zeros(len(plan.definitions), np.int64)
-    kernels.classify(
-        batch.octets,
-        batch.offsets,
-        plan.candidate_start,
-        plan.candidates,
-        plan.condition_start,
-        plan.conditions,
-        plan.condition_octets,
-        plan.shortest,
-        plan.exact,
-        which,
-        counts,
-    )
+    kernels.classify(batch.octets, batch.offsets, 0, 1, *plan.tests, which, counts)
+    first = plan.definitions[max(int(which[0]), 0)]
+    if counts.sum() == 1 and not first.definition.layout.variable:
+        table = _sweep(plan, first, batch, which)
+        if table is not None:
+            return DecodedPackets([table], none, {})
+    counts[:] = 0
+    kernels.classify(batch.octets, batch.offsets, 0, n, *plan.tests, which, counts)
     tables: list[ParameterTable] = []
     wrong: dict[str, I64] = {}
     fitting = int(counts.sum())
     for index, (count, chosen) in enumerate(zip(counts.tolist(), plan.definitions, strict=True)):
-        bad = np.empty(0, np.int64)
+        bad = none
         if count:
             rows = np.arange(n) if count == n else np.flatnonzero(which == index)
             rows, bad, raw = _decode_rows(chosen, batch, rows)
             if len(rows):
-                raw = {name: raw[name] for name in chosen.definition.parameters}
-                tables.append(ParameterTable(chosen.definition, rows, raw, batch))
+                tables.append(_table(chosen, rows, raw, batch))
         if fitting < n:
             bad = np.union1d(bad, np.flatnonzero(which == -2 - index))
         if len(bad):
             wrong[chosen.definition.name] = bad
-    unmatched = np.flatnonzero(which == -1) if fitting < n else np.empty(0, np.int64)
+    unmatched = np.flatnonzero(which == -1) if fitting < n else none
     return DecodedPackets(tables, unmatched, wrong)
+
+
+def _table(
+    plan: DefinitionPlan, rows: I64, raw: dict[str, Column], batch: PacketBatch
+) -> ParameterTable:
+    ordered = {name: raw[name] for name in plan.definition.parameters}
+    return ParameterTable(plan.definition, rows, ordered, batch)
+
+
+def _sweep(
+    plan: DictionaryPlan, chosen: DefinitionPlan, batch: PacketBatch, which: npt.NDArray[np.int32]
+) -> ParameterTable | None:
+    """A batch of one fixed-length definition, the usual case; None if it is not."""
+    part = chosen.parts[0][1]
+    outputs = _outputs(part, len(batch))
+    counts = np.zeros(len(plan.definitions), np.int64)
+    wanted = int(which[0])
+    if not kernels.sweep(
+        batch.octets, batch.offsets, *plan.tests, which, counts, wanted, part.table, *outputs
+    ):
+        return None
+    raw: dict[str, Column] = {}
+    _name_columns(batch.octets, batch.offsets[:-1], part, outputs, raw)
+    return _table(chosen, np.arange(len(batch)), raw, batch)
 
 
 def _decode_rows(
@@ -201,14 +261,15 @@ def _decode_rows(
     layout = plan.definition.layout
     raw: dict[str, Column] = {}
     if not layout.variable:
-        gather_part(batch.octets, base, plan.parts[0][1], raw)
+        gather_part(batch.octets, base, 0, plan.parts[0][1], raw)
         return rows, rows[:0], raw
     fits = np.ones(len(rows), np.bool_)
     cursor = base
-    left = layout.fixed_octets
+    left, lead = layout.fixed_octets, 0
     for part, part_plan in plan.parts:
         if isinstance(part, StaticPart):
-            gather_part(batch.octets, cursor, part_plan, raw)
+            gather_part(batch.octets, cursor, lead, part_plan, raw)
+            lead = PRIMARY_HEADER_OCTETS
             cursor = cursor + part.octets
             left -= part.octets
             continue
@@ -248,7 +309,7 @@ def _gather_variable(
     base = np.empty(total, np.int64)
     kernels.spread(start, count, part.element_octets, base)
     flat: dict[str, Column] = {}
-    gather_part(octets, base, plan, flat)
+    gather_part(octets, base, PRIMARY_HEADER_OCTETS, plan, flat)
     columns: dict[str, Column] = {}
     for name, values in flat.items():
         assert isinstance(values, np.ndarray)
@@ -260,7 +321,7 @@ def header_column(table: ParameterTable, name: str) -> npt.NDArray[Any]:
     """See `ParameterTable.header`."""
     slots = [slot for slot in table.definition.layout.header if slot.name == name]
     raw: dict[str, Column] = {}
-    gather_part(table.batch.octets, table.batch.offsets[table.rows], plan_part(slots), raw)
+    gather_part(table.batch.octets, table.batch.offsets[table.rows], 0, plan_part(slots), raw)
     column = raw[name]
     assert isinstance(column, np.ndarray)
     return column

@@ -20,7 +20,7 @@ from construct import BitsInteger
 
 from protocols.errors import LocalError
 from protocols.telemetry.calibration import Calibration, Enumeration, Polynomial, Spline, Text
-from protocols.telemetry.fields import Count, FieldType, Kind, read_count, read_field
+from protocols.telemetry.fields import Count, FieldType, Kind, as_numbers, read_count, read_field
 from protocols.telemetry.limits import AnyLimits, EnumerationLimits
 
 if TYPE_CHECKING:
@@ -124,16 +124,26 @@ class Parameter:
     def to_raw(self, value: npt.ArrayLike, *, saturate: bool = False) -> npt.NDArray[Any]:
         """Numbers in the column's dtype, rounded and checked against what the field can hold."""
         where, described = f"parameter {self.name}", self.type
-        given = np.asarray(value)
+        given = as_numbers(value)
         if described.kind is Kind.FLOAT:
-            return given.astype(described.dtype)
+            with np.errstate(over="ignore", invalid="ignore"):
+                narrow = given.astype(described.dtype)
+            lost = np.isinf(narrow) & np.isfinite(given)
+            if np.any(lost):
+                largest = np.finfo(described.dtype).max
+                if not saturate:
+                    raise LocalError(
+                        f"{where}: {given[lost].flat[0]}; ±{largest} fit {described.bits} bits"
+                    )
+                narrow = np.where(lost, np.copysign(largest, narrow), narrow)
+            return narrow
         if described.kind is Kind.TIME:
             return given.astype(np.int64)
         if given.dtype.kind == "f":
             if not np.all(np.isfinite(given)):
                 raise LocalError(f"{where}: value that is not finite for an integer field")
             given = np.rint(given)
-        elif given.dtype.kind not in "iub":
+        elif given.dtype.kind not in "iubO":
             raise LocalError(f"{where}: number wanted, {given.dtype} given")
         low, high = described.minimum, described.maximum
         under, over = given < low, given > high

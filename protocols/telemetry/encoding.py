@@ -34,7 +34,7 @@ def _pattern(values: npt.NDArray[Any]) -> U64:
 
 def _numbers(parameter: Parameter, values: Any, *, raw: bool, saturate: bool) -> npt.NDArray[Any]:
     convert = parameter.to_raw if raw else parameter.uncalibrate
-    return convert(np.asarray(values), saturate=saturate)
+    return convert(values, saturate=saturate)
 
 
 def _octet_rows(parameter: Parameter, values: Any) -> npt.NDArray[np.uint8]:
@@ -62,6 +62,14 @@ def _rows_of(values: Any) -> Ragged:
     if isinstance(values, Ragged):
         return values
     return Ragged.from_rows(values)
+
+
+def _flat(rows: Any) -> Any:
+    """The values of rows one after another; see `as_numbers` for why lists stay lists."""
+    filled = [row for row in rows if len(row)]
+    if filled and all(isinstance(row, np.ndarray) for row in filled):
+        return np.concatenate(filled)
+    return [v for row in filled for v in row] or np.empty(0, np.uint8)
 
 
 class _Columns:
@@ -129,8 +137,10 @@ class _Columns:
             empty = np.empty((0, parameter.type.bits // 8), np.uint8)
             values = _octet_rows(parameter, flat) if len(flat) else empty
         else:
-            rows = _rows_of(given)
-            values = _numbers(parameter, rows.values, raw=raw, saturate=saturate)
+            lengths = given.lengths if isinstance(given, Ragged) else [len(row) for row in given]
+            rows = Ragged(np.empty(0), np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
+            flat = given.values if isinstance(given, Ragged) else _flat(given)
+            values = _numbers(parameter, flat, raw=raw, saturate=saturate)
         if len(rows) != self.n:
             raise LocalError(f"parameter {parameter.name}: {len(rows)} rows; {self.n} wanted")
         return Ragged(values, rows.offsets)
@@ -139,9 +149,8 @@ class _Columns:
 def _batch_size(columns: Mapping[str, Any], definition: PacketDefinition) -> int:
     """Packets in the columns: the length of the first that has one."""
     for name, given in columns.items():
-        if isinstance(given, Ragged) or (name in definition.parameters and np.ndim(given) != 0):
-            return len(given)
-        if name in definition.parameters and isinstance(given, list | tuple):
+        listed = isinstance(given, Ragged | list | tuple) or getattr(given, "ndim", 0) > 0
+        if name in definition.parameters and listed:
             return len(given)
     raise LocalError(f"packet {definition.name}: no column with a length; one wanted")
 

@@ -51,6 +51,19 @@ class TimeCode(Protocol):
     def encode(self, time_ns: npt.NDArray[np.int64], /) -> npt.NDArray[np.uint8]: ...
 
 
+def as_numbers(value: Any) -> npt.NDArray[Any]:
+    """`np.asarray`, but lists that mix integers below and above 2⁶³ stay exact.
+
+    NumPy makes them float64, which rounds.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind == "f" and not isinstance(value, np.ndarray):
+        exact = np.asarray(value, object)
+        if exact.size and all(isinstance(v, int) for v in exact.ravel()):
+            return exact
+    return array
+
+
 class Kind(Enum):
     UNSIGNED = "unsigned"
     SIGNED = "signed"

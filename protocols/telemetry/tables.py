@@ -54,8 +54,10 @@ class Ragged:
         ]
         offsets = np.zeros(len(arrays) + 1, np.int64)
         np.cumsum([len(array) for array in arrays], out=offsets[1:])
-        empty = np.empty(0, dtype or np.uint8)
-        return cls(np.concatenate(arrays) if arrays else empty, offsets)
+        # An empty list has no type of its own: as float64 it would round its neighbours' integers.
+        filled = [array for array in arrays if len(array)]
+        values = np.concatenate(filled) if filled else np.empty(0, dtype or np.uint8)
+        return cls(values, offsets)
 
 
 Column = npt.NDArray[Any] | Ragged
