@@ -370,10 +370,11 @@ def build_frames(
     ocf: U32 | None = None,
     insert_zone: U8 | None = None,
 ) -> U8:
-    """Many fixed-length frames of one MAP: construction rule 000, packets or idle.
+    """Many fixed-length frames of one MAP: packets or idle by construction rule 000, or where the
+    pointer is FHP_NOT_PACKETS a MAPA_SDU of the zone's length by rule 001.
 
     zones: uint8 [n, zone length]; vc_count, first_header_pointer: [n], the pointer as FHP_NONE,
-    FHP_IDLE or octets; ocf: uint32 [n]; insert_zone: uint8 [n, length], zeros if None.
+    FHP_IDLE, FHP_NOT_PACKETS or octets; ocf: uint32 [n]; insert_zone: uint8 [n, length], or zeros.
     Result uint8 [n, frame_length].  Property-tested equal to `build`.
     """
     n = len(zones)
@@ -390,8 +391,11 @@ def build_frames(
         out[:, at : at + parameters.insert_zone_length] = insert_zone
     at += parameters.insert_zone_length
     idle = first_header_pointer == FHP_IDLE
+    sdu = first_header_pointer == FHP_NOT_PACKETS
     out[:, at] = np.where(idle, ProtocolId.IDLE, ProtocolId.PACKETS)
+    out[sdu, at] = ConstructionRule.MAPA_SDU_START << 5 | ProtocolId.MISSION_SPECIFIC
     pointer = np.where(first_header_pointer < 0, USLP_POINTER_NONE, first_header_pointer)
+    pointer = np.where(sdu, zones.shape[1] - 1, pointer)
     out[:, at + 1] = (pointer >> 8) & 0xFF
     out[:, at + 2] = pointer & 0xFF
     at += 3

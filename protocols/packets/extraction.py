@@ -64,8 +64,8 @@ OPAQUE_REASONS = ("not_packets", "bad_pvn", "bad_fhp", "bad_length")
 MAX_CHANNELS = 1024
 #: Distinct OCF values remembered per virtual channel; further ones are counted together.
 MAX_OCF_VALUES = 1024
-#: Frames that one kernel call takes, so that its buffers stay small beside the frames themselves.
-_OCTETS_PER_CALL = 1 << 24
+#: Octets of frames that one kernel call takes: it bounds the room reserved for its result.
+_OCTETS_PER_CALL = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ LONGEST_SPACE_PACKET = 65542
 #: Octets that tell any packet's length: the longest encapsulation header (133.1-B-3 §4.1.2).
 LONGEST_HEADER = 8
 
+_BLOCK = 16384
+
 # Columns of a channel's statistics, in the order of extraction.COUNTERS.
 (
     FRAMES,
@@ -74,6 +76,15 @@ BAD_PACKET_LENGTH = 3
 
 
 @njit(cache=True)
+def _copy(target, source):
+    """Octets of `source` into `target`, of the same length."""
+    # Over two slices counted from 0, which LLVM vectorises; assigning a slice to a slice does not
+    # and takes ten times as long.
+    for k in range(len(source)):
+        target[k] = source[k]
+
+
+@njit(cache=True)
 def packet_length(octets, at, available, encapsulation, longest):
     """Octets of the packet at `at`; 0 if its header is cut short, −1 wrong version, −2 length."""
     version = octets[at] >> 5
@@ -104,32 +115,45 @@ def packet_length(octets, at, available, encapsulation, longest):
 
 @njit(cache=True)
 def walk(octets, encapsulation, longest, offsets):
-    """Offsets of back-to-back packets; returns their number and the last `packet_length`.
+    """Offsets of back-to-back packets; returns their number, why it ended and a value of no use.
 
-    offsets: int64, room for every packet that could be there, one more.
+    offsets: int64, room for every packet that could be there, one more.  The reason is 1 at the end
+    of the octets, else that of `packet_length`.
     """
     total = len(octets)
     at = 0
     n = 0
+    touched = np.uint8(0)
     offsets[0] = 0
     while at < total:
-        if not encapsulation:
-            # The plain case written out: a call and its switch would halve the speed.
-            if total - at < 6:
-                return n, 0
-            if octets[at] >= 32:
-                return n, -1
-            length = 7 + (np.int64(octets[at + 4]) << 8) + np.int64(octets[at + 5])
-        else:
-            length = packet_length(octets, at, total - at, True, longest)
-            if length <= 0:
-                return n, length
-        if at + length > total:
-            return n, 0
-        at += length
-        n += 1
-        offsets[n] = at
-    return n, 1
+        block = at
+        first = n
+        stop = min(at + _BLOCK, total)
+        while at < stop:
+            if not encapsulation:
+                # The plain case written out: a call and its switch would halve the speed.
+                if total - at < 6:
+                    return n, 0, touched
+                if octets[at] >= 32:
+                    return n, -1, touched
+                length = 7 + (np.int64(octets[at + 4]) << 8) + np.int64(octets[at + 5])
+            else:
+                length = packet_length(octets, at, total - at, True, longest)
+                if length <= 0:
+                    return n, length, touched
+            if at + length > total:
+                return n, 0, touched
+            at += length
+            n += 1
+            offsets[n] = at
+        # Each header says where the next one is, so a miss of the cache waits for memory.  Packets
+        # of some cache lines defeat the hardware's prefetching: read the next block ahead, every
+        # line of it at once (three to four times as fast at 250 octets a packet, measured).
+        mean = (at - block) // (n - first)
+        if 128 <= mean < 768:
+            for line in range(at, min(at + _BLOCK, total), 64):
+                touched |= octets[line]
+    return n, 1, touched
 
 
 @njit(cache=True)
@@ -138,7 +162,7 @@ def gather(frames, rows, start, end, out):
     at = 0
     for i in range(len(rows)):
         k = end[i] - start[i]
-        out[at : at + k] = frames[rows[i], start[i] : end[i]]
+        _copy(out[at : at + k], frames[rows[i], start[i] : end[i]])
         at += k
 
 
@@ -148,7 +172,7 @@ def copy_packets(octets, offsets, which, out):
     at = 0
     for i in range(len(which)):
         start, end = offsets[which[i]], offsets[which[i] + 1]
-        out[at : at + end - start] = octets[start:end]
+        _copy(out[at : at + end - start], octets[start:end])
         at += end - start
 
 
@@ -279,8 +303,8 @@ def extract(
             total = length + begun
             wanted = packet_length(held, 0, total, encapsulation, longest)
             if wanted == total:
-                out[at_out : at_out + length] = held[:length]
-                out[at_out + length : at_out + total] = frames[i, start : start + begun]
+                _copy(out[at_out : at_out + length], held[:length])
+                _copy(out[at_out + length : at_out + total], frames[i, start : start + begun])
                 at_out += total
                 out_vcid[n_packets] = vcid_of_slot[s]
                 out_ert[n_packets] = mine[PARTIAL_ERT]
@@ -293,7 +317,7 @@ def extract(
                     stat[FHP_MATCH] += 1
                 mine[PARTIAL_LENGTH] = 0
             elif fhp == FHP_NONE and (wanted == 0 or wanted > total):
-                held[length:total] = frames[i, start:end]
+                _copy(held[length:total], frames[i, start:end])
                 mine[PARTIAL_LENGTH] = total
             else:
                 stat[FHP_MISMATCH] += 1
@@ -323,7 +347,7 @@ def extract(
                 n_opaque += 1
                 break
             if wanted == 0 or at + wanted > end:
-                held[: end - at] = row[at:end]
+                _copy(held[: end - at], row[at:end])
                 mine[PARTIAL_LENGTH] = end - at
                 mine[PARTIAL_ERT] = ert_ns[i]
                 mine[PARTIAL_FRAME] = first_frame + i
@@ -338,7 +362,7 @@ def extract(
         whole = at - run
         if whole > 0:
             stat[PACKETS] += n_packets - before
-            out[at_out : at_out + whole] = row[run:at]
+            _copy(out[at_out : at_out + whole], row[run:at])
             at_out += whole
             stat[PACKET_OCTETS] += whole
     return n_packets, n_opaque
