@@ -37,7 +37,7 @@ class SpacecraftStart:
     wheel_momentum: float = _number(0.45, 0.0, 0.99)
     propellant_kg: float = _number(96.0, 0.0, 150.0)
     store_occupancy: float = _number(0.18, 0.0, 1.0)
-    bundles_per_s: float = _number(60.0, 0.0, 1e5)
+    bundles_per_s: float = _number(44.0, 0.0, 1e5)
     boot_count: int = _number(7, 0, 65_535)
     recorder_octets: int = _number(8_388_608, 0, 1 << 30)
 

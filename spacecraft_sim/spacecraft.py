@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -272,12 +273,7 @@ class Spacecraft:
     def _clcw_word(self) -> int:
         """232.0-B-4 §4.2: no command frames are taken yet, so V(R) stays 0 and only the
         receiver's two flags change."""
-        receiver = self.transponder.receiver
-        word = CLCW(
-            no_rf_available=receiver == ReceiverState.SEARCHING,
-            no_bit_lock=receiver != ReceiverState.BIT_LOCK,
-        )
-        return int.from_bytes(word.build(), "big")
+        return _clcw(self.transponder.receiver)
 
     def _put(self, name: str, t_ns: int, values: Mapping[str, Any]) -> None:
         self._packets.put(name, t_ns, values)
@@ -336,6 +332,20 @@ class Spacecraft:
         }
 
 
+@cache
+def _clcw(receiver: ReceiverState) -> int:
+    word = CLCW(
+        no_rf_available=receiver == ReceiverState.SEARCHING,
+        no_bit_lock=receiver != ReceiverState.BIT_LOCK,
+    )
+    return int.from_bytes(word.build(), "big")
+
+
+@cache
+def _name(prefix: str, key: str) -> str:
+    return prefix + key.upper()
+
+
 def _named(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
     """Subsystem values under the dictionary's names."""
-    return {prefix + key.upper(): value for key, value in values.items()}
+    return {_name(prefix, key): value for key, value in values.items()}

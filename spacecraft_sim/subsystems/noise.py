@@ -33,8 +33,8 @@ class Noise:
         return self._uniform.pop()
 
     def poisson(self, mean: float) -> int:
-        """Counts; above 50 by the normal approximation, far closer than the counts scatter."""
-        if mean > 50.0:
+        """Counts; above 20 by the normal approximation, far closer than the counts scatter."""
+        if mean > 20.0:
             return max(0, round(mean + self.normal(math.sqrt(mean))))
         # Knuth's product of uniforms.
         limit, product, count = math.exp(-mean), self.uniform(), 0

@@ -27,7 +27,7 @@ class RelayStore:
         self.refused = 0
         self.in_octets_s = 0
         self.out_octets_s = 0
-        self._mark = 0
+        self._mark = max((m for m in _WATERMARKS if 100 * occupancy >= m), default=0)
 
     @property
     def used_octets(self) -> int:
