@@ -259,6 +259,7 @@ def test_noise_raises_remote_error(kind: type[messages.BusMessage], octets: byte
         parse(kind, octets)
 
 
+NO_PACKETS = PacketBatch.empty()
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=4)
     | st.binary(max_size=8),
