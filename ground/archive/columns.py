@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from protocols.errors import LocalError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 I64 = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
@@ -31,6 +33,9 @@ TIMES = ("scet", "ert", "reception", "packet")
 
 @cache
 def _codec() -> pa.Codec:
+    # pyarrow takes a third of a second to import; whoever only lists the archive need not wait.
+    import pyarrow as pa
+
     return pa.Codec("zstd", compression_level=1)
 
 

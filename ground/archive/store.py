@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ground.archive import export, schema
+from ground.archive import schema
 from ground.archive.ingest import Ingest
 from ground.archive.model import (
     I64,
@@ -319,6 +319,8 @@ class ArchiveStore:
         """Write Parquet: into the directory `target` one file a packet definition; with `names`,
         one file `target` in long form (a row a sample).  Bounded memory; progress(rows done,
         rows in all).  Returns the files written."""
+        from ground.archive import export  # pyarrow's Parquet is slow to import
+
         with self.reader() as reader:
             return export.export(reader, target, "parquet", names, start_ns, stop_ns, progress)
 
@@ -332,6 +334,8 @@ class ArchiveStore:
         progress: Progress | None = None,
     ) -> list[Path]:
         """As `export_parquet`, in CSV (units in the header line)."""
+        from ground.archive import export  # pyarrow's Parquet is slow to import
+
         with self.reader() as reader:
             return export.export(reader, target, "csv", names, start_ns, stop_ns, progress)
 
