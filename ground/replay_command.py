@@ -126,7 +126,8 @@ def replay(
         if archive is not None:
             from ground.wiring import open_archive_sink
 
-            sinks.append(stack.enter_context(open_archive_sink(archive, profile, str(file))))
+            name = profile.dictionary if profile is not None else None
+            sinks.append(stack.enter_context(open_archive_sink(archive, name, Path(file).name)))
         result = run_replay(
             sys.stdin.buffer if file == "-" else Path(file),
             profile,

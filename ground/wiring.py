@@ -7,14 +7,19 @@ bus = open_viewer(settings, "l4-watch")       for whoever only looks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ground.config import ARCHIVE, BUS, JOURNALING, MONITOR, RECEIVE, RunSettings
 from ground.ports import Bus, Clock, Link, Stop
 from protocols.errors import LocalError, ProtocolError
 from protocols.identifiers import Topic, VirtualChannel
 from protocols.telemetry.declaration import Dictionary
+
+if TYPE_CHECKING:
+    from ground.archive.sink import ArchiveSink
 
 #: What a viewer wants: the present, not every packet.
 VIEWER_TOPICS = (Topic.PARAMETERS, Topic.EVENTS, Topic.LINK, Topic.STATUS)
@@ -86,6 +91,30 @@ def open_dictionary(name: str | None) -> Dictionary | None:
     return import_xtce(path.read_bytes())
 
 
+def playback_channels(dictionary: str | None) -> tuple[int, ...]:
+    """Which channels carry stored data is the spacecraft's own business, like its dictionary."""
+    return (VirtualChannel.PLAYBACK,) if dictionary == "l4" else ()
+
+
+@contextmanager
+def open_archive_sink(archive: Path, dictionary: str | None, stream: str) -> Iterator[ArchiveSink]:
+    """Where `l4 replay --archive` puts packets and parameters; made if it is not there."""
+    from ground.adapters.clock import ScaledClock
+    from ground.archive.decoding import Decoder
+    from ground.archive.sink import ArchiveSink
+    from ground.archive.store import ArchiveStore
+
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with ArchiveStore.open(archive) as store:
+        yield ArchiveSink(
+            store,
+            Decoder(open_dictionary(dictionary)),
+            stream,
+            ScaledClock.wall().now_ns,
+            playback=playback_channels(dictionary),
+        )
+
+
 # ---------------------------------------------------------------- services
 
 
@@ -143,8 +172,7 @@ def _run_receive(settings: RunSettings, stop: Stop) -> None:
     from ground.receive.service import ReceiveService
 
     profile = load_profile(settings.mission)
-    # Which channel carries stored data is the spacecraft's own business, like its dictionary.
-    playback = (VirtualChannel.PLAYBACK,) if profile.dictionary == "l4" else ()
+    playback = playback_channels(profile.dictionary)
 
     def work(bus: Bus, clock: Clock) -> None:
         link = open_link(settings)
