@@ -8,7 +8,6 @@ import json
 import signal
 import sys
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from spacecraft_sim.channel import (
     expiry_note,
     open_ephemeris,
 )
+from spacecraft_sim.live import LiveDownlink
 from spacecraft_sim.spacecraft import Spacecraft
 from spacecraft_sim.station_buffer import DEFAULT_CAPACITY_OCTETS, StationBuffer
 from spacecraft_sim.world_clock import WorldClock
@@ -36,9 +36,8 @@ from spacecraft_sim.world_clock import WorldClock
 FILE_START_UTC = "2027-01-01T00:00:00Z"
 #: Before what arrives first, the spacecraft has lived this long: every packet kind has been sent.
 WARM_UP_S = 30
-#: Wall seconds between steps: what arrives is at most this late.
+#: Wall seconds between turns: what arrives is at most this late.
 PERIOD_S = 0.02
-_STATE_PERIOD_S = 1.0
 #: Spacecraft seconds between updates of the progress bar.
 _FILE_STEP_S = 1_800
 
@@ -165,61 +164,6 @@ def write_file(options: argparse.Namespace, scenario: scenarios.Scenario) -> dic
         "seconds": round(seconds, 3),
         "times_real_time": round(options.duration / seconds, 1),
     }
-
-
-class LiveDownlink:
-    """Spacecraft, channel and station on one clock; `turn` does what is due."""
-
-    def __init__(
-        self,
-        spacecraft: Spacecraft,
-        channel: Channel,
-        buffer: StationBuffer,
-        station: ZmqStation,
-        clock: WorldClock,
-    ) -> None:
-        self._spacecraft = spacecraft
-        self._channel = channel
-        self._buffer = buffer
-        self._station = station
-        self._clock = clock
-        downlink = spacecraft.scenario.downlink
-        self._frame_ns = downlink.frame_time_ns(1)
-        #: (last octet's arrival, first octet's arrival, octets), in order.
-        self._in_flight: deque[tuple[int, int, bytes]] = deque()
-        self._uplink: deque[tuple[int, bytes]] = deque()
-        self._owlt_s = -1.0
-        self._state_due = 0.0
-
-    def advance(self, now_ns: int) -> None:
-        """Everything up to `now_ns`: uplink arrives, frames leave, others come in."""
-        while self._uplink and self._uplink[0][0] <= now_ns:
-            arrival_ns, octets = self._uplink.popleft()
-            self._receive(arrival_ns)
-            self._receive(arrival_ns, octets)
-        self._receive(now_ns)
-        while self._in_flight and self._in_flight[0][0] <= now_ns:
-            _, ert_ns, octets = self._in_flight.popleft()
-            self._buffer.put(ert_ns, octets)
-
-    def _receive(self, now_ns: int, uplink: bytes = b"") -> None:
-        downlink = self._spacecraft.step(now_ns, uplink)
-        if not len(downlink):
-            return
-        received = self._channel.downlink(downlink.cadus, downlink.emission_ns)
-        for cadu, ert_ns in zip(received.cadus, received.ert_ns.tolist(), strict=True):
-            self._in_flight.append((ert_ns + self._frame_ns, ert_ns, cadu.tobytes()))
-
-    def turn(self, timeout_s: float) -> None:
-        now_ns = self._clock.now_ns()
-        self.advance(now_ns)
-        for octets in self._station.exchange(timeout_s):
-            self._uplink.append((self._channel.uplink_arrival_ns(self._clock.now_ns()), octets))
-        wall = time.monotonic()
-        if wall >= self._state_due:
-            self._state_due = wall + _STATE_PERIOD_S
-            owlt_s, carrier = self._channel.at_station(now_ns)
-            self._station.send_state(carrier=carrier, owlt_s=owlt_s)
 
 
 def run_live(options: argparse.Namespace, scenario: scenarios.Scenario) -> None:

@@ -279,12 +279,10 @@ class Channel:
             received[kept], emission_ns[kept] + self.light_time.downlink_ns(emission_ns[kept])
         )
 
-    def at_station(self, now_ns: int) -> tuple[float, bool]:
-        """Light time (s) of what arrives now, and whether the antenna hears the carrier."""
-        light_time_ns = self.light_time.before_reception_ns(now_ns)
-        t_s = (now_ns - light_time_ns - self.start_ns) / 1e9
-        out = any(one.from_s <= t_s < one.to_s for one in self.settings.outage)
-        return light_time_ns / 1e9, t_s >= 0 and not out
+    def carrier(self, emission_ns: int) -> bool:
+        """Whether the antenna hears what left the spacecraft at this time."""
+        t_s = (emission_ns - self.start_ns) / 1e9
+        return t_s >= 0 and not any(one.from_s <= t_s < one.to_s for one in self.settings.outage)
 
     def uplink_arrival_ns(self, emission_ns: int) -> int:
         """When what the station sends now reaches the spacecraft."""

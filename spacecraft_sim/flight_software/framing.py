@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protocols.coding.randomiser import RandomiserKind, randomise
-from protocols.coding.reed_solomon import ReedSolomon
+from protocols.coding.reed_solomon import Basis, ReedSolomon
 from protocols.frames import aos, tm, uslp
 from protocols.identifiers import SCID_L4_RELAY, VirtualChannel
 from spacecraft_sim.flight_software.idle_data import IdleData
@@ -124,7 +124,7 @@ class ChannelEncoder:
                 parity=downlink.reed_solomon_parity,
                 interleave=downlink.interleave,
                 virtual_fill=downlink.virtual_fill,
-                basis=downlink.basis,
+                basis=cast(Basis, downlink.basis),
             )
 
     def encode(self, frames: U8) -> U8:

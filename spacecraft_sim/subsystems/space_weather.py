@@ -29,7 +29,7 @@ SAMPLES_QUIET, SAMPLES_BURST = 16, 64
 
 def proton_intensity(energy_mev: float, storm: float) -> float:
     """Protons/(cm² s sr MeV): galactic and quiet-time background plus the storm's power law."""
-    background = 0.02 * energy_mev**-1.6 + 1.2e-4
+    background = 0.5 * energy_mev**-1.6 + 1.2e-4
     if storm <= 0.0:
         return background
     # Log-linear rise over five decades; at its peak about 3,000 pfu above 10 MeV (an S3 storm).

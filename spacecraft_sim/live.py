@@ -1,0 +1,89 @@
+"""Spacecraft, channel and station on one clock."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from spacecraft_sim.adapters.zmq_link import ZmqStation
+from spacecraft_sim.channel import Channel
+from spacecraft_sim.spacecraft import Spacecraft
+from spacecraft_sim.station_buffer import StationBuffer
+from spacecraft_sim.world_clock import WorldClock
+
+#: Wall seconds that one call of `step` covers: encoding ten packets costs as much as a thousand.
+_STRIDE_S = 1.0
+#: The same where no light time allows to work ahead; what arrives is late by up to so much.
+_SHORTEST_STRIDE_S = 0.1
+_STATE_PERIOD_S = 1.0
+
+
+class LiveDownlink:
+    """`turn` does what is due now.
+
+    What the spacecraft does at t is seen here at t + light time, and depends on nothing sent after
+    t − light time.  So it is computed when it is needed, a stride ahead, and the frames wait in
+    flight until their last octet arrives.
+    """
+
+    def __init__(
+        self,
+        spacecraft: Spacecraft,
+        channel: Channel,
+        buffer: StationBuffer,
+        station: ZmqStation,
+        clock: WorldClock,
+    ) -> None:
+        self._spacecraft = spacecraft
+        self._channel = channel
+        self._buffer = buffer
+        self._station = station
+        self._clock = clock
+        self._frame_ns = spacecraft.scenario.downlink.frame_time_ns(1)
+        self._computed_ns = spacecraft.start_ns - 1
+        #: (last octet's arrival, first octet's arrival, octets), in order.
+        self._in_flight: deque[tuple[int, int, bytes]] = deque()
+        #: (arrival at the spacecraft, octets), in order.
+        self._uplink: deque[tuple[int, bytes]] = deque()
+        self._state_due = 0.0
+
+    def advance(self, now_ns: int, light_time_ns: int) -> None:
+        """Frames whose last octet arrived by `now_ns` go into the station's buffer."""
+        seen_ns = now_ns - light_time_ns
+        stride_ns = int(_STRIDE_S * self._clock.speed * 1e9)
+        shortest_ns = int(_SHORTEST_STRIDE_S * self._clock.speed * 1e9)
+        if seen_ns > self._computed_ns + (0 if light_time_ns else shortest_ns):
+            # Uplink of which nobody knows yet arrives after now + light time.
+            self._compute(seen_ns + min(stride_ns, 2 * light_time_ns))
+        while self._in_flight and self._in_flight[0][0] <= now_ns:
+            _, ert_ns, octets = self._in_flight.popleft()
+            self._buffer.put(ert_ns, octets)
+
+    def _compute(self, until_ns: int) -> None:
+        while self._uplink and self._uplink[0][0] <= until_ns:
+            arrival_ns, octets = self._uplink.popleft()
+            self._step(arrival_ns)
+            self._step(arrival_ns, octets)
+        self._step(until_ns)
+        self._computed_ns = until_ns
+
+    def _step(self, until_ns: int, uplink: bytes = b"") -> None:
+        downlink = self._spacecraft.step(until_ns, uplink)
+        if not len(downlink):
+            return
+        received = self._channel.downlink(downlink.cadus, downlink.emission_ns)
+        for cadu, ert_ns in zip(received.cadus, received.ert_ns.tolist(), strict=True):
+            self._in_flight.append((ert_ns + self._frame_ns, ert_ns, cadu.tobytes()))
+
+    def turn(self, timeout_s: float) -> None:
+        """Everything due now, then up to `timeout_s` of waiting for the ground."""
+        now_ns = self._clock.now_ns()
+        light_time_ns = self._channel.light_time.before_reception_ns(now_ns)
+        self.advance(now_ns, light_time_ns)
+        for octets in self._station.exchange(timeout_s):
+            self._uplink.append((self._channel.uplink_arrival_ns(self._clock.now_ns()), octets))
+        wall = time.monotonic()
+        if wall >= self._state_due:
+            self._state_due = wall + _STATE_PERIOD_S
+            carrier = self._channel.carrier(now_ns - light_time_ns)
+            self._station.send_state(carrier=carrier, owlt_s=light_time_ns / 1e9)
