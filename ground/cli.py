@@ -131,6 +131,7 @@ def _register() -> None:
     """Commands of other modules; their own imports are light."""
     from ground.archive_commands import archive_app
     from ground.replay_command import missions, replay
+    from ground.xtce_commands import xtce_app
 
     app.command(
         epilog="Examples: l4 replay frames.u8 -m danuri · l4 replay x.u8 --frames aos "
@@ -140,6 +141,7 @@ def _register() -> None:
     )(replay)
     app.command(epilog="Example: l4 missions danuri")(missions)
     app.add_typer(archive_app, name="archive")
+    app.add_typer(xtce_app, name="xtce")
 
 
 _register()
