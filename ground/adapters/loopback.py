@@ -215,6 +215,7 @@ class LoopbackBus:
 
     def history(self, topic: str, sequence: int) -> Iterator[Message]:
         journal = self._journal(topic)
+        sequence = max(sequence, journal.first_sequence)
         while sequence < journal.next_sequence:
             for record in journal.read(sequence, max_octets=1 << 20):
                 time_ns, body = parse_record(record.payload)
