@@ -4,8 +4,8 @@ crcmod computes the single values and is the reference.  The batch form uses no 
 characteristic 2, squaring keeps a polynomial's number of terms: from x^16 = x^12 + x^5 + 1 follows
 y^16 = y^12 + y^5 + 1 for y = x^64.  So a message, taken as 64-bit words, shrinks to 16 words by
 exclusive-or of whole words at three distances; the same identity for y = x^32, x^16, … x ends at
-the remainder.  The first step runs along a frame, the others across `_GROUP` frames at a time, where
-they are vector operations.  (Slicing by sixteen tables, the usual way, was half as fast.)
+the remainder.  The first step runs along a frame, the others across `_GROUP` frames at a time,
+where they are vector operations.  (Slicing by sixteen tables, the usual way, was half as fast.)
 """
 
 # numba and crcmod ship no types: what comes out of them is annotated where it enters our code.
