@@ -15,17 +15,19 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from ground.receive.codewords import BlockDecoder
 from ground.receive.profile import InputKind, LinkProfile
 from ground.receive.summary import StreamSummary
 from ground.receive.survey import SURVEY_FRAMES, settle
 from ground.receive.times import ReceiveTimes
 from protocols.coding.randomiser import randomise
+from protocols.coding.reed_solomon import IN_VIRTUAL_FILL, UNCORRECTABLE
 from protocols.coding.sync import FrameSynchroniser
 from protocols.errors import LocalError
 from protocols.frames.index import index_frames
-from protocols.packets import kernels
 from protocols.packets.batch import PacketBatch
-from protocols.packets.extraction import OpaqueZones, PacketExtractor
+from protocols.packets.extraction import ExtractionStatistics, OpaqueZones, PacketExtractor
+from protocols.packets.space_packet import split
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
@@ -33,9 +35,6 @@ I64 = npt.NDArray[np.int64]
 #: Octets taken through all stages at a time: frames and their packets stay in the second-level
 #: cache, and a push of any size allocates no more than this asks for.
 SLICE_OCTETS = 1 << 19
-
-#: Longest space packet: 6 octets of header and 65,536 of data (133.0-B-2 §4.1.1.2).
-LONGEST_PACKET = 65542
 
 SNAPSHOT_VERSION = 1
 
@@ -132,12 +131,12 @@ class ReceiveChain:
         if self._settled and self.input != "packets":
             self._parameters = profile.frame_parameters()
         coding = profile.coding
-        self._codec = None
+        self._codec: BlockDecoder | None = None
         self._sync = None
         self._block_length = profile.frame_length
         if self.input in ("cadu", "codewords"):
             if coding.reed_solomon is not None:
-                self._codec = coding.reed_solomon.codec()
+                self._codec = BlockDecoder(coding.reed_solomon, coding.known_prefix)
             self._block_length = profile.block_length
         if self.input == "cadu":
             self._sync = FrameSynchroniser(
@@ -228,8 +227,10 @@ class ReceiveChain:
         if self._codec is not None and len(blocks):
             result = self._codec.decode(blocks)
             self.summary_counts.add_corrections(result.corrections)
-            uncorrectable = (result.corrections < 0).any(axis=1)
-            blocks = result.data
+            if result.standard is not None:
+                self.summary_counts.add_corrections(result.standard, standard=True)
+            uncorrectable = np.any(result.corrections < 0, axis=1).reshape(len(blocks))
+            blocks = result.frames
         return self._frames(blocks, uncorrectable, ert_ns)
 
     def _frames(self, frames: U8, uncorrectable: npt.NDArray[np.bool_], ert_ns: I64) -> ChainOutput:
@@ -291,23 +292,20 @@ class ReceiveChain:
             return replace(_nothing(), damaged=[octets.tobytes()] if len(octets) else [])
         data = np.concatenate([np.frombuffer(self._held, np.uint8), octets])
         first = self._octets_in - len(self._held)
-        encapsulation = 7 in self._given.packet_versions
-        offsets = np.empty(len(data) // (1 if encapsulation else 7) + 2, np.int64)
-        count, ending = kernels.walk(data, encapsulation, LONGEST_PACKET, offsets)
-        offsets = offsets[: count + 1]
-        used = int(offsets[-1])
-        ert_ns = self._times.at((first + offsets[:-1]) * 8)
-        self._times.forget(first + used)
-        batch = PacketBatch(data[:used], offsets, np.zeros(count, np.uint8), ert_ns)
+        found = split(data, accept_encapsulation=7 in self._given.packet_versions)
+        offsets = found.packets.offsets
+        batch = replace(found.packets, ert_ns=self._times.at((first + offsets[:-1]) * 8))
+        self._times.forget(first + int(offsets[-1]))
         self.summary_counts.add_packets(batch)
-        if ending >= 0:
-            self._held = data[used:].tobytes()
+        rest = found.remainder.tobytes()
+        if found.reason in ("", "truncated"):
+            self._held = rest
             return replace(_nothing(), packets=batch)
         # Packets have no marker: behind a header that cannot be, nothing says where the next one
         # begins.  All that follows is kept as damage.
         self._held = b""
-        self._damaged_octets += len(data) - used
-        return replace(_nothing(), packets=batch, damaged=[data[used:].tobytes()])
+        self._damaged_octets += len(rest)
+        return replace(_nothing(), packets=batch, damaged=[rest])
 
     _stages: ClassVar[dict[str, Callable[[ReceiveChain, U8], ChainOutput]]] = {
         "cadu": _push_cadus,
@@ -354,8 +352,9 @@ class ReceiveChain:
             "octets": counted.packet_octets,
             **{name: drops[name] for name in _DROPS if self.input != "packets"},
         }
+        names = _channel_names(extraction)
         channels = {
-            self._channel_name(scid, vcid): {
+            names[scid, vcid]: {
                 "frames": value.counts["frames"],
                 "discontinuities": value.counts["discontinuities"],
                 "repeats": value.counts["repeats"],
@@ -368,10 +367,6 @@ class ReceiveChain:
             for (scid, vcid), value in sorted(extraction.channels.items())
         }
         return ChainStatistics(counts, channels)
-
-    def _channel_name(self, scid: int, vcid: int) -> str:
-        """VCs of one spacecraft go by their number; only an open link names the spacecraft."""
-        return f"{scid}/{vcid}" if self.profile.any_scid else str(vcid)
 
     def summary(self) -> dict[str, Any]:
         """One JSON object, keys as in the truth file of the public captures."""
@@ -392,9 +387,7 @@ class ReceiveChain:
             return result
         result |= self._frames_summary()
         if self._codec is not None:
-            histogram = sorted(counted.corrections.items())
-            result["codewords"] = sum(counted.corrections.values())
-            result["corrected_symbol_histogram"] = {str(v): n for v, n in histogram}
+            result |= self._coding_summary()
         extraction = self._extractor.statistics
         tm = self.profile.kind == "tm"
         for scid, kept in sorted(extraction.master_channels.items()):
@@ -402,8 +395,9 @@ class ReceiveChain:
             entry["missing_frames_mod256_lower_bound"] = entry.pop("missing_frames")
             several = len(extraction.master_channels) > 1
             result[f"master_channel_{scid}" if several else "master_channel"] = entry
+        names = _channel_names(extraction)
         result["vcs"] = {
-            self._channel_name(scid, vcid): counted.channel(vcid, channel, modulus_256=tm)
+            names[scid, vcid]: counted.channel(vcid, channel, modulus_256=tm)
             for (scid, vcid), channel in sorted(extraction.channels.items())
         }
         result["stages"] = statistics.counts
@@ -439,6 +433,30 @@ class ReceiveChain:
         if profile.kind == "aos":
             result["insert_zone_len"] = profile.insert_zone
             result["ocf_len_managed"] = 4 if profile.ocf else 0
+        return result
+
+    def _coding_summary(self) -> dict[str, Any]:
+        counted = self.summary_counts
+        # The truth file has other numbers for what a decoder could not do.
+        names = {UNCORRECTABLE: -3, IN_VIRTUAL_FILL: -2}
+
+        def histogram(corrections: Counter[int]) -> dict[str, int]:
+            found = sorted((names.get(value, value), n) for value, n in corrections.items())
+            return {str(value): n for value, n in found}
+
+        result: dict[str, Any] = {
+            "codewords": sum(counted.corrections.values()),
+            "corrections_histogram": histogram(counted.corrections),
+        }
+        code, prefix = self._given.coding.reed_solomon, self._given.coding.known_prefix
+        if code is not None and prefix:
+            # Both readings, by the names of the truth file.
+            name = f"rs{code.block_length}_{code.data_length}_{code.basis}"
+            standard = histogram(counted.standard_corrections)
+            result[f"naive_{name}_corrected_symbol_histogram"] = standard
+            result[f"with_asm_tail_prefix_{prefix.hex()}_histogram"] = histogram(
+                counted.corrections
+            )
         return result
 
     # -- state -------------------------------------------------------------------------------
@@ -525,6 +543,15 @@ _DROPS = (
     "orphan_continuation_frames",
     "orphan_heads",
 )
+
+
+def _channel_names(extraction: ExtractionStatistics) -> dict[tuple[int, int], str]:
+    """VCs of one spacecraft go by their number; only several need to be told apart."""
+    several = len({scid for scid, _vcid in extraction.channels}) > 1
+    return {
+        (scid, vcid): f"{scid}/{vcid}" if several else str(vcid)
+        for scid, vcid in extraction.channels
+    }
 
 
 def _integers(statistics: Any) -> dict[str, int]:

@@ -30,7 +30,7 @@ from ground.receive.capture import APPLICATION, MAX_UNIX_NS, CaptureReader
 from ground.receive.profile import InputKind, LinkProfile
 from protocols.coding.sync import FrameSynchroniser
 from protocols.errors import LocalError, ProtocolError
-from protocols.packets import kernels
+from protocols.packets.space_packet import split
 from protocols.timecodes.tai import tai_ns_from_unix_ns
 
 Container = Literal["file", "pcap", "pcapng", "capture"]
@@ -74,6 +74,18 @@ class Input:
     total_octets: int | None
     pieces: Iterator[Piece]
     skipped: Counter[str] = field(default_factory=Counter[str])
+    file: BinaryIO | None = None
+
+    def close(self) -> None:
+        """Close the file that `open_input` opened; a stream of the caller's stays open."""
+        if self.file is not None:
+            self.file.close()
+
+    def __enter__(self) -> Input:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
 
 def open_input(
@@ -93,22 +105,35 @@ def open_input(
         raise LocalError(f"--input {choice}: one of {', '.join(CHOICES)} is allowed")
     if isinstance(source, Path) and source.is_dir():
         return _open_capture(source, profile, choice)
-    total: int | None = None
-    if isinstance(source, Path):
-        try:
-            total = source.stat().st_size
-            stream: BinaryIO = source.open("rb", buffering=0)
-        except OSError as error:
-            raise LocalError(f"{source}: {error.strerror}") from None
-    else:
-        stream = source
+    if not isinstance(source, Path):
+        return _open_stream(source, None, profile, choice, port)
+    try:
+        total = source.stat().st_size
+        file = source.open("rb", buffering=0)
+    except OSError as error:
+        raise LocalError(f"{source}: {error.strerror}") from None
+    try:
+        if choice == "capture" or _is_ours(file.read(64)):
+            file.close()
+            return _open_capture(source, profile, choice)
+        file.seek(0)
+        opened = _open_stream(file, total, profile, choice, port)
+    except BaseException:
+        file.close()
+        raise
+    opened.file = file
+    return opened
+
+
+def _open_stream(
+    stream: BinaryIO,
+    total: int | None,
+    profile: LinkProfile | None,
+    choice: str | None,
+    port: int | None,
+) -> Input:
     # A pipe delivers what it has: the beginning is read until a magic number would be whole.
     head = _read_at_least(stream, 64)
-    if choice == "capture" and not isinstance(source, Path):
-        choice = "pcap"
-    if isinstance(source, Path) and (choice == "capture" or _is_ours(head)):
-        stream.close()
-        return _open_capture(source, profile, choice)
     if datagrams.is_pcap(head) or datagrams.is_pcapng(head):
         return _open_network(stream, head, total, profile, choice, port)
     if choice in ("pcap", "capture"):
@@ -150,11 +175,10 @@ def _open_octets(
 ) -> Input:
     def pieces() -> Iterator[Piece]:
         consumed = len(sample)
-        with stream:
-            yield Piece(sample, -1, consumed)
-            while octets := _read(stream):
-                consumed += len(octets)
-                yield Piece(octets, -1, consumed)
+        yield Piece(sample, -1, consumed)
+        while octets := _read(stream):
+            consumed += len(octets)
+            yield Piece(octets, -1, consumed)
 
     sample = head
     if choice is None and (profile is None or profile.input is None):
@@ -218,19 +242,15 @@ def _markers(octets: bytes, profile: LinkProfile) -> int:
 
 def _chain(octets: bytes) -> int:
     """Number of packets if the octets are space packets back to back, else 0."""
-    data = np.frombuffer(octets, np.uint8)
-    offsets = np.empty(len(data) // 7 + 2, np.int64)
-    count, ending = kernels.walk(data, False, 65542, offsets)
-    if ending < 0 or not count:
+    found = split(octets)
+    count = len(found.packets)
+    if found.reason not in ("", "truncated") or not count:
         return 0
-    starts = offsets[:count]
-    words = data[starts].astype(np.int64) << 8 | data[starts + 1]
-    apids = len(np.unique(words & 0x7FF))
+    apids = len(np.unique(found.packets.apid))
     # Noise gives few, long packets of ever new APIDs.
-    whole = int(offsets[count]) == len(data)
-    if count >= 3 and apids <= max(8, count // 4):
-        return int(count)
-    return int(count) if whole and apids <= 8 else 0
+    if (count >= 3 and apids <= max(8, count // 4)) or (not found.reason and apids <= 8):
+        return count
+    return 0
 
 
 # -- network captures ------------------------------------------------------------------------
@@ -251,15 +271,14 @@ def _open_network(
 
     def payloads() -> Iterator[Piece]:
         consumed = 0
-        with stream:
-            octets = head
-            while octets:
-                consumed += len(octets)
-                for record in parser.push(octets):
-                    yield from payload_of(record, consumed)
-                octets = _read(stream)
-            for record in parser.finish() or ():
+        octets = head
+        while octets:
+            consumed += len(octets)
+            for record in parser.push(octets):
                 yield from payload_of(record, consumed)
+            octets = _read(stream)
+        for record in parser.finish() or ():
+            yield from payload_of(record, consumed)
 
     def payload_of(record: datagrams.Record, consumed: int) -> Iterator[Piece]:
         link_types[record.link_type] += 1
@@ -314,10 +333,7 @@ def _open_network(
 
 def _whole_packets(octets: bytes, profile: LinkProfile | None) -> bool:
     encapsulation = profile is not None and 7 in profile.packet_versions
-    data = np.frombuffer(octets, np.uint8)
-    offsets = np.empty(len(data) + 2, np.int64)
-    count, ending = kernels.walk(data, encapsulation, 65542, offsets)
-    return bool(ending > 0 and count)
+    return split(octets, accept_encapsulation=encapsulation).reason == ""
 
 
 # -- our own captures ------------------------------------------------------------------------

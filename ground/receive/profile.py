@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from ground.receive.codewords import BlockDecoder
 from protocols.coding.reed_solomon import ReedSolomon
 from protocols.errors import LocalError
 from protocols.frames.parameters import Content, Fecf, FrameKind, FrameParameters
@@ -27,40 +28,18 @@ InputKind = Literal["cadu", "codewords", "frames", "packets"]
 
 
 @dataclass(frozen=True, slots=True)
-class ReedSolomonParameters:
-    """131.0-B-5 §4: E = parity / 2, interleaving depth I, shortening and basis.
-
-    virtual_fill: octets of zeros per codeword that are not transmitted (§4.3.8).
-    known_prefix: the last octets of the virtual fill, where the encoder did not see zeros; one
-    spacecraft encoded the tail of its sync marker.  Only with interleave 1.
-    """
-
-    parity: int = 32
-    interleave: int = 1
-    virtual_fill: int = 0
-    basis: Literal["dual", "conventional"] = "dual"
-    known_prefix: bytes = b""
-
-    def codec(self) -> ReedSolomon:
-        return ReedSolomon(
-            parity=self.parity,
-            interleave=self.interleave,
-            virtual_fill=self.virtual_fill,
-            basis=self.basis,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class CodingParameters:
     """Synchronisation and channel coding (131.0-B-5), as far as the ground undoes it here.
 
     marker_errors: bits of the marker that may be wrong; flywheel: markers missed in a row before
     synchronisation is given up; inverted: accept the complement of the stream as well.
+    known_prefix: what the Reed-Solomon encoder covered before the block (`BlockDecoder`).
     """
 
     asm: bytes = ASM
     randomiser: Literal["none", "ccsds", "ccsds-long"] = "none"
-    reed_solomon: ReedSolomonParameters | None = None
+    reed_solomon: ReedSolomon | None = None
+    known_prefix: bytes = b""
     bit_aligned: bool = True
     marker_errors: int = 2
     flywheel: int = 2
@@ -116,7 +95,7 @@ class LinkProfile:
     def block_length(self) -> int:
         """Octets between two sync markers: the codeword block, or the frame if uncoded."""
         coding = self.coding.reed_solomon
-        return self.frame_length if coding is None else coding.codec().block_length
+        return self.frame_length if coding is None else coding.block_length
 
     def frame_parameters(self) -> FrameParameters:
         """Raises LocalError if the kind of frame or its trailers are still open."""
@@ -147,7 +126,7 @@ class LinkProfile:
                 return {str(k): plain(v) for k, v in cast(Mapping[Any, Any], value).items()}
             if isinstance(value, tuple):
                 return list(cast(Iterable[Any], value))
-            if isinstance(value, (CodingParameters, ReedSolomonParameters)):
+            if isinstance(value, (CodingParameters, ReedSolomon)):
                 return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
             return value
 
@@ -315,6 +294,7 @@ def _build(settings: Mapping[str, _Setting]) -> LinkProfile:
             "(octets, FECF included) or --mission NAME"
         )
     parity = value.pop("coding.reed_solomon.parity", None)
+    known_prefix = value.pop("coding.reed_solomon.known_prefix", b"")
     code = {
         key.removeprefix("coding.reed_solomon."): value.pop(key)
         for key in list(value)
@@ -322,9 +302,10 @@ def _build(settings: Mapping[str, _Setting]) -> LinkProfile:
     }
     reed_solomon = None
     if parity or (parity is None and code):
-        reed_solomon = ReedSolomonParameters(parity=parity or 32, **code)
+        reed_solomon = _reed_solomon(parity or 32, code, settings)
     coding = CodingParameters(
         reed_solomon=reed_solomon,
+        known_prefix=known_prefix,
         **{k.removeprefix("coding."): value.pop(k) for k in list(value) if k.startswith("coding.")},
     )
     scid = value.pop("frames.scid", None)
@@ -346,24 +327,30 @@ def _build(settings: Mapping[str, _Setting]) -> LinkProfile:
     return profile
 
 
+def _reed_solomon(
+    parity: int, code: dict[str, Any], settings: Mapping[str, _Setting]
+) -> ReedSolomon:
+    try:
+        return ReedSolomon(parity=parity, **code)
+    except LocalError as error:
+        where = {s.source for key, s in settings.items() if key.startswith("coding.reed_solomon.")}
+        raise LocalError(f"{', '.join(sorted(where))}: {error}") from None
+
+
 def _agree(profile: LinkProfile) -> None:
     """The values fit each other."""
     if not profile.coding.asm:
         raise LocalError("coding.asm is empty; a link of bare codewords is --input codewords")
     code = profile.coding.reed_solomon
+    if code is None and profile.coding.known_prefix:
+        raise LocalError("coding.reed_solomon.known_prefix wants a code; give --rs-parity as well")
     if code is not None:
-        if code.known_prefix and code.interleave != 1:
-            raise LocalError("coding.reed_solomon.known_prefix wants interleave 1")
-        if len(code.known_prefix) > code.virtual_fill:
-            raise LocalError(
-                f"coding.reed_solomon.known_prefix has {len(code.known_prefix)} octets, "
-                f"virtual_fill only {code.virtual_fill}"
-            )
-        if code.codec().data_length != profile.frame_length:
+        BlockDecoder(code, profile.coding.known_prefix)
+        if code.data_length != profile.frame_length:
             raise LocalError(
                 f"frames.frame_length = {profile.frame_length}, but a Reed-Solomon block with "
                 f"parity {code.parity}, interleave {code.interleave} and virtual fill "
-                f"{code.virtual_fill} carries {code.codec().data_length} octets"
+                f"{code.virtual_fill} carries {code.data_length} octets"
             )
     if profile.kind is not None and profile.frame_length:
         # An open question is answered for the check with what asks least of the frame.

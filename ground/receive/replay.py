@@ -91,32 +91,20 @@ def replay(
     """
     if pace is not None and pace <= 0:
         raise LocalError(f"pace {pace}: a number above 0 is allowed")
-    opened = open_input(path, profile, choice=input, port=port)
-    if profile is None:
-        if opened.kind != "packets":
-            raise LocalError(f"{opened.statement}: frames want --mission NAME or --frame-length N")
-        profile = load_profile(input="packets")
-    chain = ReceiveChain(profile, input=opened.kind, digests=digests)
-    timed = _timed(opened.pieces, profile, ert_ns)
-    if pace is not None:
-        timed = _paced(timed, pace, profile, sleep)
-    frames = 0
-    # A pipe may be live: what has come is shown, not held back for a batch.
-    at_once = pace is not None or opened.total_octets is None
-    for pieces in _batched(timed, paced=at_once):
-        output = chain.push_chunks([(piece.octets, piece.ert_ns) for piece in pieces])
-        piece = pieces[-1]
-        frames += output.frames
-        for sink in sinks:
-            sink.take(output, chain)
-        if progress is not None:
-            packets = chain.summary_counts.packets
-            progress(Progress(piece.consumed, opened.total_octets, packets, frames, piece.ert_ns))
-    output = chain.finish()
-    for sink in sinks:
-        sink.take(output, chain)
-    for sink in sinks:
-        sink.finish(chain)
+    with open_input(path, profile, choice=input, port=port) as opened:
+        if profile is None:
+            if opened.kind != "packets":
+                raise LocalError(
+                    f"{opened.statement}: frames want --mission NAME or --frame-length N"
+                )
+            profile = load_profile(input="packets")
+        chain = ReceiveChain(profile, input=opened.kind, digests=digests)
+        timed = _timed(opened.pieces, profile, ert_ns)
+        if pace is not None:
+            timed = _paced(timed, pace, profile, sleep)
+        # A pipe may be live: what has come is shown, not held back for a batch.
+        at_once = pace is not None or opened.total_octets is None
+        _run(chain, _batched(timed, paced=at_once), opened.total_octets, sinks, progress)
     summary = chain.summary()
     summary["detected"] = opened.statement
     if opened.skipped:
@@ -124,6 +112,30 @@ def replay(
     return ReplayResult(
         summary, opened.statement, chain.statistics(), chain.profile, list(chain.notes)
     )
+
+
+def _run(
+    chain: ReceiveChain,
+    batches: Iterable[list[Piece]],
+    total_octets: int | None,
+    sinks: Sequence[ReplaySink],
+    progress: Callable[[Progress], None] | None,
+) -> None:
+    frames = 0
+    for pieces in batches:
+        output = chain.push_chunks([(piece.octets, piece.ert_ns) for piece in pieces])
+        frames += output.frames
+        for sink in sinks:
+            sink.take(output, chain)
+        if progress is not None:
+            consumed, ert_ns = pieces[-1].consumed, pieces[-1].ert_ns
+            packets = chain.summary_counts.packets
+            progress(Progress(consumed, total_octets, packets, frames, ert_ns))
+    output = chain.finish()
+    for sink in sinks:
+        sink.take(output, chain)
+    for sink in sinks:
+        sink.finish(chain)
 
 
 def _timed(pieces: Iterable[Piece], profile: LinkProfile, ert_ns: int) -> Iterable[Piece]:

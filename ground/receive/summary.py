@@ -61,6 +61,7 @@ class StreamSummary:
         self.rejected_indices: dict[str, list[int]] = {name: [] for name in REJECTIONS}
         self.versions: Counter[int] = Counter()
         self.corrections: Counter[int] = Counter()
+        self.standard_corrections: Counter[int] = Counter()
         self._apids: dict[tuple[int, int], _Apid] = {}
         # Packets that are not space packets: VC -> [count, octets].
         self._others: dict[int, list[int]] = {}
@@ -84,11 +85,17 @@ class StreamSummary:
             if count:
                 self.versions[value] += count
 
-    def add_corrections(self, corrections: npt.NDArray[np.integer]) -> None:
-        """Count symbols corrected per codeword; negative values name why there was no decoding."""
+    def add_corrections(
+        self, corrections: npt.NDArray[np.integer], *, standard: bool = False
+    ) -> None:
+        """Count symbols corrected per codeword; negative values name why there was no decoding.
+
+        standard: of the reading that the standard gives, where the link has another.
+        """
+        counts_of = self.standard_corrections if standard else self.corrections
         values, counts = np.unique(corrections, return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-            self.corrections[value] += count
+            counts_of[value] += count
 
     def add_packets(self, batch: PacketBatch) -> None:
         """Count a batch, in order of arrival."""
@@ -209,6 +216,7 @@ class StreamSummary:
             "rejected_indices": {name: list(v) for name, v in self.rejected_indices.items()},
             "versions": sorted(self.versions.items()),
             "corrections": sorted(self.corrections.items()),
+            "standard_corrections": sorted(self.standard_corrections.items()),
             "apids": [
                 [vcid, number, *(int(getattr(apid, name)) for name in names)]
                 for (vcid, number), apid in self._apids.items()
@@ -223,6 +231,7 @@ class StreamSummary:
         self.rejected_indices = {name: list(v) for name, v in state["rejected_indices"].items()}
         self.versions = Counter(dict(state["versions"]))
         self.corrections = Counter(dict(state["corrections"]))
+        self.standard_corrections = Counter(dict(state["standard_corrections"]))
         self._apids = {(vcid, number): _Apid(*v) for vcid, number, *v in state["apids"]}
         self._others = {vcid: list(counts) for vcid, *counts in state["others"]}
 
