@@ -64,14 +64,17 @@ def bench_split() -> None:
     ):
         batch = packets_of(lengths)
         found = split(batch.octets)
-        assert np.array_equal(found.packets.offsets, batch.offsets) and found.reason == ""
+        assert np.array_equal(found.packets.offsets, batch.offsets)
+        assert found.reason == ""
         ours = len(batch) / median_s(lambda octets=batch.octets: split(octets))
 
         few = batch.slice(0, 20_000)
         data = few.octets.tobytes()
 
         def peer_spp(data: bytes = data) -> list[bytes]:
-            return [bytes(p) for p in space_packet_parser.generators.ccsds_generator(io.BytesIO(data))]
+            return [
+                bytes(p) for p in space_packet_parser.generators.ccsds_generator(io.BytesIO(data))
+            ]
 
         def peer_spacepackets(data: bytes = data) -> list[bytes]:
             out, at = [], 0
