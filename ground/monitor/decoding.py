@@ -112,7 +112,9 @@ class Decoder:
             live = np.flatnonzero(~playback)
             if len(live):
                 name, scet_ns, ert_ns = table.definition.name, table.scet_ns, table.ert_ns
-                if self.staleness.seen(name, scet_ns[live], ert_ns[live]):
+                if self._is_periodic(name) and self.staleness.seen(
+                    name, scet_ns[live], ert_ns[live]
+                ):
                     first = live[0]
                     events.append(
                         _fresh(name, int(scet_ns[first]), int(ert_ns[first]), message.reception_ns)
@@ -121,6 +123,10 @@ class Decoder:
         for sample in samples.values():
             events += self._limit_events(sample, message.reception_ns)
         return Decoded(tuple(sent), tuple(events))
+
+    def _is_periodic(self, definition: str) -> bool:
+        # Events come when something happens: their absence says nothing.
+        return self._event_packet is None or definition != self._event_packet.definition
 
     def _table(
         self, table: tables.ParameterTable, playback: npt.NDArray[np.bool_], first_packet: int

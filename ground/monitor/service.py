@@ -60,7 +60,7 @@ class MonitorService:
         self._rows = self._events = 0
         self._newest_ns: int | None = None
         self._malformed = 0
-        self._saved_s = time.monotonic()
+        self._saved_s = self._began_s = time.monotonic()
         # What the journals hold: inputs up to these are told.
         self._told_parameters: Where = ("", -1)
         self._told_events: Where = ("", -1)
@@ -76,7 +76,9 @@ class MonitorService:
             lag = sum(position.lag for position in self._bus.positions())
             if not self._repeating and not lag:
                 self._status.state = ServiceState.RUNNING
-                self._tell_silence()
+                # Until receive has answered, no lag only means that we do not know of one.
+                if time.monotonic() - self._began_s >= GRACE_S:
+                    self._tell_silence()
             if time.monotonic() - self._saved_s >= SNAPSHOT_S:
                 self._save()
             self._tick()

@@ -7,7 +7,7 @@ and the light time), and against the clock, with some grace, where the link brin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,14 +24,24 @@ PERIODS = 5
 SHORTEST_PERIOD_NS = 2 * S
 
 
+#: Steps between packets that are remembered.
+REMEMBERED = 8
+
+
 @dataclass(slots=True)
 class Rhythm:
-    """period_ns: median distance of SCETs seen lately, 0 while unknown; ert_ns: of the newest."""
+    """steps_ns: distances of the last SCETs; scet_ns, ert_ns: of the newest packet."""
 
-    period_ns: int = 0
+    steps_ns: list[int] = field(default_factory=list)
     scet_ns: int = 0
     ert_ns: int = 0
     stale: bool = False
+
+    @property
+    def period_ns(self) -> int:
+        """What to expect, 0 while unknown: the longest step seen lately but for one, since one
+        pause must not teach that pauses are normal, and two show that the rate has changed."""
+        return sorted(self.steps_ns)[-2] if len(self.steps_ns) > 1 else 0
 
 
 class Staleness:
@@ -48,12 +58,8 @@ class Staleness:
         rhythm = self.rhythms.setdefault(definition, Rhythm())
         before = [rhythm.scet_ns] if rhythm.scet_ns else []
         steps = np.diff(np.concatenate((np.array(before, np.int64), scet_ns)))
-        steps = steps[steps > 0]
-        if len(steps):
-            step = int(np.median(steps))
-            # A pause is one long step: it must not teach that such pauses are normal.
-            known = rhythm.period_ns
-            rhythm.period_ns = step if not known else (7 * known + min(step, 4 * known)) // 8
+        kept = [*rhythm.steps_ns, *steps[steps > 0][-REMEMBERED:].tolist()]
+        rhythm.steps_ns = kept[-REMEMBERED:]
         rhythm.scet_ns = int(scet_ns[-1])
         rhythm.ert_ns = max(rhythm.ert_ns, int(ert_ns.max()))
         self.newest_ert_ns = max(self.newest_ert_ns, rhythm.ert_ns)
@@ -67,9 +73,10 @@ class Staleness:
         """
         found: list[str] = []
         for definition, rhythm in self.rhythms.items():
-            if rhythm.stale or not rhythm.period_ns:
+            period_ns = rhythm.period_ns
+            if rhythm.stale or not period_ns:
                 continue
-            patience_ns = PERIODS * max(rhythm.period_ns, SHORTEST_PERIOD_NS)
+            patience_ns = PERIODS * max(period_ns, SHORTEST_PERIOD_NS)
             silent_ns = max(self.newest_ert_ns, now_ns - grace_ns) - rhythm.ert_ns
             if silent_ns > patience_ns:
                 rhythm.stale = True
@@ -83,7 +90,7 @@ class Staleness:
 
     def snapshot(self) -> dict[str, Any]:
         rhythms = {
-            name: [rhythm.period_ns, rhythm.scet_ns, rhythm.ert_ns, rhythm.stale]
+            name: [rhythm.steps_ns, rhythm.scet_ns, rhythm.ert_ns, rhythm.stale]
             for name, rhythm in self.rhythms.items()
         }
         return {"newest_ert_ns": self.newest_ert_ns, "rhythms": rhythms}
