@@ -55,7 +55,7 @@ AOS_VERSION = 1
 AOS_IDLE_VCID = 63
 AOS_FHP_NONE = 0x7FF
 AOS_FHP_IDLE = 0x7FE
-#: §4.1.4.3.3.3: the whole zone is data; §4.1.4.3.3.4: none of it.
+#: §4.1.4.3.3: the whole zone is data, or none of it.
 BITSTREAM_ALL = 0x3FFF
 BITSTREAM_IDLE = 0x3FFE
 
@@ -207,7 +207,7 @@ def index(frames: U8, parameters: FrameParameters) -> FrameIndex:
     vc_count = big_endian(frames, 2, 3)
     modulus = np.full(n, 1 << 24, np.int64)
     if parameters.frame_count_cycle:
-        # §4.1.2.5.3: the cycle extends the count only where the usage flag says so.
+        # §4.1.2.5: the cycle extends the count only where the usage flag says so.
         cycled = (signalling & 0x40) != 0
         vc_count = np.where(cycled, vc_count | (signalling & 0x0F) << 24, vc_count)
         modulus[cycled] = 1 << 28

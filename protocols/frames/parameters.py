@@ -21,12 +21,12 @@ Content = Literal["packets", "aligned-packets", "bitstream", "opaque"]
 
 _KIND_NAMES = get_args(FrameKind)
 _FECF_LENGTH: dict[str, int] = {"absent": 0, "crc16": 2, "crc32": 4}
-#: Width of the spacecraft identifier: 132.0-B-3 §4.1.2.2.3, 732.0-B-5 §4.1.2.5.4 (8 bits and 2
-#: more in the signalling field, 00 up to issue 4), 732.1-B-3 §4.1.2.2.3.
+#: Width of the spacecraft identifier: 132.0-B-3 §4.1.2.2, 732.0-B-5 §4.1.2.5.4 (8 bits and 2
+#: more in the signalling field, 00 up to issue 4), 732.1-B-3 §4.1.2.2.
 _SCID_BITS: dict[str, int] = {"tm": 10, "aos": 10, "uslp": 16}
 _VCID_BITS: dict[str, int] = {"tm": 3, "aos": 6, "uslp": 6}
-#: 131.0-B §11.2 and the 11-bit pointer bound TM and AOS to 2,048 octets; the USLP length field
-#: counts to 65,536 (732.1-B-3 §4.1.2.7).
+#: The coding layer (131.0-B) and the 11-bit pointer bound TM and AOS to 2,048 octets; the USLP
+#: length field counts to 65,536.
 _LONGEST: dict[str, int] = {"tm": 2048, "aos": 2048, "uslp": 65536}
 
 

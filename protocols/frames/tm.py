@@ -52,9 +52,9 @@ TM_SECONDARY_HEADER = Struct(
     "data" / Bytes(this.id.length),
 )
 TM_VERSION = 0
-#: §4.1.2.7.6.4: no packet starts in this data field.
+#: §4.1.2.7.6: no packet starts in this data field.
 TM_FHP_NONE = 0x7FF
-#: §4.1.2.7.6.5: only idle data.
+#: §4.1.2.7.6: only idle data.
 TM_FHP_IDLE = 0x7FE
 
 
@@ -76,7 +76,7 @@ class TmFrame:
     secondary_header: bytes | None = None
     sync_flag: bool = False
     packet_order_flag: bool = False
-    #: §4.1.2.7.5.2: 11 where the synchronisation flag is 0.
+    #: §4.1.2.7.5: 11 where the synchronisation flag is 0.
     segment_length_id: int = 3
     version: int = TM_VERSION
 

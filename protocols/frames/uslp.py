@@ -42,9 +42,9 @@ from protocols.frames.error_control import append_fecf, append_fecf_batch, check
 from protocols.frames.parameters import FrameParameters
 
 USLP_VERSION = 12
-#: 732.1-B-3 §4.1.2.4: frames of only idle data.
+#: 732.1-B-3 §4.1.2: frames of only idle data.
 USLP_IDLE_VCID = 63
-#: Pointer of a zone in which no packet starts, or no MAPA_SDU ends (§4.1.4.2.4).
+#: Pointer of a zone in which no packet starts, or no MAPA_SDU ends (§4.1.4.2).
 USLP_POINTER_NONE = 0xFFFF
 
 #: The first four octets, and all of a truncated frame's header (§4.1.2, annex D).
@@ -64,7 +64,7 @@ _USLP_LENGTH_AND_FLAGS = BitStruct(
     "ocf_flag" / Flag,
     "vc_count_length" / BitsInteger(3),
 )
-#: Transfer frame primary header, §4.1.2; frame_length is the frame's octets − 1 (§4.1.2.7).
+#: Transfer frame primary header, §4.1.2; frame_length is the frame's octets − 1 (§4.1.2).
 USLP_PRIMARY_HEADER = Struct(
     "identification" / USLP_IDENTIFICATION,
     "rest"
@@ -85,7 +85,7 @@ TFDF_POINTER = BytesInteger(2)
 
 
 class ConstructionRule(IntEnum):
-    """TFDZ construction rules, 732.1-B-3 §4.1.4.2.2; the first three are for fixed length."""
+    """TFDZ construction rules, 732.1-B-3 §4.1.4.2; the first three are for fixed length."""
 
     PACKETS_SPANNING_FRAMES = 0
     MAPA_SDU_START = 1
@@ -323,7 +323,7 @@ def index(frames: U8, parameters: FrameParameters) -> FrameIndex:
     whole = packets & (rule == ConstructionRule.NO_SEGMENTATION)
     fhp = np.where(spanning, pointer, np.where(whole, 0, FHP_NOT_PACKETS))
     fhp[spanning & (pointer == USLP_POINTER_NONE)] = FHP_NONE
-    # Rules 1 and 2: what follows the last valid octet is fill (§4.1.4.2.4.3).
+    # Rules 1 and 2: what follows the last valid octet is fill (§4.1.4.2).
     ends = pointed & (rule != 0) & (pointer != USLP_POINTER_NONE)
     malformed |= ends & (start + pointer + 1 > end)
     end = np.where(ends, np.minimum(start + pointer + 1, end), end)

@@ -62,7 +62,7 @@ class EncapsulationPacket:
     """One encapsulation packet.
 
     length_of_length: 0, 1, 2 or 3 for headers of 1, 2, 4 or 8 octets; None: the shortest that
-    will do.  A packet with 0 has no data and must be idle (§4.1.2.4.3).
+    will do.  A packet with 0 has no data and must be idle (§4.1.2).
     """
 
     protocol_id: int
@@ -166,7 +166,7 @@ def build_packet(packet: EncapsulationPacket) -> bytes:
 
 
 def idle_packet(length: int, *, fill: int = 0x55) -> bytes:
-    """Idle encapsulation packet of `length` octets in all, from 1 on (§4.1.2.3)."""
+    """Idle encapsulation packet of `length` octets in all, from 1 on (§4.1.2)."""
     if length < 1:
         raise LocalError(f"idle encapsulation packet of {length} octets, 1 or more wanted")
     if length == 1:

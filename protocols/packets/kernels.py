@@ -93,7 +93,7 @@ def packet_length(octets, at, available, encapsulation, longest):
             return 0
         length = 7 + (np.int64(octets[at + 4]) << 8) + np.int64(octets[at + 5])
     elif version == 7 and encapsulation:
-        # 133.1-B-3 §4.1.2.4: length of length 0, 1, 2 or 4 octets in a header of 1, 2, 4 or 8;
+        # 133.1-B-3 §4.1.2: length of length 0, 1, 2 or 4 octets in a header of 1, 2, 4 or 8;
         # the length counts the header.
         code = octets[at] & 3
         if code == 0:

@@ -6,8 +6,10 @@ Captures by Daniel Estévez (jupyter_notebooks), CC BY 4.0.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,3 +227,46 @@ def test_idle_frames_of_the_captures(shared: Path) -> None:
     frames = np.fromfile(shared / "captures" / truth["file"], np.uint8).reshape(-1, 1113)
     index = index_frames(frames, parameters_of(truth))
     assert (index.first_header_pointer[index.vcid == 63] == FHP_IDLE).all()
+
+
+@pytest.mark.parametrize("share", [0.001, 0.05, 0.4])
+def test_mutated_captures_raise_nothing_and_every_octet_is_accounted_for(
+    shared: Path, share: float
+) -> None:
+    """Over a million octets of the real captures overwritten, and frames lost and exchanged."""
+    rng = np.random.default_rng(int(share * 1000))
+    mutated = 0
+    for truth in load(shared).values():
+        parameters = parameters_of(truth)
+        frames = np.fromfile(shared / "captures" / truth["file"], np.uint8)
+        frames = frames.reshape(-1, parameters.frame_length)
+        order = np.arange(len(frames))
+        order = np.sort(rng.permutation(order)[: len(order) * 9 // 10])
+        swapped = rng.integers(0, len(order) - 1, len(order) // 20)
+        order[swapped], order[swapped + 1] = order[swapped + 1].copy(), order[swapped].copy()
+        frames = frames[order]
+        where = rng.random(frames.shape) < share
+        # The FECF would hide what follows behind it: look at frames whose FECF is not believed too.
+        frames[where] = rng.integers(0, 256, where.sum(), np.uint8)
+        mutated += int(where.sum())
+        for given in (parameters, replace(parameters, fecf="absent", scid=None)):
+            extractor = PacketExtractor(accept_encapsulation=bool(rng.integers(0, 2)))
+            cuts = [0, *sorted(rng.integers(0, len(frames), 3).tolist()), len(frames)]
+            octets = 0
+            for low, high in itertools.pairwise(cuts):
+                part = frames[low:high]
+                got = extractor.push(part, index_frames(part, given), np.arange(low, high))
+                octets += len(got.packets.octets) + len(got.opaque.octets)
+                # Never more out than went in, whatever lengths the headers claim.
+                assert octets <= frames.size
+            zones = dropped = delivered = 0
+            for channel in extractor.statistics.channels.values():
+                counts = channel.counts
+                delivered += counts["packet_octets"] + counts["opaque_octets"]
+                dropped += channel.partial_octets + sum(
+                    counts[f"{reason}_octets"] for reason in ("idle", "gap", "mismatch", "orphan")
+                )
+                zones += counts["zone_octets"]
+            assert octets == delivered
+            assert zones == delivered + dropped
+    assert mutated > 2_500 * (share / 0.001)
