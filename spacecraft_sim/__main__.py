@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
+import select
 import signal
 import sys
 import time
@@ -166,6 +168,14 @@ def write_file(options: argparse.Namespace, scenario: scenarios.Scenario) -> dic
     }
 
 
+def _parent_is_gone() -> bool:
+    """Under a supervisor standard input is a pipe that closes when it ends, however it ends."""
+    if not os.environ.get("L4_EXIT_WITH_STDIN"):
+        return False
+    readable, _, _ = select.select([0], [], [], 0)
+    return bool(readable) and not os.read(0, 4096)
+
+
 def run_live(options: argparse.Namespace, scenario: scenarios.Scenario) -> None:
     """Until the duration is over or a signal comes."""
     stopping: list[int] = []
@@ -198,6 +208,8 @@ def run_live(options: argparse.Namespace, scenario: scenarios.Scenario) -> None:
         end_ns = None if options.duration is None else now_ns + round(options.duration * 1e9)
         while not stopping and (end_ns is None or clock.now_ns() < end_ns):
             live.turn(PERIOD_S)
+            if _parent_is_gone():
+                break
     finally:
         station.close()
         if to_close is not None:
