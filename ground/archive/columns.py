@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def column_code(column: Array, name: str) -> str:
     return code
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """Columns of one definition at one time: parameter ids and dtype codes, in order."""
 
@@ -92,9 +93,14 @@ class Layout:
     parameters: tuple[int, ...]
     codes: tuple[str, ...]
 
-    @property
+    @cached_property
     def dtypes(self) -> tuple[np.dtype[Any], ...]:
         return tuple(stored_dtype(code) for code in self.codes)
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """Octets of a row before each column, and of all of them."""
+        return (0, *accumulate(dtype.itemsize for dtype in self.dtypes))
 
     def subset(self, parameters: Collection[int]) -> Layout:
         """The columns of these parameters alone."""
@@ -182,14 +188,12 @@ def unpack_times(blob: bytes, layout: Layout, count: int) -> I64:
 def unpack_column(
     blob: bytes, layout: Layout, count: int, column: int
 ) -> tuple[Array, npt.NDArray[np.bool_] | None]:
-    dtypes = layout.dtypes
-    width = len(dtypes)
-    base = width + 32 * count
-    at = base + count * sum(dtype.itemsize for dtype in dtypes[:column])
-    values = np.frombuffer(blob, dtypes[column], count, at)
+    base = len(layout.codes) + 32 * count
+    at = base + count * layout.offsets[column]
+    values = np.frombuffer(blob, layout.dtypes[column], count, at)
     if not blob[column]:
         return values, None
-    masks = base + count * sum(dtype.itemsize for dtype in dtypes)
+    masks = base + count * layout.offsets[-1]
     return values, np.frombuffer(blob, np.bool_, count, masks + count * sum(blob[:column]))
 
 

@@ -300,7 +300,7 @@ class Ingest:
         """The layout of a table; registers definition, parameters and labels on first sight."""
         codes = tuple(column_code(column, name) for name, column in table.columns.items())
         # The identity of `info` stands for its contents: a dictionary is decoded again and again.
-        key = table.definition, tuple(table.columns), codes, id(table.info)
+        key = table.definition, tuple(table.columns), codes, id(table.info) if table.info else 0
         if key in self._known:
             return self._known[key][0]
         self._db.execute("INSERT OR IGNORE INTO definition(name) VALUES(?)", (table.definition,))
@@ -329,9 +329,8 @@ class Ingest:
             )
             self._by_columns[definition, parameters, codes] = layout
             self.layouts[layout.id] = layout
-        if table.info:
-            # The mapping is kept alive, so that its id cannot come to stand for another one.
-            self._known[key] = layout, table.info
+        # The mapping is kept alive, so that its id cannot come to stand for another one.
+        self._known[key] = layout, table.info
         return layout
 
     def _parameter(self, name: str, info: ColumnInfo, code: str) -> int:

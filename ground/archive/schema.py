@@ -110,6 +110,8 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         connection.execute(f"PRAGMA page_size={PAGE_OCTETS}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        # Some builds overwrite what is deleted with zeros: the tail would be written twice.
+        connection.execute("PRAGMA secure_delete=OFF")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         connection.execute("BEGIN IMMEDIATE")
