@@ -159,7 +159,7 @@ class Spline:
 
 @dataclass(frozen=True)
 class Enumeration:
-    """Labels of raw values; a value without a label shows as `#value`.
+    """Labels of raw values; a value without a label shows as `#value`, and can be built by it.
 
     >>> Enumeration({0: "OFF", 1: "ON"}).apply([1, 0, 3])
     array(['ON', 'OFF', '#3'], dtype='<U3')
@@ -171,11 +171,12 @@ class Enumeration:
     def __init__(self, labels: Mapping[int, str] | tuple[tuple[int, str], ...]) -> None:
         pairs = tuple(labels.items()) if isinstance(labels, Mapping) else tuple(labels)
         pairs = tuple((int(value), str(label)) for value, label in pairs)
-        by_label = {label: value for value, label in pairs}
+        # A label may stand for several values; built is the first of them.
+        by_label = {label: value for value, label in reversed(pairs)}
         if not pairs:
             raise LocalError("enumeration without labels; at least one wanted")
-        if len({value for value, _ in pairs}) != len(pairs) or len(by_label) != len(pairs):
-            raise LocalError(f"enumeration {pairs}: every value and every label once")
+        if len({value for value, _ in pairs}) != len(pairs):
+            raise LocalError(f"enumeration {pairs}: every value once")
         if any(not label or label.startswith("#") for label in by_label):
             raise LocalError(f"enumeration {pairs}: labels must not be empty or start with '#'")
         object.__setattr__(self, "labels", pairs)
@@ -216,13 +217,17 @@ CHARACTER_SETS = {
 
 @dataclass(frozen=True)
 class Text:
-    """Octets read as characters up to the first NUL; octets that are none become U+FFFD.
+    """Octets read as characters; octets that are none become U+FFFD.
+
+    terminated: whether the text ends at the first NUL; None: it does in a field of fixed length,
+    which NULs fill up, and not in one of variable length, whose length says all.
 
     >>> Text().apply(np.frombuffer(b"SAFE" + bytes(4), np.uint8))
     array('SAFE', dtype='<U4')
     """
 
     encoding: str = "US-ASCII"
+    terminated: bool | None = None
 
     def __post_init__(self) -> None:
         if self.encoding not in CHARACTER_SETS:
@@ -230,8 +235,10 @@ class Text:
                 f"text encoding {self.encoding!r}; one of {sorted(CHARACTER_SETS)} allowed"
             )
 
-    def decode(self, octets: bytes) -> str:
-        return octets.decode(CHARACTER_SETS[self.encoding], "replace").split("\0", 1)[0]
+    def decode(self, octets: bytes, *, fixed: bool) -> str:
+        text = octets.decode(CHARACTER_SETS[self.encoding], "replace")
+        ends = fixed if self.terminated is None else self.terminated
+        return text.split("\0", 1)[0] if ends else text
 
     def encode(self, text: str, length: int | None, where: str) -> bytes:
         octets = text.encode(CHARACTER_SETS[self.encoding])
@@ -244,7 +251,7 @@ class Text:
     def apply(self, octets: npt.NDArray[np.uint8]) -> npt.NDArray[np.str_]:
         """uint8 [..., length] → text [...]."""
         rows = np.ascontiguousarray(octets).reshape(-1, octets.shape[-1])
-        text = [self.decode(row.tobytes()) for row in rows]
+        text = [self.decode(row.tobytes(), fixed=True) for row in rows]
         return np.array(text, np.str_).reshape(octets.shape[:-1])
 
 

@@ -329,5 +329,6 @@ def header_column(table: ParameterTable, name: str) -> npt.NDArray[Any]:
 
 def ragged_engineering(parameter: Parameter, column: Ragged) -> Column:
     if isinstance(parameter.calibration, Text) and parameter.type.variable:
-        return np.array([parameter.calibration.decode(row.tobytes()) for row in column], np.str_)
+        text = [parameter.calibration.decode(row.tobytes(), fixed=False) for row in column]
+        return np.array(text, np.str_)
     return Ragged(parameter.engineering(column.values), column.offsets)
