@@ -202,8 +202,9 @@ class ReceiveChain:
 
     @property
     def _horizon(self) -> int:
-        """No frame begins further back than this once all octets have been searched."""
-        return 4 * (self._block_length + len(self._given.coding.asm)) + 64
+        """No frame that is still to come begins further back: the synchroniser's own bound."""
+        coding = self._given.coding
+        return (coding.flywheel + 3) * (self._block_length + len(coding.asm))
 
     def _push_blocks(self, octets: U8) -> ChainOutput:
         data = np.concatenate([np.frombuffer(self._held, np.uint8), octets])
@@ -220,11 +221,13 @@ class ReceiveChain:
         return self._frames(blocks, np.zeros(count, np.bool_), ert_ns)
 
     def _decode(self, blocks: U8, ert_ns: I64) -> ChainOutput:
+        if not len(blocks):
+            return _nothing()
         coding = self._given.coding
-        if coding.randomiser != "none" and len(blocks) and self.input == "cadu":
+        if coding.randomiser != "none" and self.input == "cadu":
             blocks = randomise(blocks, coding.randomiser)
         uncorrectable = np.zeros(len(blocks), np.bool_)
-        if self._codec is not None and len(blocks):
+        if self._codec is not None:
             result = self._codec.decode(blocks)
             self.summary_counts.add_corrections(result.corrections)
             if result.standard is not None:
