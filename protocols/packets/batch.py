@@ -123,7 +123,9 @@ class PacketBatch:
         np.cumsum(length, out=offsets[1:])
         octets = np.empty(int(offsets[-1]), np.uint8)
         if len(index):
-            kernels.copy_packets(self.octets, self.offsets, index, octets)
+            kernels.copy_packets(
+                kernels.unwritable(self.octets), kernels.unwritable(self.offsets), index, octets
+            )
         return PacketBatch(octets, offsets, self.vcid[index], self.ert_ns[index])
 
     @cached_property

@@ -10,7 +10,10 @@ Compiled on first use and cached on disk; every call passes the same types, so e
 # pyright: reportMissingTypeStubs=false
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from protocols.frames.columns import FHP_IDLE, FHP_NONE, FHP_NOT_PACKETS
@@ -73,6 +76,14 @@ NOT_PACKETS = 0
 BAD_VERSION = 1
 BAD_POINTER = 2
 BAD_PACKET_LENGTH = 3
+
+
+def unwritable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same contiguous array, read-only: received octets often are, and Numba would compile a
+    kernel anew for each of the two kinds."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 @njit(cache=True)

@@ -161,7 +161,9 @@ def split(
     source = np.frombuffer(octets, np.uint8) if isinstance(octets, bytes) else octets
     shortest = 1 if accept_encapsulation else SHORTEST_PACKET
     offsets = np.empty(len(source) // shortest + 2, np.int64)
-    n, code, _ = kernels.walk(source, accept_encapsulation, longest_packet, offsets)
+    n, code, _ = kernels.walk(
+        kernels.unwritable(source), accept_encapsulation, longest_packet, offsets
+    )
     offsets = offsets[: n + 1]
     end = int(offsets[n])
     packets = PacketBatch(
