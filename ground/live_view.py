@@ -1,8 +1,8 @@
 """The live terminal view: what an operator must see at a glance, from bus messages alone.
 
 `LiveModel` keeps the newest of everything; `render` draws it.  Neither reads a clock or a socket,
-so that tests draw any situation.  Times shown are UTC; staleness is judged by ERT: a value that
-has not been renewed for three of its packet's periods is dim and says so.
+so that tests draw any situation.  Times shown are UTC; staleness is judged by ERT, with the
+monitor's own rule (`ground/monitor/staleness.py`): what is stale is dim and says so.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from ground.monitor.l4_events import EVENT_PACKET
+from ground.monitor.staleness import Staleness
 from ground.ports import LinkState, Message
 from protocols.bus.messages import (
     Event,
@@ -27,24 +29,30 @@ from protocols.bus.messages import (
     StatusMessage,
     parse,
 )
-from protocols.identifiers import Topic
+from protocols.identifiers import Topic, VirtualChannel
 from protocols.telemetry.limits import LimitState
+from protocols.telemetry.limits import Severity as LimitSeverity
+from protocols.telemetry.limits import severity as limit_severity
 from protocols.timecodes.tai import utc_iso_from_tai_ns
 
 S = 1_000_000_000
 
-#: A value older than this many of its packet's own periods is stale.
-STALE_PERIODS = 3.0
+#: The packet's time: shown for the whole packet, not as one of its values.
+SCET = "SCET"
+
+#: Wall seconds by which the screen may be behind the antenna without anything being wrong.
+GRACE_S = 3.0
 #: A service that has not said how it is for this long (wall seconds) is silent.
 SILENT_S = 5.0
 
 _LIMIT_STYLE = {
-    LimitState.NOMINAL: "green",
-    LimitState.WARNING_LOW: "bold yellow",
-    LimitState.WARNING_HIGH: "bold yellow",
-    LimitState.CRITICAL_LOW: "bold white on red",
-    LimitState.CRITICAL_HIGH: "bold white on red",
+    LimitSeverity.NOMINAL: "green",
+    LimitSeverity.WARNING: "bold yellow",
+    LimitSeverity.CRITICAL: "bold white on red",
 }
+#: Columns of a parameter line: name, then value with unit.
+NAME_WIDTH, VALUE_WIDTH = 28, 20
+SIDE_WIDTH = 44
 _LINK_STYLE = {"OK": "bold green", "UNAVAILABLE": "bold yellow", "FAILED": "bold white on red"}
 _SEVERITY_STYLE = {
     Severity.INFO: "",
@@ -67,16 +75,12 @@ class Shown:
 
 @dataclass(slots=True)
 class Block:
-    """One packet definition: its parameters and its rhythm."""
+    """One packet definition and its newest live values."""
 
-    period_ns: float = 0.0
     ert_ns: int = 0
     scet_ns: int = 0
     packets: int = 0
     parameters: dict[str, Shown] = field(default_factory=dict)
-
-    def stale(self, now_ns: int) -> bool:
-        return self.period_ns > 0 and now_ns - self.ert_ns > STALE_PERIODS * self.period_ns
 
 
 @dataclass
@@ -88,6 +92,7 @@ class LiveModel:
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=200))
     link: LinkMessage | None = None
     services: dict[str, StatusMessage] = field(default_factory=dict)
+    staleness: Staleness = field(default_factory=Staleness)
     values: int = 0
     playback_rows: int = 0
 
@@ -104,6 +109,8 @@ class LiveModel:
 
     def _take_parameters(self, message: ParametersMessage) -> None:
         for table in message.tables:
+            if table.definition == EVENT_PACKET.definition:
+                continue  # the monitor tells what is in them as events
             live = np.flatnonzero(~table.playback)
             self.playback_rows += len(table) - len(live)
             if not len(live):
@@ -113,14 +120,12 @@ class LiveModel:
             scet_ns = int(table.scet_ns[last])
             if scet_ns < block.scet_ns:
                 continue  # late data belongs to the archive: the newest by SCET stays on show
-            steps = np.diff(np.sort(table.scet_ns[live]))
-            if block.scet_ns and not len(steps):
-                steps = np.array([scet_ns - block.scet_ns])
-            if len(steps) and np.median(steps) > 0:
-                block.period_ns = float(np.median(steps))
+            self.staleness.seen(table.definition, table.scet_ns[live], table.ert_ns[live])
             block.ert_ns, block.scet_ns = int(table.ert_ns[last]), scet_ns
             block.packets += len(live)
             for column in table.columns:
+                if column.name == SCET:
+                    continue
                 self.values += len(live)
                 block.parameters[column.name] = Shown(
                     name=column.name,
@@ -147,8 +152,8 @@ def render(
     )
     rows = height - 4 - events - 2
     layout["middle"].split_row(
-        Layout(_parameters(model, now_ns, rows, width - 44), name="parameters"),
-        Layout(name="side", size=44),
+        Layout(_parameters(model, now_ns, rows, width - SIDE_WIDTH - 2), name="parameters"),
+        Layout(name="side", size=SIDE_WIDTH),
     )
     services = len(model.services) + 3
     layout["side"].split_column(
@@ -186,6 +191,9 @@ def _parameters(model: LiveModel, now_ns: int, rows: int, width: int) -> Panel:
     if not model.blocks:
         text = Text("waiting for the first telemetry …", style="dim")
         return Panel(text, title="Telemetry", title_align="left")
+    model.staleness.due(now_ns, round(GRACE_S * model.speed * S))
+    line_width = 2 + NAME_WIDTH + 1 + VALUE_WIDTH
+    columns = max(1, (width - 2) // (line_width + 2))
     lines: list[Text] = []
     out = [
         shown
@@ -193,35 +201,29 @@ def _parameters(model: LiveModel, now_ns: int, rows: int, width: int) -> Panel:
         for shown in block.parameters.values()
         if shown.limit not in (None, LimitState.NOMINAL)
     ]
-    column_width = 46
-    columns = max(1, (width - 2) // column_width)
     if out:
         lines.append(Text(f"OUT OF LIMITS ({len(out)})", style="bold"))
-        lines += [_parameter_line(shown, stale=False, width=column_width - 2) for shown in out]
+        for shown in out:
+            lines.append(_parameter_line(shown, stale=False))
+            lines.append(Text(f"    {_limit_text(shown)}", style=_limit_style(shown)))
     for name in sorted(model.blocks):
         block = model.blocks[name]
-        age_s = max(0.0, (now_ns - block.ert_ns) / S)
-        stale = block.stale(now_ns)
-        age = f"received {_duration(age_s)} ago"
-        lines.append(
-            Text.assemble(
-                (name, "bold"), "  ", (f"STALE, {age}", "bold magenta") if stale else (age, "dim")
-            )
-        )
-        lines += [
-            _parameter_line(shown, stale, column_width - 2) for shown in block.parameters.values()
-        ]
+        stale = model.staleness.rhythms[name].stale
+        age = _duration(max(0.0, (now_ns - block.ert_ns) / S))
+        head = Text(name, style="bold")
+        if stale:
+            head.append(f"  STALE, last received {age} ago", style="bold magenta")
+        else:
+            head.append(f"  SCET {_time(block.scet_ns)[11:]}, received {age} ago", style="dim")
+        lines.append(head)
+        lines += [_parameter_line(shown, stale) for shown in block.parameters.values()]
     room = columns * max(1, rows)
     hidden = max(0, len(lines) - room)
     grid = Table.grid(padding=(0, 2))
-    shown_lines = lines[:room]
     for _ in range(columns):
-        grid.add_column(width=column_width - 2, no_wrap=True, overflow="ellipsis")
+        grid.add_column(width=line_width, no_wrap=True, overflow="ellipsis")
     for row in range(rows):
-        cells = [
-            shown_lines[row + c * rows] if row + c * rows < len(shown_lines) else ""
-            for c in range(columns)
-        ]
+        cells = [lines[at] if at < len(lines) else "" for at in range(row, room, rows)]
         grid.add_row(*cells)
     title = f"Telemetry · {model.values:,} values"
     if model.playback_rows:
@@ -230,62 +232,84 @@ def _parameters(model: LiveModel, now_ns: int, rows: int, width: int) -> Panel:
     return Panel(grid, title=title, title_align="left", subtitle=subtitle, subtitle_align="left")
 
 
-def _parameter_line(shown: Shown, stale: bool, width: int) -> Text:
-    value = _value(shown.value)
-    text = f"{value} {shown.unit}".rstrip()
-    name = shown.name if len(shown.name) <= 22 else shown.name[:21] + "…"
-    style = "dim" if stale or shown.limit is None else _LIMIT_STYLE.get(shown.limit, "")
-    line = Text(f"  {name:<22} ")
-    line.append(f"{text:>14}", style=style)
-    if shown.limit not in (None, LimitState.NOMINAL):
-        line.append(
-            f" {shown.limit.name.split('_')[0][:4]} {shown.limit.name.split('_')[-1][:4]}",
-            style=style,
-        )
-    line.truncate(width)
-    return line
+def _parameter_line(shown: Shown, stale: bool) -> Text:
+    name = shown.name if len(shown.name) <= NAME_WIDTH else shown.name[: NAME_WIDTH - 1] + "…"
+    text = f"{_value(shown.value)} {shown.unit}".rstrip()
+    style = "dim" if stale or shown.limit is None else _limit_style(shown)
+    return Text.assemble(f"  {name:<{NAME_WIDTH}} ", (f"{text:>{VALUE_WIDTH}}", style))
+
+
+def _limit_style(shown: Shown) -> str:
+    return "" if shown.limit is None else _LIMIT_STYLE[limit_severity(shown.limit)]
+
+
+def _limit_text(shown: Shown) -> str:
+    """Colour is never the only sign: the state stands in words."""
+    state = "" if shown.limit is None else shown.limit.name.replace("_", " ").lower()
+    return f"{state}, SCET {_time(shown.scet_ns)}"
 
 
 def _link(model: LiveModel, now_ns: int) -> Panel:
     link = model.link
     if link is None:
-        return Panel(
-            Text("no word from receive yet", style="dim"), title="Link", title_align="left"
-        )
+        text = Text("no word from receive yet", style="dim")
+        return Panel(text, title="Link", title_align="left")
     head = Table.grid(padding=(0, 1))
-    head.add_row(
-        "state",
-        Text(link.state, style=_LINK_STYLE.get(link.state, "")),
-        Text(link.detail, style="dim"),
-    )
-    head.add_row(
-        "carrier",
-        Text("locked", style="green") if link.carrier else Text("none", style="bold yellow"),
-    )
+    state = Text(link.state, style=_LINK_STYLE.get(link.state, ""))
+    head.add_row("state", state if not link.detail else Text.assemble(state, f" {link.detail}"))
+    carrier = ("locked", "green") if link.carrier else ("none", "bold yellow")
+    head.add_row("carrier", Text.assemble(carrier))
     if link.last_ert_ns:
         head.add_row("last octet", f"{_duration(max(0.0, (now_ns - link.last_ert_ns) / S))} ago")
-    for stage, counts in link.counts.items():
-        text = Text(" ").join(
-            Text(f"{name} {value:,}", style="bold yellow" if value and _is_loss(name) else "")
-            for name, value in counts.items()
-            if value or not _is_loss(name)
-        )
-        head.add_row(stage, text)
+    head.add_row("capture", f"{link.capture}, {_octets(_count(link, 'capture', 'octets'))}")
+    head.add_row("frames", _good_and_bad(link, "frames", good="good"))
+    head.add_row("codewords", _good_and_bad(link, "coding", good="codewords"))
+    head.add_row("symbols", f"{_count(link, 'coding', 'corrected_symbols'):,} corrected")
+    head.add_row("packets", _good_and_bad(link, "packets", good="packets"))
+    losses = {
+        name: value
+        for name, value in link.counts.get("link", {}).items()
+        if value and _is_loss(name)
+    }
+    if losses:
+        text = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in losses.items())
+        head.add_row("lost", Text(text, style="bold yellow"))
     channels = Table(box=None, padding=(0, 1), header_style="dim")
-    for title in ("VC", "frames", "packets", "gaps"):
-        channels.add_column(title, justify="right")
+    for title in ("VC", "", "frames", "packets", "gaps"):
+        channels.add_column(title, justify="left" if not title else "right")
     for name, counts in sorted(link.virtual_channels.items(), key=lambda item: int(item[0])):
         gaps = counts.get("discontinuities", 0)
+        known = int(name) in VirtualChannel.__members__.values()
         channels.add_row(
             name,
+            VirtualChannel(int(name)).name.lower() if known else "",
             f"{counts.get('frames', 0):,}",
             f"{counts.get('packets', 0):,}",
             Text(f"{gaps:,}", style="bold yellow" if gaps else ""),
         )
     style = "" if link.state == LinkState.OK else "yellow"
-    return Panel(
-        Group(head, channels), title=f"Link {link.link}", title_align="left", border_style=style
-    )
+    title = f"Link {link.link}"
+    return Panel(Group(head, channels), title=title, title_align="left", border_style=style)
+
+
+def _count(link: LinkMessage, stage: str, name: str) -> int:
+    return link.counts.get(stage, {}).get(name, 0)
+
+
+def _good_and_bad(link: LinkMessage, stage: str, *, good: str) -> Text:
+    """What a stage passed on, and by name whatever it could not."""
+    text = Text(f"{_count(link, stage, good):,}")
+    for name, value in link.counts.get(stage, {}).items():
+        if value and _is_loss(name):
+            text.append(f", {name.replace('_', ' ')} {value:,}", style="bold yellow")
+    return text
+
+
+def _octets(count: int) -> str:
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} octets"
 
 
 def _is_loss(name: str) -> bool:
@@ -359,4 +383,7 @@ def _value(value: object) -> str:
         return f"{value:.3e}"
     if isinstance(value, (int, np.integer)):
         return f"{value:,}"
+    if isinstance(value, np.ndarray):
+        first = _value(value[0]) if len(value) else ""
+        return f"{len(value)} × {first} …" if len(value) > 1 else first
     return str(value)
