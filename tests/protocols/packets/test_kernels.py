@@ -45,4 +45,4 @@ def test_importing_compiles_nothing() -> None:
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert run.stdout.strip() == b"0"
+    assert run.stdout.strip() == "0"
