@@ -222,6 +222,7 @@ class Reader:
             for node in self.containers.values()
             for entry in node.need("EntryList").children("ContainerRefEntry")
         }
+        referenced |= {node.ancillary().get(names.REPEAT) for node in self.parameters.values()}
         definitions: list[PacketDefinition] = []
         for name, node in self.containers.items():
             if node.flag("abstract", False):

@@ -324,7 +324,6 @@ class _Writer:
                 "SequenceContainer",
                 _make("EntryList", *self.members(repeat)),
                 name=name,
-                abstract="true",
             )
         )
         return name
