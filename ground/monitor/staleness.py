@@ -50,6 +50,9 @@ class Staleness:
     def __init__(self) -> None:
         self.rhythms: dict[str, Rhythm] = {}
         self.newest_ert_ns = 0
+        # A ground that starts has a backlog: until it has been up to date once, old packets show
+        # that it is busy and not that anything is missing.
+        self._caught_up = False
 
     def seen(
         self, definition: str, scet_ns: npt.NDArray[np.int64], ert_ns: npt.NDArray[np.int64]
@@ -71,14 +74,18 @@ class Staleness:
 
         grace_ns: by how much the ground may be behind the antenna without anything being wrong.
         """
+        if now_ns - self.newest_ert_ns <= grace_ns:
+            self._caught_up = True
+        reference_ns = self.newest_ert_ns
+        if self._caught_up:
+            reference_ns = max(reference_ns, now_ns - grace_ns)
         found: list[str] = []
         for definition, rhythm in self.rhythms.items():
             period_ns = rhythm.period_ns
             if rhythm.stale or not period_ns:
                 continue
             patience_ns = PERIODS * max(period_ns, SHORTEST_PERIOD_NS)
-            silent_ns = max(self.newest_ert_ns, now_ns - grace_ns) - rhythm.ert_ns
-            if silent_ns > patience_ns:
+            if reference_ns - rhythm.ert_ns > patience_ns:
                 rhythm.stale = True
                 found.append(definition)
         return found
@@ -93,8 +100,13 @@ class Staleness:
             name: [rhythm.steps_ns, rhythm.scet_ns, rhythm.ert_ns, rhythm.stale]
             for name, rhythm in self.rhythms.items()
         }
-        return {"newest_ert_ns": self.newest_ert_ns, "rhythms": rhythms}
+        return {
+            "newest_ert_ns": self.newest_ert_ns,
+            "caught_up": self._caught_up,
+            "rhythms": rhythms,
+        }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         self.newest_ert_ns = snapshot["newest_ert_ns"]
+        self._caught_up = snapshot["caught_up"]
         self.rhythms = {name: Rhythm(*values) for name, values in snapshot["rhythms"].items()}

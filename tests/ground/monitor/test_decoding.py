@@ -185,6 +185,7 @@ def test_the_event_packet_is_one_of_the_dictionary() -> None:
 def test_silence_and_return_are_told() -> None:
     decoder = Decoder(DICTIONARY)
     decoder.decode(message(*(hk(second, 28.0) for second in range(0, 50, 10))))
+    assert decoder.silence(T0 + 499 * S, 0) == ()
     assert decoder.silence(T0 + 549 * S, 0) == ()
     (stale,) = decoder.silence(T0 + 600 * S, 0)
     assert (stale.kind, stale.name, stale.severity) == (EventKind.STALE, "HK", Severity.WARNING)

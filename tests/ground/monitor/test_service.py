@@ -231,6 +231,7 @@ def test_a_snapshot_of_noise_is_no_snapshot(tmp_path: Path) -> None:
 def test_what_went_stale_is_told_once_over_restarts(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.send(*[5] * 10)
+    site.clock.t_ns = T0 + 508 * S
     site.run(2)
     site.clock.t_ns = T0 + 600 * S
     site.run(3)

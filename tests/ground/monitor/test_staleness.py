@@ -40,8 +40,18 @@ def test_a_silent_link_is_judged_by_the_clock_with_grace() -> None:
     staleness = Staleness()
     feed(staleness, "HK", *range(0, 100, 10))
     last = 90 * S + 499 * S
+    assert staleness.due(last, GRACE) == []
     assert staleness.due(last + GRACE + PERIODS * 10 * S, GRACE) == []
     assert staleness.due(last + GRACE + PERIODS * 10 * S + 1, GRACE) == ["HK"]
+
+
+def test_a_ground_that_starts_with_a_backlog_raises_no_alarm() -> None:
+    staleness = Staleness()
+    feed(staleness, "HK", *range(0, 100, 10))
+    assert staleness.due(10**6 * S, GRACE) == []
+    feed(staleness, "HK", *range(100, 200, 10))
+    assert staleness.due(200 * S + 499 * S, GRACE) == []
+    assert staleness.due(10**6 * S, GRACE) == ["HK"]
 
 
 def test_fast_packets_are_judged_as_if_slower_than_the_frames_that_carry_them() -> None:
@@ -71,6 +81,7 @@ def test_a_restart_remembers_and_takes_back_what_was_told_meanwhile() -> None:
     staleness = Staleness()
     feed(staleness, "A", *range(0, 100, 10))
     feed(staleness, "B", *range(0, 100, 10))
+    assert staleness.due(600 * S, GRACE) == []
     again = Staleness()
     again.restore(msgpack.unpackb(msgpack.packb(staleness.snapshot())))
     again.told(EventKind.STALE, "A")
