@@ -56,23 +56,33 @@ def reduce_samples(
     times: I64, values: Array, valid: npt.NDArray[np.bool_] | None, width_ns: int
 ) -> Array:
     """Entries of sorted samples; NaN and invalid samples count nowhere."""
-    if values.dtype.kind == "b":
-        values = values.view(np.uint8)
+    good = _good(values, valid)
+    if good is not None:
+        times, values = times[good], values[good]
+    bucket = times // width_ns
+    return _reduce(values, bucket, _starts(bucket))
+
+
+def _good(values: Array, valid: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:
+    """Which samples count; None: all."""
     if values.dtype.kind == "f":
-        number = ~np.isnan(values)
+        number = values == values
         if not number.all():
             valid = number if valid is None else valid & number
-    if valid is not None and not valid.all():
-        times, values = times[valid], values[valid]
-    bucket = times // width_ns
-    starts = _starts(bucket)
+    return None if valid is None or valid.all() else valid
+
+
+def _reduce(values: Array, bucket: I64, starts: npt.NDArray[np.intp]) -> Array:
+    if values.dtype.kind == "b":
+        values = values.view(np.uint8)
     entries = np.empty(len(starts), entry_dtype(values.dtype))
     if len(starts):
         entries["bucket"] = bucket[starts]
         entries["count"] = np.diff(starts, append=len(bucket))
         # Opposite infinities in one bucket: their mean is NaN, which is what it should be.
         with np.errstate(invalid="ignore", over="ignore"):
-            entries["sum"] = np.add.reduceat(values, starts, dtype=np.float64)
+            # Converted first: reduceat converts in small buffers, which takes three times as long.
+            entries["sum"] = np.add.reduceat(values.astype(np.float64, copy=False), starts)
         entries["min"] = np.minimum.reduceat(values, starts)
         entries["max"] = np.maximum.reduceat(values, starts)
     return entries
@@ -93,31 +103,35 @@ def reduce_entries(entries: Array, factor: int) -> Array:
     return wide
 
 
-def roll_up(
-    times: I64, values: Array, valid: npt.NDArray[np.bool_] | None
-) -> list[tuple[int, Array]]:
-    """The widths worth keeping for a segment's sorted samples, each with its entries."""
-    if not len(times):
-        return []
-    kept: list[tuple[int, Array]] = []
-    span = int(times[-1]) - int(times[0])
-    for width in WIDTHS_NS:
-        # Counting buckets costs a pass; the span bounds them from above for regular samples.
-        if not kept and span // width * 4 > len(times) and not _few(times, width):
-            continue
-        if kept:
-            entries = reduce_entries(kept[-1][1], width // kept[-1][0])
+class RollUp:
+    """Roll-ups of the columns of one segment, which share their sorted times."""
+
+    def __init__(self, times: I64) -> None:
+        self._times = times
+        self._widths: list[int] = []
+        for width in WIDTHS_NS:
+            if self._widths:
+                self._widths.append(width)
+                continue
+            bucket = times // width
+            starts = _starts(bucket)
+            if len(starts) * SAMPLES_PER_ENTRY <= len(times):
+                self._widths.append(width)
+                self._bucket, self._first = bucket, starts
+
+    def levels(self, values: Array, valid: npt.NDArray[np.bool_] | None) -> list[tuple[int, Array]]:
+        """The widths worth keeping, each with a column's entries."""
+        if not self._widths:
+            return []
+        if _good(values, valid) is None:
+            entries = _reduce(values, self._bucket, self._first)
         else:
-            entries = reduce_samples(times, values, valid, width)
-        if len(entries) * SAMPLES_PER_ENTRY <= len(times):
-            kept.append((width, entries))
-    return kept
-
-
-def _few(times: I64, width: int) -> bool:
-    """Do bursts with long gaps make few buckets although the span is long?"""
-    buckets = 1 + int(np.count_nonzero(np.diff(times // width)))
-    return buckets * SAMPLES_PER_ENTRY <= len(times)
+            entries = reduce_samples(self._times, values, valid, self._widths[0])
+        kept = [(self._widths[0], entries)]
+        for width in self._widths[1:]:
+            last, entries = kept[-1]
+            kept.append((width, reduce_entries(entries, width // last)))
+        return kept
 
 
 def bin_width(span_ns: int, points: int) -> int:

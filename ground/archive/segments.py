@@ -141,11 +141,12 @@ class RunWriter:
         )
         segment = cursor.lastrowid
         values, rollups = [], []
+        widths = rollup.RollUp(scet)
         for parameter, column, valid in zip(layout.parameters, run.values, run.valid, strict=True):
             if valid is not None and valid.all():
                 valid = None
             # One bucket over all: the same reduction as everywhere else.
-            levels = rollup.roll_up(scet, column, valid)
+            levels = widths.levels(column, valid)
             total = rollup.reduce_entries(
                 levels[-1][1] if levels else rollup.reduce_samples(scet, column, valid, 1 << 62),
                 1 << 62,

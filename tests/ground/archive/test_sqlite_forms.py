@@ -302,3 +302,26 @@ def test_a_full_disk_is_an_os_error_and_nothing_is_stored(tmp_path: Path):
         put(store, T0 + np.arange(1, 50_001) * S, {"X": noise})
         assert len(store.query("X")) == 50_001
         assert store.integrity().ok
+
+
+def test_a_segment_without_one_number_plots_as_nothing(tmp_path: Path):
+    with ArchiveStore.open(tmp_path / "a.sqlite") as store:
+        n = 20_000
+        nothing = {"X": np.zeros(n, np.bool_)}
+        put(store, T0 + np.arange(n) * S, {"X": np.ones(n), "Y": np.full(n, np.nan)}, nothing)
+        for name in ("X", "Y"):
+            plot = store.plot(name, T0, T0 + n * S, 10)
+            assert len(plot) == len(plot.mean) == 0
+            assert len(store.query(name)) == n
+            assert len(store.latest(name)) == 1
+
+
+def test_opposite_infinities_have_no_mean(tmp_path: Path):
+    with ArchiveStore.open(tmp_path / "a.sqlite") as store:
+        values = np.tile([np.inf, -np.inf, 1.0], 7_000)
+        put(store, T0 + np.arange(21_000) * S, {"X": values})
+        plot = store.plot("X", T0, T0 + 21_000 * S, 10)
+        assert plot.minimum.tolist() == [-np.inf] * len(plot)
+        assert plot.maximum.tolist() == [np.inf] * len(plot)
+        assert np.isnan(plot.mean).all()
+        assert plot.count.sum() == 21_000
