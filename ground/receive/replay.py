@@ -75,6 +75,7 @@ def replay(
     sinks: Sequence[ReplaySink] = (),
     progress: Callable[[Progress], None] | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> ReplayResult:
     """Send a capture through the chain.
 
@@ -85,7 +86,7 @@ def replay(
         times need the profile's bit rate for a pace.
     ert_ns: ERT of the first octet (TAI ns) for captures without times.
     digests: SHA-256 of the packets in the summary.
-    sleep: waits for wall-clock seconds.
+    sleep, monotonic: the wall clock that a pace is kept by.
 
     Raises LocalError for what cannot be opened or agreed on; nothing for what is in the capture.
     """
@@ -99,9 +100,12 @@ def replay(
                 )
             profile = load_profile(input="packets")
         chain = ReceiveChain(profile, input=opened.kind, digests=digests)
+        untimed = opened.container == "file" and not profile.bit_rate
+        if pace is not None and untimed and opened.total_octets is not None:
+            raise LocalError("the input has no times: a pace wants --bit-rate N (bits per second)")
         timed = _timed(opened.pieces, profile, ert_ns)
         if pace is not None:
-            timed = _paced(timed, pace, profile, sleep)
+            timed = _paced(_cut(timed, profile), pace, sleep, monotonic)
         # A pipe may be live: what has come is shown, not held back for a batch.
         at_once = pace is not None or opened.total_octets is None
         _run(chain, _batched(timed, paced=at_once), opened.total_octets, sinks, progress)
@@ -153,20 +157,23 @@ def _timed(pieces: Iterable[Piece], profile: LinkProfile, ert_ns: int) -> Iterab
 
 
 def _paced(
-    pieces: Iterable[Piece], pace: float, profile: LinkProfile, sleep: Callable[[float], None]
+    pieces: Iterable[Piece],
+    pace: float,
+    sleep: Callable[[float], None],
+    monotonic: Callable[[], float],
 ) -> Iterable[Piece]:
     """Wait before each piece for the time that passed on the link since the one before."""
     last: int | None = None
-    behind = time.monotonic()
-    for piece in _cut(pieces, profile):
+    due = monotonic()
+    for piece in pieces:
         if last is not None and piece.ert_ns > last:
-            behind += min((piece.ert_ns - last) / 1e9 / pace, LONGEST_PAUSE_S)
-            wait = behind - time.monotonic()
+            due += min((piece.ert_ns - last) / 1e9 / pace, LONGEST_PAUSE_S)
+            wait = due - monotonic()
             if wait > 0:
                 sleep(wait)
             else:
-                # Decoding took longer than the link: catch up no more than one pause.
-                behind = max(behind, time.monotonic() - LONGEST_PAUSE_S)
+                # Decoding takes longer than the link did: what is owed does not pile up.
+                due = max(due, monotonic() - LONGEST_PAUSE_S)
         last = piece.ert_ns
         yield piece
 
