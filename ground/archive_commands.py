@@ -75,7 +75,7 @@ def _info(store: Any, name: str) -> Any:
     return known[name]
 
 
-@archive_app.command("list", epilog="Example: l4 archive list battery --json")
+@archive_app.command("list", epilog="Example: l4 archive list BATTERY --json")
 def list_(
     pattern: Annotated[str, typer.Argument(help="Only names that contain this.")] = "",
     archive: Archive = DEFAULT_ARCHIVE,
@@ -87,7 +87,7 @@ def list_(
     from protocols.timecodes.tai import utc_iso_from_tai_ns
 
     with _store(archive) as store:
-        found = [info for info in store.parameters() if pattern in info.name]
+        found = [info for info in store.parameters() if pattern.upper() in info.name.upper()]
         counters = store.counters()
     if json_:
         rows = [
@@ -125,7 +125,7 @@ def list_(
 
 
 @archive_app.command(
-    epilog="Example: l4 archive query power_bus_voltage --from 10min --json | jq .values"
+    epilog="Example: l4 archive query PWR_BUS_VOLTAGE --from 10min --json | jq .values"
 )
 def query(
     name: Annotated[str, typer.Argument(help="Parameter; `l4 archive list` names them.")],
@@ -165,7 +165,7 @@ def query(
     writer.writerows(zip(*times, values, strict=True))
 
 
-@archive_app.command(epilog="Example: l4 archive plot proton_flux_10mev --from 30d")
+@archive_app.command(epilog="Example: l4 archive plot PRO_INTEGRAL_FLUX --from 30d")
 def plot(
     name: Annotated[str, typer.Argument(help="Parameter; `l4 archive list` names them.")],
     start: Start = "",
@@ -273,7 +273,7 @@ def events(
 
 
 @archive_app.command(
-    epilog="Examples: l4 archive export out/ · l4 archive export volts.csv -p power_bus_voltage"
+    epilog="Examples: l4 archive export out/ · l4 archive export volts.csv -p PWR_BUS_VOLTAGE"
 )
 def export(
     target: Annotated[Path, typer.Argument(help="Folder (a file per packet), or .csv/.parquet.")],
