@@ -23,7 +23,8 @@ from collections.abc import Iterable
 
 from protocols.errors import LocalError
 from protocols.telemetry.declaration import Dictionary
-from protocols.telemetry.xtce_read import XtceRefused, read
+from protocols.telemetry.xtce_node import XtceRefused
+from protocols.telemetry.xtce_read import read
 from protocols.telemetry.xtce_write import ROOT_CONTAINER, Arrays, write
 
 __all__ = ["ROOT_CONTAINER", "XtceRefused", "export_xtce", "import_xtce"]
