@@ -113,12 +113,12 @@ class EphemerisLightTime:
     """From L4, 60° ahead of the Earth–Moon barycentre about the Sun, to an antenna on the Earth.
 
     The barycentre and not the Earth leads the point: the Earth's own monthly wobble of 4,700 km
-    is none of the spacecraft's.  Solved exactly at nodes ten minutes apart, light time with the
-    Sun's gravity; in between by cubic interpolation, whose error (the antenna turns 2.5° between
-    nodes) stays below a nanosecond.
+    is none of the spacecraft's.  Solved exactly at nodes five minutes apart, light time with
+    the Sun's gravity; in between by cubic interpolation, whose error (the antenna turns 1.25°
+    between nodes) is a tenth of a nanosecond.
     """
 
-    _NODE_NS = 600 * 10**9
+    _NODE_NS = 300 * 10**9
 
     def __init__(self, ephemeris: Any, timescale: Any, station: Station | None = None) -> None:
         from skyfield.api import wgs84
