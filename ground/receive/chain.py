@@ -192,12 +192,11 @@ class ReceiveChain:
         return self._after_sync(self._sync.push(octets))
 
     def _after_sync(self, synced: Any) -> ChainOutput:
-        marker_bits = 8 * len(self._given.coding.asm)
-        ert_ns = self._times.at(synced.position + marker_bits)
-        if len(synced.position):
-            self._times.forget(int(synced.position[-1]) >> 3)
-        else:
+        if not len(synced.position):
             self._times.forget(self._octets_in - self._horizon)
+            return _nothing()
+        ert_ns = self._times.at(synced.position + 8 * len(self._given.coding.asm))
+        self._times.forget(int(synced.position[-1]) >> 3)
         return self._decode(synced.frames, ert_ns)
 
     @property
@@ -565,5 +564,9 @@ def _integers(statistics: Any) -> dict[str, int]:
     }
 
 
+_NO_PACKETS = PacketBatch.empty()
+_NO_ZONES = OpaqueZones.concatenate([])
+
+
 def _nothing() -> ChainOutput:
-    return ChainOutput(PacketBatch.empty(), OpaqueZones.concatenate([]), [], 0)
+    return ChainOutput(_NO_PACKETS, _NO_ZONES, [], 0)
