@@ -31,6 +31,9 @@ _LIGHT_KM_S = 299_792.458
 #: |UT1 − UTC| is kept below this by leap seconds (ITU-R TF.460).
 _UT1_BOUND_S = 0.9
 
+#: Nodes kept a direction: a month's.
+_MOST_NODES = 10_000
+
 
 class LightTime(Protocol):
     """One-way light time of signals that leave at given TAI nanoseconds."""
@@ -130,7 +133,7 @@ class EphemerisLightTime:
         self._antenna = ephemeris["earth"] + wgs84.latlon(
             place.latitude_deg, place.longitude_deg, place.elevation_m
         )
-        self._nodes: dict[tuple[bool, int], float] = {}
+        self._nodes: dict[bool, dict[int, float]] = {True: {}, False: {}}
 
     def _time(self, epoch_ns: int, t_s: F64) -> Any:
         days, rest = divmod(epoch_ns, _DAY_NS)
@@ -172,18 +175,19 @@ class EphemerisLightTime:
     def _interpolated(self, t_ns: I64, *, down: bool) -> I64:
         if not len(t_ns):
             return np.empty(0, np.int64)
-        first, last = int(t_ns.min()) // self._NODE_NS - 1, int(t_ns.max()) // self._NODE_NS + 2
-        missing = [n for n in range(first, last + 1) if (down, n) not in self._nodes]
+        node = t_ns // self._NODE_NS
+        around = node[:, np.newaxis] + np.arange(-1, 3)
+        needed, place = np.unique(around, return_inverse=True)
+        known = self._nodes[down]
+        missing = [n for n in needed.tolist() if n not in known]
         if missing:
+            if len(known) > _MOST_NODES:
+                known = self._nodes[down] = {n: known[n] for n in needed.tolist() if n in known}
             solved = self._solve(np.array(missing, np.int64) * self._NODE_NS, down=down)
-            self._nodes.update({(down, n): float(v) for n, v in zip(missing, solved, strict=True)})
-            if len(self._nodes) > 100_000:
-                self._nodes.clear()
-                return self._interpolated(t_ns, down=down)
-        table = np.array([self._nodes[down, n] for n in range(first, last + 1)])
-        at = t_ns // self._NODE_NS - first
+            known.update(zip(missing, solved.tolist(), strict=True))
+        table = np.array([known[n] for n in needed.tolist()])
+        a, b, c, d = table[place.reshape(around.shape)].T
         x = (t_ns % self._NODE_NS) / self._NODE_NS
-        a, b, c, d = table[at - 1], table[at], table[at + 1], table[at + 2]
         # Lagrange's cubic through the four nodes around, in differences from b to keep digits.
         a, c, d = a - b, c - b, d - b
         value = b + x * (c - a / 3 - d / 6 + x * ((a + c) / 2 + x * (d / 6 - c / 2 - a / 6)))
