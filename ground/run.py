@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import json
+import os
 import signal
 import sys
 import time
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -32,6 +34,7 @@ from ground.live_view import SILENT_S, LiveModel, render
 from ground.ports import Bus, Clock
 from ground.supervisor import Supervisor, python_module
 from ground.wiring import open_clock, open_viewer
+from protocols.errors import LocalError
 from protocols.identifiers import Topic
 
 #: How often the screen is redrawn; faster than an eye needs only costs.
@@ -54,7 +57,7 @@ class RunOptions:
 
 
 class Interrupted(Exception):
-    """SIGTERM or Ctrl-C."""
+    """Ctrl-C, SIGTERM, or the terminal has gone."""
 
 
 @contextlib.contextmanager
@@ -62,7 +65,8 @@ def _interruptible() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise Interrupted
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in ends}
     try:
         yield
     finally:
@@ -78,34 +82,47 @@ def run_site(options: RunOptions) -> int:
     elif not port_range_free(base_port):
         print(f"l4: ports {base_port}..{base_port + PORTS - 1} are not all free", file=sys.stderr)
         return 2
-    settings = prepare_run_directory(
-        options.run_dir, speed=options.speed, base_port=base_port, mission="l4_relay"
-    )
+    with _sole_user(options.run_dir):
+        settings = prepare_run_directory(
+            options.run_dir, speed=options.speed, base_port=base_port, mission="l4_relay"
+        )
+        return _run_site(settings, options)
+
+
+@contextlib.contextmanager
+def _sole_user(run_dir: Path) -> Iterator[None]:
+    """Two runs in one directory would write each other's journals.  The lock ends with us."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise LocalError(
+                f"{run_dir} is in use by process {lock.read().strip() or 'unknown'}; "
+                "`l4 watch` looks at it, --run-dir names another"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def _run_site(settings: RunSettings, options: RunOptions) -> int:
     supervisor = Supervisor(_commands(settings, options), settings.run_dir / "log")
     console = Console()
-    began = time.monotonic()
+    model = LiveModel(speed=options.speed)
+    clock = open_clock(settings)
+    deadline = None if options.duration_s is None else time.monotonic() + options.duration_s
+    bus = open_viewer(settings, "l4-run")
     try:
         with _interruptible():
             supervisor.start()
-            model = LiveModel(speed=options.speed)
-            deadline = None if options.duration_s is None else began + options.duration_s
-            bus = open_viewer(settings, "l4-run")
-            try:
-                _watch(
-                    settings,
-                    model,
-                    bus,
-                    open_clock(settings),
-                    console,
-                    supervisor,
-                    deadline,
-                    options.view,
-                )
-            finally:
-                bus.close()
+            _watch(model, bus, clock, console, supervisor, deadline, options.view)
     except Interrupted:
         pass
     finally:
+        bus.close()
         if options.view:
             console.print("stopping …", style="dim")
         killed = supervisor.stop()
@@ -134,7 +151,6 @@ def _commands(settings: RunSettings, options: RunOptions) -> dict[str, list[str]
 
 
 def _watch(
-    settings: RunSettings,
     model: LiveModel,
     bus: Bus,
     clock: Clock,
@@ -164,7 +180,7 @@ def _watch(
 
 def _screen(
     model: LiveModel, clock: Clock, console: Console, supervisor: Supervisor | None
-) -> object:
+) -> RenderableType:
     return render(
         model,
         now_ns=clock.now_ns(),
@@ -227,7 +243,7 @@ def watch_site(run_dir: Path) -> int:
     model = LiveModel(speed=1 / clock.wall_seconds(1.0))
     try:
         with _interruptible():
-            _watch(settings, model, bus, clock, console, None, None, view=True)
+            _watch(model, bus, clock, console, None, None, view=True)
     except Interrupted:
         pass
     finally:
