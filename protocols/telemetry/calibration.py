@@ -7,10 +7,10 @@ engineering value is NaN, or the number itself as a label.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,10 +71,10 @@ class Polynomial:
                 f"{where}: polynomial {self.coefficients} turns at raw {turns[0]:g} within "
                 f"{low:g}..{high:g}: it has no inverse"
             )
-        return _bisect(lambda raw: _horner(c, raw), wanted, low, high)
+        return _bisect(partial(_horner, c), wanted, low, high)
 
 
-def _bisect(function: Any, wanted: F64, low: float, high: float) -> F64:
+def _bisect(function: Callable[[F64], F64], wanted: F64, low: float, high: float) -> F64:
     """Inverse of a monotonic function by bisection; just outside low..high for values beyond it."""
     ends = function(np.array([low, high]))
     rising = bool(ends[1] > ends[0])

@@ -1,5 +1,11 @@
 """One packet at a time, interpreted by construct: the reference that the array code must equal."""
 
+# construct and Numba ship no types: what comes out of them is annotated where it enters our code.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Its subclasses extend what it names with an underscore.
+# pyright: reportPrivateUsage=false, reportIncompatibleMethodOverride=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -120,7 +126,7 @@ class PacketStruct(Construct):
                 static.append(member)
         if static:
             self.parts.append(_Static(tuple(static)))
-        self.element = {
+        self.element: dict[int, Any] = {
             id(part): _members(part.fields, in_bits=not _on_octets(part.fields))
             for part in self.parts
             if isinstance(part, Repeat)

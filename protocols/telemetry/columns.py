@@ -4,6 +4,10 @@ Packets are grouped by definition; then each part of the layout is gathered for 
 definition at once.  A repeated part is gathered as if its elements were packets.
 """
 
+# construct and Numba ship no types: what comes out of them is annotated where it enters our code.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -52,7 +56,7 @@ SIZES = (1, 2, 4, 8)
 
 
 def plan_part(slots: Sequence[Slot]) -> PartPlan:
-    rows = dict.fromkeys(SIZES, 0)
+    rows: dict[int, int] = dict.fromkeys(SIZES, 0)
     table: list[tuple[int, ...]] = []
     columns: list[tuple[Slot, int, int]] = []
     for slot in slots:
@@ -129,6 +133,10 @@ class DefinitionPlan:
     parts: tuple[tuple[StaticPart | VariablePart, PartPlan], ...]
 
 
+Array = npt.NDArray[Any]
+Tests = tuple[Array, Array, Array, Array, Array, Array, Array]
+
+
 @dataclass(frozen=True, eq=False)
 class DictionaryPlan:
     """Tables for `kernels.classify`, and each definition's parts."""
@@ -143,7 +151,7 @@ class DictionaryPlan:
     definitions: tuple[DefinitionPlan, ...]
 
     @property
-    def tests(self) -> tuple[npt.NDArray[Any], ...]:
+    def tests(self) -> Tests:
         """The arguments that `kernels.classify` and `kernels.sweep` share."""
         return (
             self.candidate_start,

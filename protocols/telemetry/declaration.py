@@ -5,6 +5,10 @@ has a layout of its own.  Names and ideas follow XTCE 1.2 (CCSDS 660.0-B-2), so 
 can be exchanged as XTCE (`xtce.py`).
 """
 
+# construct and Numba ship no types: what comes out of them is annotated where it enters our code.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import operator as operators

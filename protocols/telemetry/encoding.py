@@ -1,5 +1,9 @@
 """Columns to packets: the inverse of `columns.py`, for the simulator and for tests at scale."""
 
+# construct and Numba ship no types: what comes out of them is annotated where it enters our code.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -186,10 +190,12 @@ def encode_batch(
         )
     names = [p.name for p in definition.header]
     counted = np.asarray(sequence_count, np.int64)
-    header_columns = {name: np.broadcast_to(np.int64(v), (n,)) for name, v in header.items()}
+    header_columns: dict[str, Any] = {
+        name: np.broadcast_to(np.int64(v), (n,)) for name, v in header.items()
+    }
     header_columns[names[5]] = (counted if counted.ndim else counted + np.arange(n)) & 0x3FFF
     header_columns[names[6]] = length - PRIMARY_HEADER_OCTETS - 1
-    values = {**header_columns, **values}
+    values = header_columns | values
 
     offsets = np.zeros(n + 1, np.int64)
     np.cumsum(length, out=offsets[1:])

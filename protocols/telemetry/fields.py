@@ -4,6 +4,10 @@ The interpreted codec (`codec.py`), the columnar decoder (`columns.py`) and the 
 take their layout from here, so that no second description of a packet exists.
 """
 
+# construct and Numba ship no types: what comes out of them is annotated where it enters our code.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
@@ -200,6 +204,7 @@ def read_count(expression: Any, where: str) -> Count:
     if not callable(expression):
         raise LocalError(f"{where}: count {expression!r} is not an integer, a name or this.NAME")
     at = {value: _Recorder(value) for value in (0, 1, 2, 1000)}
+    result: dict[int, Any]
     try:
         result = {value: expression(recorder) for value, recorder in at.items()}
     except (TypeError, AttributeError, KeyError) as error:

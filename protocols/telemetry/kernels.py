@@ -5,6 +5,10 @@ columns named below; values wider than a field's width are cut, bits are counted
 significant bit of the octet at `base` (CCSDS bit 0).
 """
 
+# construct and Numba ship no types: what comes out of them is annotated where it enters our code.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from typing import Any

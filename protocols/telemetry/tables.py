@@ -136,7 +136,7 @@ class ParameterTable:
         """
         if name not in self._states:
             limits = self.definition.parameters[name].limits if name in self.raw else None
-            value = self.engineering(name)
+            value: Any = self.engineering(name)
             state = np.zeros(len(self), np.uint8)
             if limits is not None and isinstance(value, Ragged):
                 each = limits.state(value.values)

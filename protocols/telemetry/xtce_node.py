@@ -74,11 +74,7 @@ class Node:
 
     def children(self, tag: str | None = None) -> list[Node]:
         self.asked.add(tag or "*")
-        return [
-            node
-            for node in (self.wrap(child) for child in self.element if isinstance(child.tag, str))
-            if tag in (None, node.tag)
-        ]
+        return [node for node in map(self.wrap, self.element) if tag in (None, node.tag)]
 
     def child(self, tag: str) -> Node | None:
         found = self.children(tag)

@@ -1,5 +1,9 @@
 """XTCE 1.2 into a dictionary; what declarations cannot say is refused by element and path."""
 
+# construct and Numba ship no types: what comes out of them is annotated where it enters our code.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import re
@@ -12,7 +16,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from protocols.errors import LocalError
-from protocols.telemetry import xtce_write as names
+from protocols.telemetry import xtce_elements as names
 from protocols.telemetry.calibration import Enumeration
 from protocols.telemetry.declaration import (
     PRIMARY_HEADER,
@@ -302,6 +306,7 @@ class Reader:
             target = self.containers[container]
             if self.base_of(target) is not None:
                 raise node.refuse(f"container {container!r} has a base container")
+            members: list[Field]
             if repeat is None:
                 members = self.entries(target, nested=True)
             else:

@@ -1,5 +1,9 @@
 """XTCE parameter types: each gives unit, construct field, calibration and limits."""
 
+# construct and Numba ship no types: what comes out of them is annotated where it enters our code.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import re
@@ -19,7 +23,7 @@ from construct import (
 )
 
 from protocols.errors import LocalError
-from protocols.telemetry import xtce_write as names
+from protocols.telemetry import xtce_elements as names
 from protocols.telemetry.calibration import (
     CHARACTER_SETS,
     Calibration,
