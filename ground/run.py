@@ -40,7 +40,7 @@ from protocols.identifiers import Topic
 #: How often the screen is redrawn; faster than an eye needs only costs.
 REFRESH_S = 0.25
 #: Given to services to say how they are before `l4 status` believes that nothing runs.
-FIRST_WORD_S = 2.5
+FIRST_WORD_S = 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,7 +100,7 @@ class Supervisor:
             child.process.stdin.close()
         child.process = None
 
-    def stop(self, patience_s: float = 8.0) -> list[str]:
+    def stop(self, patience_s: float = 15.0) -> list[str]:
         """SIGTERM in reverse order, then SIGKILL; returns the names that had to be killed."""
         order = list(reversed(self.children.values()))
         for child in order:
