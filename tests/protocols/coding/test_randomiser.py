@@ -29,7 +29,7 @@ def register(degree: int, taps: tuple[int, ...], state: int, octets: int) -> byt
 
 def test_first_octets_of_the_standard():
     assert sequence(5, "ccsds").tobytes().hex() == "ff480ec09a"
-    # First 40 bits as made by independent implementations of 131.0-B-5 §10.4.1.
+    # 131.0-B-5 §10.4.3 note 2: 0001 1100 0111 0001 1011 1001 0001 1011 1010 1001.
     assert sequence(5, "ccsds-long").tobytes().hex() == "1c71b91ba9"
 
 
