@@ -90,9 +90,7 @@ def _numbered(directory: Path) -> list[tuple[int, Path]]:
 def _section_header() -> bytes:
     body = pcapng.SECTION_HEADER_BODY.build({"minor": 0, "section_length": -1})
     body += pcapng.build_option(pcapng.OPTION_SHB_USERAPPL, APPLICATION)
-    return pcapng.build_block(
-        pcapng.SECTION_HEADER, body + pcapng.build_option(pcapng.OPTION_END, b"")
-    )
+    return pcapng.build_block(pcapng.SECTION_HEADER, body + pcapng.END_OF_OPTIONS)
 
 
 def _interface(link: str, stream: str, last_sequence: int) -> bytes:
@@ -103,34 +101,24 @@ def _interface(link: str, stream: str, last_sequence: int) -> bytes:
     body += pcapng.build_option(pcapng.OPTION_IF_TSRESOL, bytes([9]))
     if last_sequence >= 0:
         body += pcapng.build_option(OPTION_LAST_SEQUENCE, pcapng.S64.build(last_sequence))
-    return pcapng.build_block(
-        pcapng.INTERFACE_DESCRIPTION, body + pcapng.build_option(pcapng.OPTION_END, b"")
-    )
+    return pcapng.build_block(pcapng.INTERFACE_DESCRIPTION, body + pcapng.END_OF_OPTIONS)
 
 
 def _packets(interface: int, chunk: LinkChunk) -> bytes:
     unix_ns = max(unix_ns_from_tai_ns(chunk.ert_ns), 0)
-    exact = tai_ns_from_unix_ns(unix_ns) == chunk.ert_ns
-    end = pcapng.build_option(pcapng.OPTION_END, b"")
+    options = pcapng.build_option(pcapng.OPTION_EPB_PACKETID, chunk.sequence.to_bytes(8, "little"))
+    if tai_ns_from_unix_ns(unix_ns) != chunk.ert_ns:
+        exact = chunk.ert_ns.to_bytes(8, "little", signed=True)
+        options += pcapng.build_option(OPTION_ERT_TAI_NS, exact)
+    high, low = unix_ns >> 32, unix_ns & 0xFFFFFFFF
     blocks: list[bytes] = []
     for start in range(0, max(len(chunk.octets), 1), MAX_PIECE_OCTETS):
         piece = chunk.octets[start : start + MAX_PIECE_OCTETS]
-        body = pcapng.ENHANCED_PACKET_BODY.build(
-            {
-                "interface": interface,
-                "timestamp_high": unix_ns >> 32,
-                "timestamp_low": unix_ns & 0xFFFFFFFF,
-                "captured_length": len(piece),
-                "original_length": len(piece),
-            }
-        )
-        body += pcapng.padded(piece)
-        body += pcapng.build_option(pcapng.OPTION_EPB_PACKETID, pcapng.U64.build(chunk.sequence))
-        if not exact:
-            body += pcapng.build_option(OPTION_ERT_TAI_NS, pcapng.S64.build(chunk.ert_ns))
+        body = pcapng.LITTLE.enhanced.pack(interface, high, low, len(piece), len(piece))
+        body += pcapng.padded(piece) + options
         if start + MAX_PIECE_OCTETS < len(chunk.octets):
             body += pcapng.build_option(OPTION_CONTINUED, b"")
-        blocks.append(pcapng.build_block(pcapng.ENHANCED_PACKET, body + end))
+        blocks.append(pcapng.build_block(pcapng.ENHANCED_PACKET, body + pcapng.END_OF_OPTIONS))
     return b"".join(blocks)
 
 

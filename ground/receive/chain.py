@@ -282,11 +282,12 @@ class ReceiveChain:
         if bad.any():
             index = replace(index, crc_ok=index.crc_ok & ~bad)
         extracted = self._extractor.push(frames, index, ert_ns)
-        self.summary_counts.add_packets(extracted.packets)
+        packets = _trimmed(extracted.packets)
+        self.summary_counts.add_packets(packets)
         rejected = [
             Rejected(name, frames[mask], ert_ns[mask]) for name, mask in masks.items() if mask.any()
         ]
-        return ChainOutput(extracted.packets, extracted.opaque, rejected, len(frames))
+        return ChainOutput(packets, extracted.opaque, rejected, len(frames))
 
     def _push_packets(self, octets: U8) -> ChainOutput:
         if self._damaged_octets:
@@ -562,6 +563,16 @@ def _integers(statistics: Any) -> dict[str, int]:
         for name in fields(statistics)
         if isinstance(getattr(statistics, name.name), int)
     }
+
+
+def _trimmed(batch: PacketBatch) -> PacketBatch:
+    """The batch without the room that extraction left for the shortest of packets: whoever holds
+    outputs (a queue, a sink) would hold that room, up to seventeen times the octets, with them."""
+    if not len(batch):
+        return _NO_PACKETS
+    return PacketBatch(
+        batch.octets.copy(), batch.offsets.copy(), batch.vcid.copy(), batch.ert_ns.copy()
+    )
 
 
 _NO_PACKETS = PacketBatch.empty()

@@ -98,17 +98,6 @@ def padded(octets: bytes) -> bytes:
     return octets + bytes(-len(octets) % 4)
 
 
-def build_option(code: int, value: bytes) -> bytes:
-    return OPTION_HEADER.build({"code": code, "length": len(value)}) + padded(value)
-
-
-def build_block(block_type: int, body: bytes) -> bytes:
-    """Block with body, which is a multiple of 4 octets."""
-    total = len(body) + 12
-    header = BLOCK_HEADER.build({"type": block_type, "total_length": total})
-    return header + body + U32.build(total)
-
-
 @dataclass(slots=True)
 class Layouts:
     """Layouts of the section's byte order."""
@@ -141,6 +130,20 @@ class Layouts:
 
 LITTLE = Layouts.of("<")
 BIG = Layouts.of(">")
+
+
+def build_option(code: int, value: bytes) -> bytes:
+    return LITTLE.option.pack(code, len(value)) + padded(value)
+
+
+def build_block(block_type: int, body: bytes) -> bytes:
+    """Block with body, which is a multiple of 4 octets."""
+    header = LITTLE.header.pack(block_type, len(body) + 12)
+    return header + body + header[4:]
+
+
+#: What ends every list of options that we write (§3.5).
+END_OF_OPTIONS = build_option(OPTION_END, b"")
 
 
 def options(view: memoryview, layouts: Layouts) -> Iterator[tuple[int, bytes]]:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ground.ports import LinkChunk
+from ground.receive import pcapng
 from ground.receive.capture import (
     MAX_PIECE_OCTETS,
     START,
@@ -234,3 +235,18 @@ def test_full_disk_leaves_the_capture_whole(tmp_path: Path) -> None:
         assert writer.resume == {"run1": 0}
         writer.append([chunk(1, b"after")])
     assert chunks(tmp_path) == [chunk(0, b"before"), chunk(1, b"after")]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=5, max_size=5))
+def test_fast_layouts_are_those_of_the_declarations(numbers: list[int]) -> None:
+    """The derived layouts read and write what construct reads and writes."""
+    names = [member.name for member in pcapng.ENHANCED_PACKET_BODY.subcons]
+    built = pcapng.ENHANCED_PACKET_BODY.build(dict(zip(names, numbers, strict=True)))
+    assert pcapng.LITTLE.enhanced.pack(*numbers) == built
+    assert list(pcapng.BIG.enhanced.unpack(pcapng.BIG.enhanced.pack(*numbers))) == numbers
+    block = pcapng.build_block(numbers[0], built)
+    header = pcapng.BLOCK_HEADER.parse(block)
+    assert (header.type, header.total_length) == (numbers[0], len(block))
+    option = pcapng.OPTION_HEADER.parse(pcapng.build_option(numbers[1] & 0xFFFF, built))
+    assert (option.code, option.length) == (numbers[1] & 0xFFFF, len(built))
