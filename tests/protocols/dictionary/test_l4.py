@@ -92,7 +92,7 @@ def raw_values(definition: PacketDefinition, draw: Any) -> dict[str, Any]:
     return values
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 @pytest.mark.parametrize("definition", DEFINITIONS)
 def test_any_raw_values_come_back(definition: PacketDefinition, data: st.DataObject) -> None:
