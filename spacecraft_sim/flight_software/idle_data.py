@@ -14,9 +14,9 @@ _BLOCK = 1024
 class IdleData:
     """Output of the 32-cell register 1 + D + D² + D²² + D³², begun with ones, never restarted.
 
-    732.1-B-3 annex H, and the same register for AOS and TM.  Over GF(2) the recurrence squares termwise: what
-    holds for bits n, n−1, n−2, n−22, n−32 holds for any power of two times these distances.  So
-    after a start bit by bit, whole blocks of octets follow from four earlier ones.
+    732.1-B-3 annex H, and the same register for AOS and TM.  Over GF(2) the recurrence squares
+    termwise: what holds for bits n, n−1, n−2, n−22, n−32 holds for any power of two times these
+    distances.  So after a start bit by bit, whole blocks of octets follow from four earlier ones.
 
     >>> IdleData().take(8).tobytes().hex()
     'ffffffff6db6d861'
