@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 
 from ground.ports import LinkChunk, LinkState, LinkStatistics
 
 #: Chunks given at a time: the receiver writes, synchronises and acknowledges them together.
 BATCH_CHUNKS = 64
+#: Pieces read ahead: a paced recording waits in the reader, never in the receiver.
+AHEAD = 64
 
 
 class FileLink:
@@ -20,36 +24,60 @@ class FileLink:
 
     def __init__(self, name: str, stream: str, pieces: Iterable[tuple[bytes, int]]) -> None:
         self._stream = stream
-        self._pieces: Iterator[tuple[bytes, int]] = iter(pieces)
-        self._next = 0
-        self._skip = 0
+        self._pieces = pieces
+        self._queue: queue.Queue[LinkChunk | BaseException | None] = queue.Queue(AHEAD)
+        self._closed = threading.Event()
         self._enabled = True
+        self._at_end = False
         self._statistics = LinkStatistics(name, LinkState.UNAVAILABLE, "not opened")
 
     @property
     def at_end(self) -> bool:
         """Everything has been given out."""
-        return self._statistics.detail == "end of the recording"
+        return self._at_end
 
     def open(self, resume: dict[str, int]) -> None:
-        self._skip = resume.get(self._stream, -1) + 1
+        first = resume.get(self._stream, -1) + 1
+        threading.Thread(target=self._read, args=(first,), daemon=True).start()
         self._say(LinkState.OK, f"replaying {self._stream}")
+
+    def _read(self, first: int) -> None:
+        last: BaseException | None = None
+        try:
+            for sequence, (octets, ert_ns) in enumerate(self._pieces):
+                if sequence >= first:
+                    self._put(LinkChunk(self._stream, sequence, ert_ns, octets))
+                if self._closed.is_set():
+                    return
+        except Exception as error:  # noqa: BLE001 - raised again in the receiver's thread
+            last = error
+        self._put(last)
+
+    def _put(self, item: LinkChunk | BaseException | None) -> None:
+        while not self._closed.is_set():
+            try:
+                return self._queue.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+        return None
 
     def receive(self, timeout_s: float) -> list[LinkChunk]:
         chunks: list[LinkChunk] = []
-        if not self._enabled or self.at_end:
+        if not self._enabled or self._at_end:
             time.sleep(timeout_s)
             return chunks
-        deadline = time.monotonic() + timeout_s
-        while len(chunks) < BATCH_CHUNKS and time.monotonic() < deadline:
-            piece = next(self._pieces, None)
-            if piece is None:
-                self._say(LinkState.OK, "end of the recording")
-                break
-            octets, ert_ns = piece
-            sequence, self._next = self._next, self._next + 1
-            if sequence >= self._skip:
-                chunks.append(LinkChunk(self._stream, sequence, ert_ns, octets))
+        try:
+            item = self._queue.get(timeout=timeout_s)
+            while True:
+                if not isinstance(item, LinkChunk):
+                    self._end(item)
+                    break
+                chunks.append(item)
+                if len(chunks) == BATCH_CHUNKS:
+                    break
+                item = self._queue.get_nowait()
+        except queue.Empty:
+            pass
         if chunks:
             self._statistics = replace(
                 self._statistics,
@@ -59,6 +87,13 @@ class FileLink:
                 carrier=True,
             )
         return chunks
+
+    def _end(self, error: BaseException | None) -> None:
+        self._at_end = True
+        if error is None:
+            self._say(LinkState.OK, "end of the recording")
+        else:
+            self._say(LinkState.FAILED, str(error))
 
     def acknowledge(self, stream: str, sequence: int) -> None:
         """A recording forgets nothing."""
@@ -78,6 +113,7 @@ class FileLink:
         return self._statistics
 
     def close(self) -> None:
+        self._closed.set()
         self._say(LinkState.UNAVAILABLE, "closed")
 
     def _say(self, state: LinkState, detail: str) -> None:

@@ -35,7 +35,8 @@ class Broker:
     """
 
     def __init__(self, bus_in: str, bus_out: str) -> None:
-        self.counts: Counter[str] = Counter()
+        names = ("messages", "octets", "subscriptions", "repeated", "malformed")
+        self.counts: Counter[str] = Counter(dict.fromkeys(names, 0))
         self._retained: dict[bytes, list[zmq.Frame]] = {}
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._xsub = make_socket(self._context, zmq.XSUB)

@@ -161,8 +161,9 @@ class ZmqBus:
         follower = Follower(topic, source, journal, sequence)
         if source not in self._sources:
             socket = make_socket(self._context, zmq.DEALER)
-            # A request to a service that is away is not queued: it would be stale on arrival.
-            socket.setsockopt(zmq.IMMEDIATE, 1)
+            # Requests to a service that is away wait in the socket: few, since each is answered
+            # when it comes back.  (Not ZMQ_IMMEDIATE: see zmq_link.py.)
+            socket.setsockopt(zmq.SNDHWM, 2)
             socket.connect(self._replay_endpoints[source])
             self._poller.register(socket, zmq.POLLIN)
             self._sources[source] = _Source(socket)
@@ -186,8 +187,7 @@ class ZmqBus:
         wake_ns = end_ns
         for source in self._sources.values():
             for follower in source.followers.values():
-                # Asked only when the request can leave, so that an absent service is asked the
-                # moment it is back and not a retry later.
+                # Asked only when there is room for the request: it counts as asked from then on.
                 if not source.socket.getsockopt(zmq.EVENTS) & zmq.POLLOUT:  # type: ignore[operator]
                     wake_ns = min(wake_ns, now_ns + 50_000_000)
                     continue

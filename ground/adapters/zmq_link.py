@@ -11,6 +11,7 @@ import time
 from collections import Counter
 
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from ground.ports import LinkChunk, LinkState, LinkStatistics
 from protocols.bus.link import (
@@ -41,6 +42,9 @@ class ZmqLink:
         self._endpoint = endpoint
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
+        self._monitor: zmq.Socket[bytes] | None = None
+        self._poller = zmq.Poller()
+        self._connected = False
         # By stream: last chunk given to the caller, and last that the caller has on disk.
         self._taken: dict[str, int] = {}
         self._on_disk: dict[str, int] = {}
@@ -71,13 +75,17 @@ class ZmqLink:
         socket.set_hwm(2 * WINDOW)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_CHUNK_OCTETS + 4096)
-        # A HELLO to a station that is away is not queued: the one that is sent when it comes
-        # back says what is on disk then.
-        socket.setsockopt(zmq.IMMEDIATE, 1)
         socket.setsockopt(zmq.RECONNECT_IVL, 50)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        # Only the monitor says whether there is a connection.  (ZMQ_IMMEDIATE would keep messages
+        # from being queued for a station that is away, but with it libzmq 4.3.5 drops the pipe
+        # under a half-read multipart message and aborts: "!_more", fq.cpp.)
+        monitor = socket.get_monitor_socket(zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED)
         socket.connect(self._endpoint)
-        self._socket = socket
+        self._socket, self._monitor = socket, monitor
+        self._poller = zmq.Poller()
+        self._poller.register(socket, zmq.POLLIN)
+        self._poller.register(monitor, zmq.POLLIN)
         self._state, self._detail = LinkState.UNAVAILABLE, f"no word from {self._endpoint} yet"
         self._heard_s = self._hello_s = 0.0
 
@@ -95,11 +103,12 @@ class ZmqLink:
                 # Disabled: the caller's turn lasts as long as ever.
                 time.sleep(wait_s)
             else:
-                self._socket.poll(max(1, round(wait_s * 1000)))
+                self._poller.poll(max(1, round(wait_s * 1000)))
 
     def _drain(self) -> list[LinkChunk]:
         if self._socket is None:
             return []
+        self._watch_connection()
         self._greet()
         chunks: list[LinkChunk] = []
         while len(chunks) < WINDOW:
@@ -170,13 +179,26 @@ class ZmqLink:
 
     # ------------------------------------------------------------ state
 
+    def _watch_connection(self) -> None:
+        assert self._monitor is not None
+        while self._monitor.poll(0):
+            event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
+            self._connected = event == zmq.Event.HANDSHAKE_SUCCEEDED
+            # A station that was reached anew knows nothing of us, even if it was away so briefly
+            # that nobody noticed.
+            self._hello_s = 0.0
+            if self._state is LinkState.OK:
+                self._fall_silent(f"connection to {self._endpoint} lost")
+
+    def _fall_silent(self, detail: str) -> None:
+        self._state, self._detail = LinkState.UNAVAILABLE, detail
+        self._carrier = False
+
     def _greet(self) -> None:
         """Say HELLO while the station is silent; notice when it falls silent."""
         now_s = time.monotonic()
         if self._state is LinkState.OK and now_s - self._heard_s > SILENCE_S:
-            self._state = LinkState.UNAVAILABLE
-            self._detail = f"no word from {self._endpoint} for {SILENCE_S:.0f} s"
-            self._carrier = False
+            self._fall_silent(f"no word from {self._endpoint} for {SILENCE_S:.0f} s")
         if self._state is LinkState.UNAVAILABLE and now_s - self._hello_s >= HELLO_S:
             self._begun.clear()
             self._behind_gap.clear()
@@ -195,7 +217,7 @@ class ZmqLink:
             self._state, self._detail = LinkState.OK, ""
 
     def _send(self, parts: list[bytes]) -> bool:
-        if self._socket is None:
+        if self._socket is None or not self._connected:
             return False
         try:
             self._socket.send_multipart(parts, zmq.NOBLOCK)
@@ -214,9 +236,12 @@ class ZmqLink:
         self._state, self._detail = LinkState.DISABLED, "by the operator"
 
     def _disconnect(self) -> None:
-        if self._socket is not None:
+        if self._socket is not None and self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(linger=0)
             self._socket.close()
-            self._socket = None
+            self._socket = self._monitor = None
+            self._connected = False
 
     def statistics(self) -> LinkStatistics:
         return LinkStatistics(

@@ -37,6 +37,9 @@ _BOUND = {
 }
 
 
+COUNTS = ("packets", "playback", "undefined", "wrong_length", "values", "transitions")
+
+
 @dataclass(frozen=True, slots=True)
 class EventPacket:
     """Which packet of a dictionary reports on-board events, and where it says what.
@@ -81,7 +84,7 @@ class _Samples:
 class Decoder:
     """State of all parameters of one dictionary (None: the mission has none, nothing is decoded).
 
-    counts: packets, values, undefined (no definition), wrong_length, playback, transitions.
+    counts: names of COUNTS; `undefined` packets have no definition.
     """
 
     def __init__(
@@ -91,7 +94,7 @@ class Decoder:
         self._event_packet = event_packet
         self.limits = LimitMonitor()
         self.staleness = Staleness()
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
 
     def decode(self, message: PacketsMessage) -> Decoded:
         """Tables of all packets; events of the live ones, and on-board events of all."""

@@ -18,6 +18,10 @@ RETRY_NS = 1_000_000_000
 #: After so much silence the journal is asked whether the last messages were lost on the live path.
 CHECK_NS = 1_000_000_000
 
+#: Late answers are as good as others, since records are numbered; those to older requests than
+#: this are not waited for.
+MAX_ASKED = 8
+
 #: Messages ahead of a gap are kept within these bounds; beyond them they are pulled again later.
 MAX_AHEAD_MESSAGES = 1024
 MAX_AHEAD_OCTETS = 16 * 1024 * 1024
@@ -43,7 +47,8 @@ class Follower:
         self._behind = True
         self._number = 0
         self._asked_ns: int | None = None
-        self._asked_sequence = 0
+        # Requests that an answer may still come to: number → first sequence asked for.
+        self._asked: dict[int, int] = {}
         self._heard_ns: int | None = None
 
     def live(self, envelope: Envelope, now_ns: int) -> list[Envelope]:
@@ -72,7 +77,8 @@ class Follower:
             return None
         self._number += 1
         self._asked_ns = now_ns
-        self._asked_sequence = self.next_sequence
+        self._asked[self._number] = self.next_sequence
+        self._asked.pop(self._number - MAX_ASKED, None)
         return PullRequest(self._number, self.topic, self.journal, self.next_sequence)
 
     def deadline_ns(self, now_ns: int) -> int:
@@ -85,9 +91,11 @@ class Follower:
 
     def reply(self, reply: PullReply, records: Sequence[bytes], now_ns: int) -> list[Envelope]:
         """Messages that can be given out now that the owner has answered."""
-        if reply.number != self._number or reply.topic != self.topic:
+        asked = self._asked.pop(reply.number, None)
+        if asked is None or reply.topic != self.topic:
             return []
-        self._asked_ns = None
+        if reply.number == self._number:
+            self._asked_ns = None
         self._heard_ns = now_ns
         if reply.journal != self.journal:
             if self.journal:
@@ -95,7 +103,7 @@ class Follower:
             self.journal = reply.journal
             self.next_sequence = 0
             self._forget_ahead()
-        elif reply.next_sequence < self._asked_sequence:
+        elif reply.next_sequence < asked:
             # The journal lost its end in a power failure.  What is written there from now on is
             # new to us, whatever its number.  (Not compared with where we are now: live messages
             # may have come since this answer was on its way.)

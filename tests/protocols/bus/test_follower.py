@@ -161,7 +161,7 @@ def test_the_last_message_lost_in_silence_is_found() -> None:
     assert [message.sequence for message in settle(follower, owner, CHECK_NS)] == [0]
 
 
-def test_an_unanswered_request_is_repeated_and_its_late_answer_ignored() -> None:
+def test_an_unanswered_request_is_repeated_and_its_late_answer_is_good() -> None:
     owner = Owner()
     owner.append()
     follower = Follower("t", "s", "", -1)
@@ -171,8 +171,11 @@ def test_an_unanswered_request_is_repeated_and_its_late_answer_ignored() -> None
     second = follower.request(RETRY_NS)
     assert second is not None
     assert second.number != first.number
+    assert [m.sequence for m in follower.reply(*owner.answer(first), RETRY_NS)] == [0]
+    # The same answer again, the answer to the other request, and one that was never asked for.
     assert follower.reply(*owner.answer(first), RETRY_NS) == []
-    assert [m.sequence for m in follower.reply(*owner.answer(second), RETRY_NS)] == [0]
+    assert follower.reply(*owner.answer(second), RETRY_NS) == []
+    assert follower.reply(PullReply(99, "t", "bb", 0, 5), [bytes(8)], RETRY_NS) == []
 
 
 def test_positions_that_are_none_are_refused() -> None:

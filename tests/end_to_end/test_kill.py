@@ -1,0 +1,257 @@
+"""kill -9 of each service in turn, under traffic: nothing that reached the link is lost or doubled.
+
+Real processes, the simulated spacecraft at 60 times real time, one run for all services.  What must
+come out is worked out from the capture alone, by one chain in one go.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ground.adapters.journal import FileJournal
+from ground.archive.store import ArchiveStore
+from ground.config import (
+    ARCHIVE,
+    BUS,
+    MONITOR,
+    RECEIVE,
+    SERVICES,
+    RunSettings,
+    free_base_port,
+    prepare_run_directory,
+)
+from ground.ports import Bus
+from ground.receive.capture import CaptureReader
+from ground.receive.chain import ReceiveChain
+from ground.receive.profile import load_profile
+from ground.receive.service import idle_packets
+from ground.supervisor import EXIT_WITH_STDIN
+from ground.wiring import open_viewer
+from protocols.bus.messages import (
+    PacketsMessage,
+    ParametersMessage,
+    ServiceState,
+    StatusMessage,
+    parse,
+)
+from protocols.bus.replay import parse_record
+from protocols.identifiers import Topic
+from protocols.packets.batch import PacketBatch
+
+ROOT = Path(__file__).parents[2]
+#: For one step; on an idle machine each takes a second or two.
+PATIENCE_S = 40.0
+
+
+class Site:
+    """Bus, receive, monitor, archive and spacecraft as processes, watched over the bus."""
+
+    def __init__(self, settings: RunSettings) -> None:
+        self.settings = settings
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._status: dict[str, StatusMessage] = {}
+        self._viewer: Bus = open_viewer(settings, "test", [Topic.STATUS])
+
+    def start(self, name: str, *command: str) -> None:
+        arguments = command or ("ground", name, "--run-dir", str(self.settings.run_dir))
+        with (self.settings.run_dir / f"{name}.log").open("ab") as log:
+            # A child ends when this process does, however that ends.
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {EXIT_WITH_STDIN: "1"},
+            )
+
+    def kill(self, name: str) -> None:
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
+
+    def end(self, name: str) -> int:
+        process = self._processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        assert process.stdin is not None
+        process.stdin.close()
+        return process.wait(PATIENCE_S)
+
+    def look(self) -> None:
+        for message in self._viewer.receive(0.05):
+            if message.topic.startswith(Topic.STATUS):
+                status = parse(StatusMessage, message.body)
+                self._status[status.service] = status
+
+    def wait_until_busy(self, name: str, more: int, counter: str) -> None:
+        """Until this very process runs and has taken so many more packets than now."""
+        pid = self._processes[name].pid
+        first: int | None = None
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            assert time.monotonic() < deadline, (name, self._status.get(name), self.logs())
+            self.look()
+            status = self._status.get(name)
+            if status is None or status.pid != pid or status.state != ServiceState.RUNNING:
+                continue
+            first = status.counters[counter] if first is None else first
+            if status.counters[counter] >= first + more:
+                return
+
+    def wait_until_still(self) -> None:
+        """Until everybody has everything."""
+        deadline = time.monotonic() + PATIENCE_S
+        still = 0
+        before: object = None
+        while still < 4:
+            assert time.monotonic() < deadline, (self._status, self.logs())
+            for _ in range(10):
+                self.look()
+            taken = {
+                name: self._status[name].counters["packets"] for name in (RECEIVE, MONITOR, ARCHIVE)
+            }
+            still = still + 1 if taken == before and len(set(taken.values())) == 1 else 0
+            before = taken
+
+    def logs(self) -> str:
+        return "\n".join(path.read_text() for path in self.settings.run_dir.glob("*.log"))
+
+    def close(self) -> None:
+        self._viewer.close()
+        for name in list(self._processes):
+            self.kill(name)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    settings = prepare_run_directory(
+        tmp_path, speed=60, base_port=free_base_port(), mission="l4_relay", snapshot_octets=1 << 20
+    )
+    site = Site(settings)
+    yield site
+    site.close()
+
+
+def test_each_service_killed_in_turn_loses_and_doubles_nothing(site: Site) -> None:
+    for name in SERVICES:
+        site.start(name)
+    site.start(
+        "spacecraft",
+        *("spacecraft_sim", "--light-time", "0", "--seed", "7"),
+        *("--link", site.settings.link_endpoint),
+        *("--clock-file", str(site.settings.clock_file)),
+    )
+    for name in (RECEIVE, MONITOR, ARCHIVE):
+        site.wait_until_busy(name, 300, "packets")
+    for victim, counter in (
+        (RECEIVE, "packets"),
+        (MONITOR, "packets"),
+        (ARCHIVE, "packets"),
+        (BUS, "messages"),
+    ):
+        site.kill(victim)
+        time.sleep(0.3)
+        site.start(victim)
+        site.wait_until_busy(victim, 30, counter)
+    # receive once more, so soon again that it may die while it recovers.
+    site.kill(RECEIVE)
+    site.start(RECEIVE)
+    time.sleep(2.0)
+    site.kill(RECEIVE)
+    site.start(RECEIVE)
+    site.wait_until_busy(RECEIVE, 100, "packets")
+    for name in (MONITOR, ARCHIVE):
+        site.wait_until_busy(name, 100, "packets")
+    assert site.end("spacecraft") == 0
+    site.wait_until_still()
+    for name in reversed(SERVICES):
+        assert site.end(name) == 0, site.logs()
+
+    expected = packets_in_capture(site.settings)
+    assert len(expected) > 3000
+    assert_packets_told(site.settings, expected)
+    assert_parameters_told(site.settings, expected)
+    assert_archived(site.settings, expected)
+
+
+def packets_in_capture(settings: RunSettings) -> PacketBatch:
+    """What one chain makes of the whole capture, whose chunks are complete and each there once."""
+    chain = ReceiveChain(load_profile(settings.mission))
+    batches: list[PacketBatch] = []
+    streams: dict[str, int] = {}
+    for _position, chunk in CaptureReader(settings.capture_dir).read():
+        assert chunk.sequence == streams.get(chunk.stream, -1) + 1
+        streams[chunk.stream] = chunk.sequence
+        batches.append(chain.push(chunk.octets, chunk.ert_ns).packets)
+    assert len(streams) == 1
+    packets = PacketBatch.concatenate(batches)
+    packets = packets.select(~idle_packets(packets))
+    # The nominal scenario loses nothing on the way, so each APID's counts run without a gap:
+    # this does not depend on our own chain being right.
+    for apid in np.unique(packets.apid):
+        counts = packets.sequence_count[packets.apid == apid].astype(np.int64)
+        assert set(np.diff(counts) % 16384) <= {1}, apid
+    return packets
+
+
+def assert_packets_told(settings: RunSettings, expected: PacketBatch) -> None:
+    told: list[PacketBatch] = []
+    count = 0
+    for body in bodies(settings, RECEIVE, Topic.PACKETS):
+        message = parse(PacketsMessage, body)
+        assert message.first_packet == count
+        count += len(message.packets)
+        told.append(message.packets)
+    packets = PacketBatch.concatenate(told)
+    assert packets.offsets.tolist() == expected.offsets.tolist()
+    assert packets.octets.tobytes() == expected.octets.tobytes()
+    assert packets.vcid.tolist() == expected.vcid.tolist()
+    assert packets.ert_ns.tolist() == expected.ert_ns.tolist()
+
+
+def assert_parameters_told(settings: RunSettings, expected: PacketBatch) -> None:
+    rows = 0
+    seen: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
+    for number, body in enumerate(bodies(settings, MONITOR, Topic.PARAMETERS)):
+        message = parse(ParametersMessage, body)
+        # One for each message of receive, in its order.
+        assert (message.sequence, message.first_row) == (number, rows)
+        rows += message.rows
+        seen += [table.packet for table in message.tables]
+        # And within the message nothing is missing: its packets follow the last message's.
+        together = np.sort(np.concatenate([table.packet for table in message.tables]))
+        assert together.tolist() == list(range(rows - message.rows, rows))
+    assert number == len(list(bodies(settings, RECEIVE, Topic.PACKETS))) - 1
+    # Every packet of the nominal scenario has a definition, so every one gave its parameters once.
+    assert np.sort(np.concatenate(seen)).tolist() == list(range(len(expected)))
+
+
+def assert_archived(settings: RunSettings, expected: PacketBatch) -> None:
+    store = ArchiveStore.open(settings.archive_file, read_only=True)
+    try:
+        stored = Counter(packet.octets for packet in store.packets())
+    finally:
+        store.close()
+    assert stored == Counter(expected)
+
+
+def bodies(settings: RunSettings, service: str, topic: str) -> Iterator[bytes]:
+    journal = FileJournal(settings.journal_dir(service, topic))
+    try:
+        for record in journal.read(0, max_octets=1 << 40):
+            yield parse_record(record.payload)[1]
+        assert journal.damaged == 0
+    finally:
+        journal.close()
