@@ -67,6 +67,8 @@ Examples:
 `l4 run --speed 60 --scenario storm` — a solar storm, an hour a minute
 
 `l4 run --duration 60 --no-view --json` — run for a minute, print what was received
+
+`l4 run --replay frames.u8 -m danuri --pace full` — a recording through the live services
 """
 )
 def run(
@@ -90,6 +92,16 @@ def run(
         bool | None, typer.Option("--view/--no-view", help="Live view; default: on a terminal.")
     ] = None,
     json_: Json = False,
+    replay: Annotated[
+        Path | None,
+        typer.Option(help="Receive this capture instead of the simulated spacecraft."),
+    ] = None,
+    mission: Annotated[
+        str, typer.Option("--mission", "-m", help="Link profile, with --replay (`l4 missions`).")
+    ] = "l4_relay",
+    pace: Annotated[
+        str, typer.Option(help="With --replay: full, recorded, or a factor.")
+    ] = "recorded",
 ) -> None:
     """Start the simulated spacecraft and the ground services, and watch them. Ctrl-C stops all."""
     from ground.run import RunOptions, run_site
@@ -106,6 +118,9 @@ def run(
                 duration_s=duration,
                 view=sys.stdout.isatty() and not json_ if view is None else view,
                 as_json=json_,
+                mission=mission,
+                replay=replay,
+                pace=pace,
             )
         )
     )
@@ -145,3 +160,7 @@ def _register() -> None:
 
 
 _register()
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ monitor's own rule (`ground/monitor/staleness.py`): what is stale is dim and say
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -17,9 +18,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from ground.config import RECEIVE
 from ground.monitor.l4_events import EVENT_PACKET
 from ground.monitor.staleness import Staleness
-from ground.ports import LinkState, Message
+from ground.ports import Bus, LinkState, Message
 from protocols.bus.messages import (
     Event,
     EventMessage,
@@ -387,3 +389,29 @@ def _value(value: object) -> str:
         first = _value(value[0]) if len(value) else ""
         return f"{len(value)} × {first} …" if len(value) > 1 else first
     return str(value)
+
+
+class Followers:
+    """Whether those who follow `receive` have taken all that it has: for whoever wants to end."""
+
+    def __init__(self, bus: Bus, patience_s: float = 1.5) -> None:
+        self._bus = bus
+        self._patience_s = patience_s
+        self._asked_s: float | None = None
+        self._lag: dict[str, int] = {}
+
+    def done(self) -> bool:
+        """Ask again and again: True once every follower has said, since the first question and
+        some patience, that nothing is left to take."""
+        now_s = time.monotonic()
+        if self._asked_s is None:
+            self._asked_s = now_s
+        late = now_s - self._asked_s > self._patience_s
+        for message in self._bus.receive(0):
+            status = parse(StatusMessage, message.body)
+            followed = [p.lag for p in status.positions if p.source == RECEIVE]
+            if followed and late:
+                self._lag[status.service] = sum(followed)
+            elif followed:
+                self._lag[status.service] = -1
+        return late and bool(self._lag) and all(lag == 0 for lag in self._lag.values())

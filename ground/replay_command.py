@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,7 +73,13 @@ def replay(
         str | None,
         _flag("frames, cadu, codewords, packets, pcap, capture", _LINK, metavar="KIND"),
     ] = None,
+    count_cycle: Annotated[str | None, _flag("present or absent (AOS frame count cycle)")] = None,
+    truncated_length: Annotated[int | None, _flag("octets of a truncated USLP frame")] = None,
     asm: Annotated[str | None, _flag("sync marker in hexadecimal", _CODING)] = None,
+    marker_errors: Annotated[int | None, _flag("wrong bits allowed in a marker", _CODING)] = None,
+    flywheel: Annotated[int | None, _flag("markers that may be missed in a row", _CODING)] = None,
+    bit_aligned: Annotated[str | None, _flag("look at every bit: yes or no", _CODING)] = None,
+    inverted: Annotated[str | None, _flag("accept the complement: yes or no", _CODING)] = None,
     randomiser: Annotated[str | None, _flag("none, ccsds or ccsds-long", _CODING)] = None,
     rs_parity: Annotated[int | None, _flag("32 (E=16), 16 (E=8), 0 (none)", _CODING)] = None,
     rs_interleave: Annotated[int | None, _flag("interleaving depth 1..8", _CODING)] = None,
@@ -85,7 +93,7 @@ def replay(
     from ground.receive.inputs import CHOICES
     from ground.receive.profile import load_profile
     from ground.receive.replay import replay as run_replay
-    from protocols.timecodes.tai import tai_ns_from_utc_iso
+    from protocols.timecodes.tai import tai_ns_from_unix_ns, tai_ns_from_utc_iso
 
     if summary not in (None, "text", "json", "none"):
         raise LocalError(f"--summary {summary!r}: text, json or none wanted")
@@ -104,7 +112,13 @@ def replay(
         "header_error_control": header_error_control,
         "dictionary": dictionary,
         "bit_rate": bit_rate,
+        "count_cycle": count_cycle,
+        "truncated_length": truncated_length,
         "asm": asm,
+        "marker_errors": marker_errors,
+        "flywheel": flywheel,
+        "bit_aligned": bit_aligned,
+        "inverted": inverted,
         "randomiser": randomiser,
         "rs_parity": rs_parity,
         "rs_interleave": rs_interleave,
@@ -114,9 +128,11 @@ def replay(
     }
     given = {name: value for name, value in flags.items() if value is not None}
     profile = load_profile(mission, **given) if mission is not None or given else None
-    ert_ns = tai_ns_from_utc_iso(start) if start else 0
+    # What is kept needs some time of arrival: if nobody knows it, it is now.
+    unknown_ns = 0 if archive is None and live is None else tai_ns_from_unix_ns(time.time_ns())
+    ert_ns = tai_ns_from_utc_iso(start) if start else unknown_ns
     if live is not None:
-        _replay_live(file, profile, live, _pace(pace), input_, ert_ns)
+        _replay_live(file, profile, live, _pace(pace), input_, port, ert_ns)
         return
     show = sys.stderr.isatty() if progress is None else progress
     with ExitStack() as stack:
@@ -171,6 +187,11 @@ def missions(
             profile.name, profile.kind or "–", str(profile.frame_length), scid, profile.title
         )
     Console().print(table)
+
+
+def _channel(item: tuple[str, Any]) -> tuple[int, ...]:
+    """Order of channels: "3", or "76/3" with several spacecraft in the capture."""
+    return tuple(int(part) for part in item[0].split("/"))
 
 
 def _pace(text: str) -> float | None:
@@ -234,13 +255,42 @@ def _replay_live(
     run_dir: Path,
     pace: float | None,
     input_: str | None,
+    port: int | None,
     ert_ns: int,
 ) -> None:
-    from ground.wiring import replay_as_receiver
+    """In the place of `receive`, until those who follow it have taken everything."""
+    from dataclasses import replace
+
+    from ground.__main__ import end_of_service
+    from ground.adapters.file_link import FileLink
+    from ground.config import load_settings
+    from ground.live_view import Followers
+    from ground.receive.replay import open_timed
+    from ground.supervisor import EXIT_WITH_STDIN
+    from ground.wiring import open_viewer, replay_as_receiver
 
     if profile is None:
         raise LocalError("--live wants --mission or link parameters")
-    replay_as_receiver(file, profile, run_dir, pace=pace, input=input_, ert_ns=ert_ns)
+    if not (run_dir / "run.toml").is_file():
+        raise LocalError(f"--live {run_dir}: no run there; `l4 run --replay FILE` starts one")
+    settings = load_settings(run_dir)
+    source = sys.stdin.buffer if file == "-" else Path(file)
+    opened = open_timed(source, profile, input=input_, port=port, pace=pace, ert_ns=ert_ns)
+    with opened as timed, closing(open_viewer(settings, "l4-replay", topics=("status",))) as bus:
+        pieces = ((piece.octets, piece.ert_ns) for piece in timed.pieces)
+        link = FileLink(settings.link_name, Path(file).name, pieces)
+        told = end_of_service()
+        followers = Followers(bus)
+        profile = replace(profile, input=timed.opened.kind)
+        print(timed.opened.statement, file=sys.stderr)
+        # Under a supervisor it stays, for those who join later.
+        stays = bool(os.environ.get(EXIT_WITH_STDIN))
+        replay_as_receiver(
+            settings,
+            profile,
+            link,
+            lambda: told() or (not stays and link.at_end and followers.done()),
+        )
 
 
 def _print_summary(summary: Mapping[str, Any], notes: list[str]) -> None:
@@ -264,7 +314,7 @@ def _print_summary(summary: Mapping[str, Any], notes: list[str]) -> None:
     table = Table(box=None, header_style="dim")
     for title in ("VC", "frames", "gaps", "missing", "repeats", "packets", "content"):
         table.add_column(title, justify="left" if title == "content" else "right")
-    for vcid, vc in sorted(vcs.items(), key=lambda item: int(item[0])):
+    for vcid, vc in sorted(vcs.items(), key=_channel):
         counter = vc.get("counter", {})
         gaps = counter.get("discontinuities", 0)
         missing = counter.get("missing_frames", counter.get("missing_frames_mod256_lower_bound", 0))

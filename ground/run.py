@@ -22,6 +22,7 @@ from rich.text import Text
 
 from ground.config import (
     PORTS,
+    RECEIVE,
     SERVICES,
     SIMULATOR,
     RunSettings,
@@ -54,6 +55,9 @@ class RunOptions:
     duration_s: float | None
     view: bool
     as_json: bool
+    mission: str = "l4_relay"
+    replay: Path | None = None
+    pace: str = "recorded"
 
 
 class Interrupted(Exception):
@@ -84,7 +88,7 @@ def run_site(options: RunOptions) -> int:
         return 2
     with _sole_user(options.run_dir):
         settings = prepare_run_directory(
-            options.run_dir, speed=options.speed, base_port=base_port, mission="l4_relay"
+            options.run_dir, speed=options.speed, base_port=base_port, mission=options.mission
         )
         return _run_site(settings, options)
 
@@ -138,6 +142,12 @@ def _run_site(settings: RunSettings, options: RunOptions) -> int:
 def _commands(settings: RunSettings, options: RunOptions) -> dict[str, list[str]]:
     run_dir = str(settings.run_dir)
     commands = {name: python_module("ground", name, "--run-dir", run_dir) for name in SERVICES}
+    if options.replay is not None:
+        commands[RECEIVE] = python_module(
+            *("ground.cli", "replay", str(options.replay.absolute())),
+            *("--mission", options.mission, "--pace", options.pace, "--live", run_dir),
+        )
+        return commands
     simulator = python_module(
         "spacecraft_sim",
         *("--scenario", options.scenario),

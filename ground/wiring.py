@@ -20,6 +20,7 @@ from protocols.telemetry.declaration import Dictionary
 
 if TYPE_CHECKING:
     from ground.archive.sink import ArchiveSink
+    from ground.receive.profile import LinkProfile
 
 #: What a viewer wants: the present, not every packet.
 VIEWER_TOPICS = (Topic.PARAMETERS, Topic.EVENTS, Topic.LINK, Topic.STATUS)
@@ -167,15 +168,21 @@ def _with_bus(service: str, settings: RunSettings, work: Callable[[Bus, Clock], 
 
 
 def _run_receive(settings: RunSettings, stop: Stop) -> None:
-    from ground.adapters.state_file import StateFile
     from ground.receive.profile import load_profile
+
+    _receive(settings, load_profile(settings.mission), open_link(settings), stop)
+
+
+def replay_as_receiver(settings: RunSettings, profile: LinkProfile, link: Link, stop: Stop) -> None:
+    """`receive` of a run, with a recording (or any other link) in the place of its station."""
+    _receive(settings, profile, link, stop)
+
+
+def _receive(settings: RunSettings, profile: LinkProfile, link: Link, stop: Stop) -> None:
+    from ground.adapters.state_file import StateFile
     from ground.receive.service import ReceiveService
 
-    profile = load_profile(settings.mission)
-    playback = playback_channels(profile.dictionary)
-
     def work(bus: Bus, clock: Clock) -> None:
-        link = open_link(settings)
         try:
             ReceiveService(
                 profile,
@@ -184,7 +191,7 @@ def _run_receive(settings: RunSettings, stop: Stop) -> None:
                 clock,
                 StateFile(settings.state_file(RECEIVE)),
                 settings,
-                playback=playback,
+                playback=playback_channels(profile.dictionary),
             ).run(stop)
         finally:
             link.close()

@@ -7,13 +7,14 @@ the bus, only the few methods of `ReplaySink`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from ground.receive.chain import ChainOutput, ChainStatistics, ReceiveChain
-from ground.receive.inputs import Piece, open_input
+from ground.receive.inputs import Input, Piece, open_input
 from ground.receive.profile import LinkProfile, load_profile
 from protocols.errors import LocalError
 
@@ -90,6 +91,54 @@ def replay(
 
     Raises LocalError for what cannot be opened or agreed on; nothing for what is in the capture.
     """
+    with open_timed(
+        path,
+        profile,
+        input=input,
+        port=port,
+        pace=pace,
+        ert_ns=ert_ns,
+        sleep=sleep,
+        monotonic=monotonic,
+    ) as timed:
+        opened = timed.opened
+        chain = ReceiveChain(timed.profile, input=opened.kind, digests=digests)
+        # A pipe may be live: what has come is shown, not held back for a batch.
+        at_once = pace is not None or opened.total_octets is None
+        batches = _batched(timed.pieces, paced=at_once)
+        _run(chain, batches, opened.total_octets, sinks, progress)
+    summary = chain.summary()
+    summary["detected"] = opened.statement
+    if opened.skipped:
+        summary["skipped"] = dict(sorted(opened.skipped.items()))
+    return ReplayResult(
+        summary, opened.statement, chain.statistics(), chain.profile, list(chain.notes)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TimedInput:
+    """An opened capture, the profile it is read with, and its pieces, each with its ERT."""
+
+    opened: Input
+    profile: LinkProfile
+    pieces: Iterable[Piece]
+
+
+@contextmanager
+def open_timed(
+    path: Path | BinaryIO,
+    profile: LinkProfile | None = None,
+    *,
+    input: str | None = None,
+    port: int | None = None,
+    pace: float | None = None,
+    ert_ns: int = 0,
+    sleep: Callable[[float], None] = time.sleep,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Iterator[TimedInput]:
+    """Open a capture for replay; arguments and errors as of `replay`.  With a pace the pieces
+    wait until they are due."""
     if pace is not None and pace <= 0:
         raise LocalError(f"pace {pace}: a number above 0 is allowed")
     with open_input(path, profile, choice=input, port=port) as opened:
@@ -99,23 +148,13 @@ def replay(
                     f"{opened.statement}: frames want --mission NAME or --frame-length N"
                 )
             profile = load_profile(input="packets")
-        chain = ReceiveChain(profile, input=opened.kind, digests=digests)
         untimed = opened.container == "file" and not profile.bit_rate
         if pace is not None and untimed and opened.total_octets is not None:
             raise LocalError("the input has no times: a pace wants --bit-rate N (bits per second)")
-        timed = _timed(opened.pieces, profile, ert_ns)
+        pieces = _timed(opened.pieces, profile, ert_ns)
         if pace is not None:
-            timed = _paced(_cut(timed, profile), pace, sleep, monotonic)
-        # A pipe may be live: what has come is shown, not held back for a batch.
-        at_once = pace is not None or opened.total_octets is None
-        _run(chain, _batched(timed, paced=at_once), opened.total_octets, sinks, progress)
-    summary = chain.summary()
-    summary["detected"] = opened.statement
-    if opened.skipped:
-        summary["skipped"] = dict(sorted(opened.skipped.items()))
-    return ReplayResult(
-        summary, opened.statement, chain.statistics(), chain.profile, list(chain.notes)
-    )
+            pieces = _paced(_cut(pieces, profile), pace, sleep, monotonic)
+        yield TimedInput(opened, profile, pieces)
 
 
 def _run(

@@ -134,9 +134,15 @@ class PacketBatch:
         return np.diff(self.offsets)
 
     def _word(self, at: int) -> npt.NDArray[np.uint16]:
+        # An idle encapsulation packet is one octet: it has no such word, and reads as zero there.
         start = self.offsets[:-1] + at
-        high: npt.NDArray[np.uint16] = self.octets[start].astype(np.uint16)
-        return ((high << 8) | self.octets[start + 1]).astype(np.uint16, copy=False)
+        inside = start + 1 < self.offsets[1:]
+        if inside.all():
+            return (self.octets[start].astype(np.uint16) << 8) | self.octets[start + 1]
+        word = np.zeros(len(self), np.uint16)
+        start = start[inside]
+        word[inside] = (self.octets[start].astype(np.uint16) << 8) | self.octets[start + 1]
+        return word
 
     @cached_property
     def version(self) -> U8:
@@ -161,5 +167,7 @@ class PacketBatch:
 
     @cached_property
     def is_idle(self) -> npt.NDArray[np.bool_]:
-        """APID all ones (133.0-B-2 §4.1.3.3.4.4)."""
-        return self.apid == 0x7FF
+        """Space packets whose APID is all ones (133.0-B-2 §4.1.3.3.4.4) and encapsulation packets
+        of protocol identifier 0 (133.1-B-3 §4.1.2.3): they fill a link and mean nothing."""
+        encapsulation = (self.octets[self.offsets[:-1]] & 0xFC) == 0xE0
+        return ((self.version == 0) & (self.apid == 0x7FF)) | encapsulation
