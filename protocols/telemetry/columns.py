@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from protocols.packets.batch import PacketBatch
 from protocols.telemetry import kernels
-from protocols.telemetry.calibration import Text
+from protocols.telemetry.calibration import Polynomial, Text
 from protocols.telemetry.declaration import (
     COMPARISONS,
     PRIMARY_HEADER_OCTETS,
@@ -29,6 +29,7 @@ from protocols.telemetry.declaration import (
 )
 from protocols.telemetry.fields import FieldType, Kind
 from protocols.telemetry.layout import Slot, StaticPart, VariablePart
+from protocols.telemetry.limits import Limits
 from protocols.telemetry.tables import Column, DecodedPackets, ParameterTable, Ragged
 
 I64 = npt.NDArray[np.int64]
@@ -333,6 +334,36 @@ def header_column(table: ParameterTable, name: str) -> npt.NDArray[Any]:
     column = raw[name]
     assert isinstance(column, np.ndarray)
     return column
+
+
+#: Values that are calibrated and judged at once: what passes through twice stays in the cache.
+CHUNK = 4096
+
+
+def calibrate_and_judge(
+    parameter: Parameter,
+    raw: npt.NDArray[Any],
+    engineering: npt.NDArray[Any],
+    state: U8,
+) -> npt.NDArray[Any]:
+    """Engineering values and limit states of a number with range limits, in one pass.
+
+    Equal to `parameter.engineering` and `limits.state` after it, without their temporaries.
+    state: uint8 [n], written; engineering: float64 [n], written and returned if there is a
+    polynomial, else `raw` is returned.
+    """
+    limits, calibration = parameter.limits, parameter.calibration
+    assert isinstance(limits, Limits)
+    bounds = np.array(limits.bounds)
+    calibrated = isinstance(calibration, Polynomial)
+    coefficients = np.array(calibration.coefficients if calibrated else (), np.float64)
+    work = np.empty(min(CHUNK, raw.size), np.float64)
+    for low in range(0, len(raw), CHUNK):
+        part = slice(low, low + CHUNK)
+        piece = engineering[part] if calibrated else work[: len(raw[part])]
+        np.copyto(piece, raw[part])
+        kernels.judge(piece, coefficients, bounds, state[part])
+    return engineering if calibrated else raw
 
 
 def ragged_engineering(parameter: Parameter, column: Ragged) -> Column:

@@ -350,35 +350,37 @@ def gather_octets(octets: Any, base: Any, bit: int, out: Any) -> None:
 @njit(cache=True)
 def spread(start: Any, count: Any, size: int, base: Any) -> None:
     """Octet of each element: start[i], start[i] + size, … count[i] of them, packet by packet."""
-    k = 0
+    k = uint64(0)
     for i in range(len(start)):
         p = start[i]
         for _ in range(count[i]):
             base[k] = p
             p += size
-            k += 1
+            k += uint64(1)
 
 
 @njit(cache=True)
 def copy_runs(octets: Any, start: Any, count: Any, out: Any) -> None:
     """Octets start[i] … start[i] + count[i], concatenated into `out`."""
-    k = 0
+    k = uint64(0)
     for i in range(len(start)):
-        p = start[i]
-        for j in range(count[i]):
+        p = uint64(start[i])
+        size = uint64(count[i])
+        for j in range(size):
             out[k + j] = octets[p + j]
-        k += count[i]
+        k += size
 
 
 @njit(cache=True)
 def place_runs(octets: Any, start: Any, count: Any, values: Any) -> None:
     """The inverse of `copy_runs`."""
-    k = 0
+    k = uint64(0)
     for i in range(len(start)):
-        p = start[i]
-        for j in range(count[i]):
+        p = uint64(start[i])
+        size = uint64(count[i])
+        for j in range(size):
             octets[p + j] = values[k + j]
-        k += count[i]
+        k += size
 
 
 @njit(cache=True)
@@ -389,6 +391,16 @@ def scatter(octets: Any, base: Any, table: Any, values: Any) -> None:
         high = min(low + BLOCK, n)
         for f in range(len(table)):
             bit, width, little = table[f, BIT], table[f, WIDTH], table[f, LITTLE]
+            if (bit & 7) == 0 and (width & 7) == 0 and not little:
+                octet_count = uint64(width >> 3)
+                first = uint64(bit >> 3)
+                for i in range(low, high):
+                    value = values[f, i]
+                    p = uint64(base[i]) + first
+                    for k in range(octet_count, uint64(0), -1):
+                        octets[p + uint64(k) - uint64(1)] = uint8(value)
+                        value = value >> uint64(8)
+                continue
             for i in range(low, high):
                 value = values[f, i]
                 if little:
@@ -418,3 +430,41 @@ def scatter_octets(octets: Any, base: Any, bit: int, values: Any) -> None:
             else:
                 octets[p + k] |= values[i, k] >> skip
                 octets[p + k + 1] |= uint8(values[i, k] << (8 - skip))
+
+
+@njit(cache=True)
+def judge(value: Any, coefficients: Any, bounds: Any, state: Any) -> None:
+    """Calibrate by a polynomial in place, by Horner's rule, and compare with limits.
+
+    value: float64 [n]; coefficients: float64, c0 first, empty for none; bounds: float64 [4],
+    critical low, warning low, warning high, critical high; state: uint8 [n], set to LimitState.
+    """
+    # One simple loop per step, so that each is done several values at a time.
+    degree = len(coefficients) - 1
+    if degree == 1:
+        c0, c1 = coefficients[0], coefficients[1]
+        for i in range(len(value)):
+            value[i] = c1 * value[i] + c0
+    elif degree >= 0:
+        for i in range(len(value)):
+            x = value[i]
+            y = coefficients[degree]
+            for k in range(degree - 1, -1, -1):
+                y = y * x + coefficients[k]
+            value[i] = y
+    critical_low, warning_low, warning_high, critical_high = bounds
+    low, high = max(critical_low, warning_low), min(critical_high, warning_high)
+    nominal = 0
+    for i in range(len(value)):
+        nominal += int64(value[i] >= low) & int64(value[i] <= high)
+    if nominal == len(value):
+        state[:] = 0
+        return
+    for i in range(len(value)):
+        x = value[i]
+        found = uint8(0)
+        found = uint8(1) if x < warning_low else found
+        found = uint8(2) if x > warning_high else found
+        found = uint8(5) if x < critical_low else found
+        found = uint8(6) if x > critical_high else found
+        state[i] = uint8(4) if x != x else found
