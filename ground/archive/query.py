@@ -8,7 +8,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,11 +32,8 @@ from ground.archive.model import (
     ParameterInfo,
     Plot,
     Samples,
-    StoredPacket,
 )
-from ground.archive.schema import BLOCK_SHIFT
 from ground.archive.segments import load_layouts, read_segment
-from protocols.bus.messages import Event
 from protocols.errors import LocalError
 
 I64 = npt.NDArray[np.int64]
@@ -135,39 +132,6 @@ class Reader:
             " ON d.id = l.definition WHERE d.name = ?",
             (definition,),
         ).fetchone()[0]
-
-    def problems(self) -> list[str]:
-        """What is wrong with the file, a sentence each."""
-        found = [
-            f"SQLite: {row[0]}"
-            for row in self._db.execute("PRAGMA quick_check(20)")
-            if row[0] != "ok"
-        ]
-        checks = (
-            ("packets differ from their counter",
-             "SELECT (SELECT count(*) FROM packet), ifnull((SELECT value FROM counter"
-             " WHERE name = 'packets'), 0)"),
-            ("packets differ from their channels' counts",
-             "SELECT (SELECT count(*) FROM packet), (SELECT ifnull(sum(packets), 0) FROM channel)"),
-            ("events differ from their counter",
-             "SELECT (SELECT count(*) FROM event), ifnull((SELECT value FROM counter"
-             " WHERE name = 'events'), 0)"),
-            ("rows of segments and tail differ from their layouts' counts",
-             "SELECT (SELECT ifnull(sum(count), 0) FROM segment)"
-             " + (SELECT ifnull(sum(count), 0) FROM tail),"
-             " (SELECT ifnull(sum(count), 0) FROM layout)"),
-            ("columns of segments differ from their layouts",
-             "SELECT (SELECT count(*) FROM value), (SELECT count(*) FROM segment s"
-             " JOIN layout_column c ON c.layout = s.layout)"),
-            ("samples differ from their counter",
-             "SELECT (SELECT ifnull(sum(l.count), 0) FROM layout l JOIN layout_column c"
-             " ON c.layout = l.id), ifnull((SELECT value FROM counter WHERE name = 'samples'), 0)"),
-        )  # fmt: skip
-        for what, statement in checks:
-            have, wanted = self._db.execute(statement).fetchone()
-            if have != wanted:
-                found.append(f"{what}: {have} against {wanted}")
-        return found
 
     def labels(self, parameter: int) -> Mapping[int, str]:
         return dict(
@@ -470,98 +434,6 @@ class Reader:
                 pending.append(run)
         if pending:
             yield kept, Run.concatenate(pending).ordered()
-
-    # ------------------------------------------------------------ packets and events
-
-    def packets(
-        self,
-        *,
-        apid: int | None,
-        vcid: int | None,
-        stream: str | None,
-        playback: bool | None,
-        start_ns: int,
-        stop_ns: int,
-        axis: Axis,
-    ) -> Iterator[StoredPacket]:
-        with snapshot(self._db):
-            channels = {
-                row[0]: row[1:]
-                for row in self._db.execute(
-                    "SELECT id, stream, vcid, ifnull(apid, -1), playback FROM channel"
-                    " WHERE (?1 IS NULL OR apid = ?1) AND (?2 IS NULL OR vcid = ?2)"
-                    " AND (?3 IS NULL OR stream = ?3) AND (?4 IS NULL OR playback = ?4)",
-                    (apid, vcid, stream, playback),
-                )
-            }
-            rows = (
-                self._by_scet(channels, start_ns, stop_ns)
-                if axis == "scet"
-                else self._by_ert(channels, start_ns, stop_ns)
-            )
-            for number, channel, scet, sequence, ert, reception, octets in rows:
-                of_stream, of_vcid, of_apid, is_playback = channels[channel]
-                yield StoredPacket(
-                    number,
-                    of_stream,
-                    of_vcid,
-                    of_apid,
-                    -1 if sequence is None else sequence,
-                    scet,
-                    ert,
-                    reception,
-                    bool(is_playback),
-                    octets,
-                )
-
-    def _by_scet(self, channels: Mapping[int, Any], start_ns: int, stop_ns: int):
-        """One index walk a channel, merged: nothing is sorted, nothing is held."""
-        walks = [
-            self._db.execute(
-                "SELECT id, channel, scet_ns, sequence_count, ert_ns, reception_ns, octets"
-                " FROM packet WHERE channel = ? AND scet_ns >= ? AND scet_ns < ?"
-                " ORDER BY scet_ns, sequence_count",
-                (channel, start_ns, stop_ns),
-            )
-            for channel in channels
-        ]
-        return heapq.merge(*walks, key=lambda row: (row[2], row[0]))
-
-    def _by_ert(self, channels: Mapping[int, Any], start_ns: int, stop_ns: int):
-        """Blocks of consecutive numbers that touch the range, in ERT order: numbers follow arrival,
-        so few blocks overlap and the heap stays small."""
-        blocks = self._db.execute(
-            "SELECT ert_min, id FROM packet_block WHERE ert_max >= ? AND ert_min < ?"
-            " ORDER BY ert_min, id",
-            (start_ns, stop_ns),
-        ).fetchall()
-        heap: list[tuple[int, int, tuple[Any, ...]]] = []
-        for ert_min, block in blocks:
-            while heap and heap[0][0] < ert_min:
-                yield heapq.heappop(heap)[2]
-            for row in self._db.execute(
-                "SELECT id, channel, scet_ns, sequence_count, ert_ns, reception_ns, octets"
-                " FROM packet WHERE id >= ? AND id < ? AND ert_ns >= ? AND ert_ns < ?",
-                (block << BLOCK_SHIFT, (block + 1) << BLOCK_SHIFT, start_ns, stop_ns),
-            ):
-                if row[1] in channels:
-                    heapq.heappush(heap, (row[4], row[0], row))
-        while heap:
-            yield heapq.heappop(heap)[2]
-
-    def events(
-        self, *, start_ns: int, stop_ns: int, axis: Axis, name: str | None
-    ) -> Iterator[Event]:
-        with snapshot(self._db):
-            for row in self._db.execute(
-                "SELECT kind, severity, name, text, scet_ns, ert_ns, reception_ns,"
-                " playback, value, threshold, before, after"
-                f" FROM event WHERE {axis}_ns >= ?1 AND {axis}_ns < ?2"
-                f" AND (?3 IS NULL OR name = ?3) ORDER BY {axis}_ns, id",
-                (start_ns, stop_ns, name),
-            ):
-                event = Event(*row)
-                yield replace(event, playback=bool(event.playback))
 
 
 def _range(times: I64, start_ns: int, stop_ns: int, *, ordered: bool):

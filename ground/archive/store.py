@@ -37,6 +37,7 @@ from ground.archive.model import (
     TableColumns,
 )
 from ground.archive.query import Reader
+from ground.archive.records import find_problems, read_events, read_packets
 from protocols.bus.messages import Event
 from protocols.errors import LocalError
 from protocols.packets.batch import PacketBatch
@@ -260,8 +261,9 @@ class ArchiveStore:
     ) -> Iterator[StoredPacket]:
         """Packets with start_ns <= time < stop_ns, ordered by the axis, then by arrival.  Packets
         that do not tell their SCET are listed by ERT only."""
-        with self.reader() as reader:
-            yield from reader.packets(
+        with self._snapshot() as connection:
+            yield from read_packets(
+                connection,
                 apid=apid,
                 vcid=vcid,
                 stream=stream,
@@ -280,27 +282,32 @@ class ArchiveStore:
         name: str | None = None,
     ) -> Iterator[Event]:
         """Events with start_ns <= time < stop_ns, ordered by the axis."""
-        with self.reader() as reader:
-            yield from reader.events(
-                start_ns=start_ns, stop_ns=stop_ns, axis=_axis(axis), name=name
+        with self._snapshot() as connection:
+            yield from read_events(
+                connection, start_ns=start_ns, stop_ns=stop_ns, axis=_axis(axis), name=name
             )
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
         """Queries on a connection and a snapshot of their own: what is committed now."""
+        with self._snapshot() as connection:
+            yield Reader(connection)
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
         connection = schema.connect_reader(self.path)
         try:
             connection.execute("BEGIN")
-            yield Reader(connection)
+            yield connection
         finally:
             connection.close()
 
     def integrity(self) -> Integrity:
         """SQLite's own quick check, and that counts, segments and columns agree."""
         problems: list[str] = []
-        with self.reader() as reader:
+        with self._snapshot() as connection:
             try:
-                problems = reader.problems()
+                problems = find_problems(connection)
             except sqlite3.DatabaseError as error:
                 problems.append(f"the file is damaged: {error}")
         return Integrity(tuple(problems))

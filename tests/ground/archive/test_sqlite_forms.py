@@ -325,3 +325,46 @@ def test_opposite_infinities_have_no_mean(tmp_path: Path):
         assert plot.maximum.tolist() == [np.inf] * len(plot)
         assert np.isnan(plot.mean).all()
         assert plot.count.sum() == 21_000
+
+
+def test_compaction_leaves_no_overlap(tmp_path: Path):
+    path = tmp_path / "a.sqlite"
+    rng = np.random.default_rng(6)
+    times = T0 + np.arange(90_000) * S
+    with ArchiveStore.open(path) as store:
+        for part in np.split(rng.permutation(90_000), 9):
+            put(store, times[part], {"X": part.astype(np.float64)})
+        overlapping = (
+            "SELECT count(*) FROM segment a JOIN segment b ON a.id < b.id"
+            " AND a.scet_min < b.scet_max AND b.scet_min < a.scet_max"
+        )
+        assert count(path, overlapping) == 36
+        assert store.compact(1000) > 0
+        assert count(path, overlapping) == 0
+        assert store.query("X").values.tolist() == list(range(90_000))
+        assert store.integrity().ok
+
+
+def test_packets_of_two_antennas_merge_by_ert_across_blocks(tmp_path: Path):
+    """One antenna's packets come a whole block and more after the other's."""
+    n = 10_000
+    ert = T0 + np.concatenate([np.arange(n) * S, np.arange(n) * S + S // 2 - 6_000 * S])
+    ert += np.random.default_rng(7).integers(-20 * S, 20 * S, 2 * n)
+    octets = [b"\x00\x10" + (0xC000 | i % 16384).to_bytes(2, "big") + b"\0\0\0" for i in range(n)]
+    with ArchiveStore.open(tmp_path / "a.sqlite") as store:
+        for antenna in range(2):
+            mine = ert[antenna * n : (antenna + 1) * n]
+            packets = PacketBatch.from_packets(octets, vcid=antenna, ert_ns=mine.tolist())
+            store.append(
+                None,
+                packets,
+                stream=f"dss-{antenna}",
+                scet_ns=T0 + np.arange(n),
+                reception_ns=T0,
+            )
+        order = np.argsort(ert, kind="stable")
+        assert [packet.number - 1 for packet in store.packets()] == order.tolist()
+        low, high = T0 + 100 * S, T0 + 5_000 * S
+        inside = order[(ert[order] >= low) & (ert[order] < high)]
+        found = store.packets(start_ns=low, stop_ns=high)
+        assert [packet.number - 1 for packet in found] == inside.tolist()
