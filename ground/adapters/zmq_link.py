@@ -210,7 +210,8 @@ class ZmqLink:
 
     def _heard(self) -> None:
         self._heard_s = time.monotonic()
-        if self._state is LinkState.UNAVAILABLE:
+        # What a lost connection still delivers is taken, but says nothing about a new one.
+        if self._state is LinkState.UNAVAILABLE and self._connected:
             if self._connected_before:
                 self._counts["reconnects"] += 1
             self._connected_before = True

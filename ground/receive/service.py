@@ -199,7 +199,7 @@ class ReceiveService:
 
     def _without_idle(self, packets: PacketBatch) -> PacketBatch:
         # 133.0-B-2 §4.1.3.3.4.4, 133.1-B-3 §4.1.2.3: idle packets fill a link and mean nothing.
-        idle = idle_packets(packets)
+        idle = packets.is_idle
         if not idle.any():
             return packets
         self._idle += int(np.count_nonzero(idle))
@@ -293,16 +293,3 @@ class ReceiveService:
             "repeated_packets": self._repeated,
         }
         self._status.tick(counters, newest_ns=self._newest_ns, now=now)
-
-
-def idle_packets(packets: PacketBatch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which packets are idle ones, bool [n]: space packets of the idle APID, encapsulation packets
-    of protocol identifier 0."""
-    first = packets.octets[packets.offsets[:-1]]
-    space = (first >> 5) == 0
-    idle = (first & 0xFC) == 0xE0
-    if space.all():
-        return packets.is_idle
-    which = np.flatnonzero(space)
-    idle[which] = packets.select(which).is_idle
-    return idle

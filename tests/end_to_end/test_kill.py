@@ -34,7 +34,6 @@ from ground.ports import Bus
 from ground.receive.capture import CaptureReader
 from ground.receive.chain import ReceiveChain
 from ground.receive.profile import load_profile
-from ground.receive.service import idle_packets
 from ground.supervisor import EXIT_WITH_STDIN
 from ground.wiring import open_viewer
 from protocols.bus.messages import (
@@ -197,7 +196,7 @@ def packets_in_capture(settings: RunSettings) -> PacketBatch:
         batches.append(chain.push(chunk.octets, chunk.ert_ns).packets)
     assert len(streams) == 1
     packets = PacketBatch.concatenate(batches)
-    packets = packets.select(~idle_packets(packets))
+    packets = packets.select(~packets.is_idle)
     # The nominal scenario loses nothing on the way, so each APID's counts run without a gap:
     # this does not depend on our own chain being right.
     for apid in np.unique(packets.apid):
