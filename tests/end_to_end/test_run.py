@@ -1,0 +1,149 @@
+"""`l4 run` as a user starts it: live data, clean end, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ground.config import PORTS, free_base_port
+
+L4 = [sys.executable, "-m", "ground.cli"]
+
+
+def processes_of(run_dir: Path) -> list[str]:
+    found: list[str] = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        command = " ".join(process.info["cmdline"] or [])
+        if str(run_dir) in command and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(command)
+    return found
+
+
+def ports_in_use(base: int) -> list[int]:
+    used: list[int] = []
+    for port in range(base, base + PORTS):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                used.append(port)
+    return used
+
+
+def l4(*arguments: str, **more: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*L4, *arguments], capture_output=True, text=True, timeout=120, check=False, **more
+    )
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_shows_live_data_and_leaves_nothing_behind(
+    tmp_path: Path, end: signal.Signals
+) -> None:
+    run_dir = tmp_path / "run"
+    base = free_base_port()
+    options = ("--run-dir", str(run_dir), "--base-port", str(base), "--speed", "60", "--no-view")
+    with subprocess.Popen(
+        [*L4, "run", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        try:
+            deadline = time.monotonic() + 90
+            values: list[str] = []
+            while not values:
+                assert run.poll() is None, run.stderr.read() if run.stderr else ""
+                assert time.monotonic() < deadline, "no parameter was archived"
+                time.sleep(1)
+                listed = l4("archive", "list", "--archive", str(run_dir), "--json")
+                if listed.returncode == 0:
+                    parameters = json.loads(listed.stdout)["parameters"]
+                    values = [p["name"] for p in parameters if p["count"] > 1]
+            assert "PWR_BUS_VOLTAGE" in values
+            second = l4("run", *options)
+            assert second.returncode == 2
+            assert (
+                f"in use by process {run.pid}" in second.stderr or "not all free" in second.stderr
+            )
+            status = json.loads(l4("status", "--run-dir", str(run_dir), "--json").stdout)
+            assert status["problems"] == []
+            assert status["link"]["state"] == "OK"
+            assert set(status["services"]) == {"bus", "receive", "monitor", "archive"}
+        finally:
+            run.send_signal(end)
+            _, printed = run.communicate(timeout=60)
+    if end is not signal.SIGKILL:
+        assert run.returncode == 0, printed
+    deadline = time.monotonic() + 20
+    while processes_of(run_dir) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_of(run_dir) == []
+    assert ports_in_use(base) == []
+    assert l4("archive", "check", "--archive", str(run_dir)).stdout == "no problem found\n"
+
+
+def test_a_recording_goes_through_the_live_services(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[1] / "captures" / "l4_relay_nominal_aos.cadu"
+    run_dir = tmp_path / "run"
+    printed = l4(
+        *("run", "--run-dir", str(run_dir), "--replay", str(golden), "--pace", "full"),
+        *("--duration", "20", "--no-view", "--json"),
+    )
+    assert printed.returncode == 0, printed.stderr
+    report = json.loads(printed.stdout)
+    summary = json.loads(l4("replay", str(golden), "-m", "l4_relay", "--summary", "json").stdout)
+    frames = sum(vc["frames"] for vc in report["link"]["virtual_channels"].values())
+    assert frames == summary["frames"] == 108
+    assert report["restarts"] == {"bus": 0, "receive": 0, "monitor": 0, "archive": 0}
+    wanted = sum(
+        apid["count"]
+        for vc in summary["vcs"].values()
+        for number, apid in vc.get("apids", {}).items()
+        if number != "2047"
+    )
+    listed = l4("archive", "list", "--archive", str(run_dir), "--json")
+    assert json.loads(listed.stdout)["counters"]["packets"] == wanted
+
+
+def test_errors_name_their_cause_in_one_line(tmp_path: Path) -> None:
+    for arguments, words in (
+        (("replay", "no-such-file", "-m", "danuri"), "no-such-file: No such file or directory"),
+        (("replay", "x", "-m", "atlantis"), "atlantis"),
+        (("replay", "x", "--frames", "sdlc", "--frame-length", "9"), "tm, aos, uslp"),
+        (("archive", "list", "--archive", str(tmp_path)), "no archive here"),
+        (("watch", "--run-dir", str(tmp_path)), "no run here"),
+        (("replay", "x", "--pace", "-1"), "a factor above 0"),
+    ):
+        got = l4(*arguments, cwd=tmp_path)
+        assert got.returncode == 2, arguments
+        assert words in got.stderr
+        assert len(got.stderr.strip().splitlines()) == 1, got.stderr
+
+
+def test_importing_protocols_compiles_nothing(tmp_path: Path) -> None:
+    program = (
+        "import importlib, pkgutil, protocols\n"
+        "for m in pkgutil.walk_packages(protocols.__path__, 'protocols.'):\n"
+        "    importlib.import_module(m.name)\n"
+        "from numba.core import dispatcher\n"
+        "import gc\n"
+        "kernels = [o for o in gc.get_objects() if isinstance(o, dispatcher.Dispatcher)]\n"
+        "ours = [k for k in kernels if k.py_func.__module__.startswith('protocols')]\n"
+        "print(len(ours), sum(len(k.overloads) for k in ours))\n"
+    )
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    got = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    )
+    kernels, compiled = map(int, got.stdout.split())
+    assert kernels > 10
+    assert compiled == 0
+    assert list(tmp_path.rglob("*.nbi")) == []
