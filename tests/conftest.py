@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
 import os
 import shutil
 from collections import Counter
@@ -36,6 +38,17 @@ def shared() -> Path:
     if not path.is_dir():
         _missing("shared data folder (L4_SHARED)")
     return path
+
+
+@pytest.fixture(scope="session")
+def libfec() -> ctypes.CDLL:
+    """Phil Karn's libfec, the oracle of the codes; from the system's package."""
+    name = ctypes.util.find_library("fec")
+    if name is None:
+        _missing("program library libfec")
+    library = ctypes.CDLL(name)
+    library.init_rs_char.restype = ctypes.c_void_p
+    return library
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -30,16 +29,6 @@ CODES = st.builds(
     st.sampled_from(["dual", "conventional"]),
 )
 SEEDS = st.integers(0, 2**32 - 1)
-
-
-@pytest.fixture(scope="module")
-def libfec() -> ctypes.CDLL:
-    name = ctypes.util.find_library("fec")
-    if name is None:
-        pytest.skip("program libfec is missing")
-    library = ctypes.CDLL(name)
-    library.init_rs_char.restype = ctypes.c_void_p
-    return library
 
 
 class PlainTwin:
