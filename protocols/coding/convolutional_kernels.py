@@ -1,0 +1,320 @@
+"""Compiled inner loops of the Viterbi decoder: 32 segments of a stream side by side in lanes.
+
+Metrics are costs: the sum of the magnitudes of symbols that
+contradict the path.  They wrap modulo 256 and are never normalised: no state's metric can exceed
+another's by more than the weight of the cheapest way between them, 8 symbols of at most LIMIT, and
+10 · LIMIT < 128 leaves room for one more branch (Hekstra, IEEE Trans. Comm. 37, 1989).
+"""
+
+# numba ships no types: the docstrings say here what the arguments are.
+# pyright: reportMissingTypeStubs=false, reportUntypedFunctionDecorator=false
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from protocols.coding.lanes import (
+    LANES,
+    count_ones,
+    high,
+    load,
+    low,
+    maximum,
+    minus,
+    plus,
+    signs,
+    splat,
+    spread,
+    store,
+    where_negative,
+)
+from protocols.coding.trellis import step_back, step_forward
+
+U8 = npt.NDArray[np.uint8]
+U32 = npt.NDArray[np.uint32]
+I64 = npt.NDArray[np.int64]
+F32 = npt.NDArray[np.float32]
+
+#: Magnitude of the strongest soft symbol: 25 levels.
+LIMIT: Final = 12
+#: Mean magnitude of a segment's symbols after scaling; measured to lose least.
+MEAN: Final = 6.0
+#: Negative symbols are kept LIMIT.. below this, so that even a magnitude of 0 keeps its sign.
+_NEGATIVE: Final = -64
+#: Steps between two transpositions: 32 symbols of each lane.
+BLOCK: Final = 16
+
+
+@njit(cache=True, fastmath={"reassoc", "nsz"})
+def _mean_magnitude(symbols: F32) -> Any:
+    """Mean magnitude of the finite ones, 0 if there are none."""
+    total = np.float32(0)
+    count = np.int32(0)
+    for i in range(len(symbols)):
+        magnitude = abs(symbols[i])
+        finite = magnitude < np.float32(1e30)
+        total += magnitude if finite else np.float32(0)
+        count += np.int32(finite)
+    return total / count if count > 0 else 0.0
+
+
+@njit(cache=True)
+def _quantise(symbols: F32, gain: Any, out: Any) -> None:
+    """Symbols as octets of magnitude up to LIMIT; NaN becomes +0."""
+    gain = np.float32(gain)
+    top = np.float32(LIMIT)
+    half = np.float32(0.5)
+    zero = np.float32(0)
+    for i in range(len(symbols)):
+        scaled = symbols[i] * gain
+        magnitude = abs(scaled) + half
+        magnitude = magnitude if magnitude < top + half else top + half
+        magnitude = magnitude if scaled == scaled else zero
+        level = np.int32(magnitude)
+        out[i] = np.int8(np.int32(_NEGATIVE) - level if scaled < zero else level)
+
+
+@njit(cache=True)
+def fill(
+    symbols: F32, first: I64, kept: Any, whole: bool, steps: int, rows: Any, room: Any
+) -> None:
+    """Soft symbols of each lane's segment, scaled by their own mean, as octets.
+
+    symbols: float32, what has been received; first: int64 [lanes], index of the lane's first
+    symbol, negative where the stream has not begun.  kept: uint8 [m], which of the encoder's
+    symbols are sent, beginning at the segment's first step; whole: all are.
+    rows: int8 [LANES, ≥ 2 · steps] gets two symbols a step, 0 where none was sent or received.
+    room: int8 [≥ 2 · steps].
+    """
+    sent = 0
+    if whole:
+        sent = 2 * steps
+    else:
+        period = len(kept)
+        for i in range(2 * steps):
+            sent += kept[i % period]
+    for lane in range(LANES):
+        row = rows[lane]
+        row[:] = 0
+        if lane >= len(first):
+            continue
+        begin = max(first[lane], 0)
+        end = min(first[lane] + sent, len(symbols))
+        if end <= begin:
+            continue
+        part = symbols[begin:end]
+        mean = _mean_magnitude(part)
+        gain = MEAN / mean if mean > 0 else 0.0
+        lead = begin - first[lane]
+        if whole:
+            _quantise(part, gain, row[lead:])
+        else:
+            _quantise(part, gain, room)
+            at = 0
+            j = 0
+            for i in range(2 * steps):
+                if kept[j]:
+                    if at >= lead and at - lead < len(part):
+                        row[i] = room[at - lead]
+                    at += 1
+                j += 1
+                if j == len(kept):
+                    j = 0
+
+
+@njit(cache=True)
+def search(
+    rows: Any,
+    warm_up: int,
+    steps: int,
+    swapped: bool,
+    g1_inverted: bool,
+    g2_inverted: bool,
+    metrics: U8,
+    spare: U8,
+    turned: U8,
+    spare_turned: U8,
+    decisions: U32,
+    hard: U32,
+    ends: U32,
+) -> None:
+    """Add, compare, select over all steps (a multiple of BLOCK) of 32 lanes.
+
+    rows: int8 [LANES, 2 · steps] of `fill`.  swapped: the symbol of G2 comes first.
+    metrics, spare: uint8 [64 · LANES]; turned, spare_turned: uint8 [LANES · LANES].
+    decisions: uint32 [steps − warm_up, 64] is for `step_back`.  hard: uint32 [steps, 2] gets the
+    lanes whose symbols are negative, ends: uint32 [6] the bits of the best state.
+    """
+    for i in range(64):
+        store(metrics, i, splat(0))
+    row_vectors = rows.shape[1] // LANES
+    for block in range(steps // BLOCK):
+        for lane in range(LANES):
+            store(turned, lane, load(rows, lane * row_vectors + block))
+        # Five perfect shuffles of 32 × 32 octets transpose them.
+        for _ in range(5):
+            for i in range(LANES // 2):
+                upper, lower = load(turned, i), load(turned, i + LANES // 2)
+                store(spare_turned, 2 * i, low(upper, lower))
+                store(spare_turned, 2 * i + 1, high(upper, lower))
+            turned, spare_turned = spare_turned, turned
+        for step in range(BLOCK):
+            t = block * BLOCK + step
+            first, second = load(turned, 2 * step), load(turned, 2 * step + 1)
+            hard[t, 0], hard[t, 1] = signs(first), signs(second)
+            zero, offset = splat(0), splat(_NEGATIVE)
+            # What it costs to say that the symbol was a 0 (sent as positive) or a 1.
+            first_1, first_0 = maximum(first, zero), maximum(minus(offset, first), zero)
+            second_1, second_0 = maximum(second, zero), maximum(minus(offset, second), zero)
+            if swapped:
+                first_0, first_1, second_0, second_1 = second_0, second_1, first_0, first_1
+            if g1_inverted:
+                first_0, first_1 = first_1, first_0
+            if g2_inverted:
+                second_0, second_1 = second_1, second_0
+            # Decisions of the warm-up are overwritten.
+            row = max(t - warm_up, 0)
+            a, b = plus(first_0, second_0), plus(first_0, second_1)
+            c, d = plus(first_1, second_0), plus(first_1, second_1)
+            if step % 2 == 0:
+                step_forward(metrics, spare, decisions, row, a, b, c, d)
+            else:
+                step_forward(spare, metrics, decisions, row, a, b, c, d)
+    best, index = load(metrics, 0), splat(0)
+    for state in range(1, 64):
+        metric = load(metrics, state)
+        better = minus(metric, best)
+        best = where_negative(better, metric, best)
+        index = where_negative(better, splat(state), index)
+    for bit in range(6):
+        shifted = index
+        for _ in range(7 - bit):
+            shifted = plus(shifted, shifted)
+        ends[bit] = signs(shifted)
+
+
+@njit(cache=True)
+def trace_back(decisions: U32, steps: int, wanted: int, ends: U32, bits: U32) -> None:
+    """Follow the decisions back over `steps`; the first `wanted` bits, and the six before them.
+
+    bits: uint32 [6 + wanted] gets the lanes whose bit is 1.
+    """
+    a, b, c = ends[0], ends[1], ends[2]
+    d, e, f = ends[3], ends[4], ends[5]
+    for t in range(steps - 1, -1, -1):
+        if t < wanted:
+            bits[6 + t] = a
+        a, b, c, d, e, f = b, c, d, e, f, step_back(decisions, t, a, b, c, d, e, f)
+    bits[5], bits[4], bits[3], bits[2], bits[1], bits[0] = a, b, c, d, e, f
+
+
+@njit(cache=True)
+def pack(
+    bits: U32,
+    hard: U32,
+    kept: Any,
+    swapped: bool,
+    g1_inverted: bool,
+    g2_inverted: bool,
+    count: I64,
+    room: U8,
+    out: Any,
+) -> int:
+    """Bits of lanes into octets of segments; how many hard decisions the encoder contradicts.
+
+    bits: of `trace_back`; hard: uint32 [≥ wanted, 2], of the same steps.  kept: as in `fill`, from
+    the first wanted step.  swapped: the symbol of G2 comes first.
+    count: int64 [lanes], bits wanted of each lane.
+    out: uint8 [lanes, wanted / 8].
+    """
+    lanes = len(count)
+    wanted = len(bits) - 6
+    every = np.uint32(0)
+    shortest = wanted
+    for lane in range(lanes):
+        every |= np.uint32(1) << np.uint32(lane)
+        shortest = min(shortest, count[lane])
+    errors = 0
+    ones = np.uint32(0xFFFFFFFF)
+    for octet in range(wanted // 8):
+        packed = splat(0)
+        for t in range(8 * octet, 8 * octet + 8):
+            now = bits[t + 6]
+            packed = minus(plus(packed, packed), spread(now))
+            valid = every
+            if t >= shortest:
+                valid = np.uint32(0)
+                for lane in range(lanes):
+                    if t < count[lane]:
+                        valid |= np.uint32(1) << np.uint32(lane)
+            # 171 and 133 octal: taps 0 1 2 3 6 and 0 2 3 5 6.
+            common = now ^ bits[t + 4] ^ bits[t + 3] ^ bits[t]
+            g1, g2 = common ^ bits[t + 5], common ^ bits[t + 1]
+            if g1_inverted:
+                g1 ^= ones
+            if g2_inverted:
+                g2 ^= ones
+            one, two = (g2, g1) if swapped else (g1, g2)
+            at = 2 * t % len(kept)
+            if kept[at]:
+                errors += count_ones((one ^ hard[t, 0]) & valid)
+            if kept[at + 1]:
+                errors += count_ones((two ^ hard[t, 1]) & valid)
+        store(room, 0, packed)
+        for lane in range(lanes):
+            out[lane, octet] = room[lane]
+    return errors
+
+
+@njit(cache=True)
+def decode(
+    symbols: F32,
+    first: int,
+    stride: int,
+    bits: int,
+    kept: Any,
+    warm_up: int,
+    segment: int,
+    steps: int,
+    swapped: bool,
+    g1_inverted: bool,
+    g2_inverted: bool,
+    out: Any,
+) -> int:
+    """Decode the segments of out, uint8 [n, segment / 8]; give the count of symbol errors.
+
+    symbols: float32; first: index in it of the first segment's first symbol, before the warm-up,
+    negative where the stream has not begun; stride: symbols of a segment.  bits: wanted in all.
+    kept: uint8, as in `fill`.  warm_up, segment, steps: bits of a segment's window.
+    """
+    rows = np.empty((LANES, 2 * steps), np.int8)
+    room = np.empty(2 * steps, np.int8)
+    metrics, spare = np.empty(64 * LANES, np.uint8), np.empty(64 * LANES, np.uint8)
+    turned, spare_turned = np.empty(LANES * LANES, np.uint8), np.empty(LANES * LANES, np.uint8)
+    decisions = np.empty((steps - warm_up, 64), np.uint32)
+    hard = np.empty((steps, 2), np.uint32)
+    ends = np.empty(6, np.uint32)
+    decoded = np.empty(6 + segment, np.uint32)
+    packed = np.empty(LANES, np.uint8)
+    whole = len(kept) == 2
+    errors = 0
+    for done in range(0, len(out), LANES):
+        lanes = min(LANES, len(out) - done)
+        starts = first + stride * np.arange(done, done + lanes)
+        wanted = np.minimum(bits - segment * np.arange(done, done + lanes), segment)
+        fill(symbols, starts, kept, whole, steps, rows, room)
+        search(
+            rows, warm_up, steps, swapped, g1_inverted, g2_inverted,
+            metrics, spare, turned, spare_turned, decisions, hard, ends,
+        )  # fmt: skip
+        trace_back(decisions, steps - warm_up, segment, ends, decoded)
+        errors += pack(
+            decoded, hard[warm_up:], kept, swapped, g1_inverted, g2_inverted, wanted, packed,
+            out[done : done + lanes],
+        )  # fmt: skip
+    return errors
