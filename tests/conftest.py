@@ -1,4 +1,4 @@
-"""What every test may use: shared data found or skipped by name, programs counted, no lost sockets."""
+"""What every test may use: shared data or a named skip, programs counted, the libfec oracle."""
 
 from __future__ import annotations
 

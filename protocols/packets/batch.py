@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from protocols.errors import LocalError
-from protocols.packets import kernels
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
@@ -123,6 +122,9 @@ class PacketBatch:
         np.cumsum(length, out=offsets[1:])
         octets = np.empty(int(offsets[-1]), np.uint8)
         if len(index):
+            # Here, not above: who only looks at batches does not wait a second for Numba.
+            from protocols.packets import kernels
+
             kernels.copy_packets(
                 kernels.unwritable(self.octets), kernels.unwritable(self.offsets), index, octets
             )
