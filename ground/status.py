@@ -13,6 +13,10 @@ from protocols.bus.messages import ServiceState, StatusMessage
 from protocols.identifiers import Topic
 
 INTERVAL_S = 1.0
+#: Until a new connection to the broker takes messages; what is sent before goes nowhere.
+CONNECTING_S = 0.3
+#: What a service says before its first work, which may keep it silent for a while.
+COMPILING = "catching up; the first run on a machine also compiles"
 
 
 class StatusReporter:
@@ -54,6 +58,14 @@ class StatusReporter:
             positions=self._bus.positions() if self._bus else (),
             counters=counters,
         )
+
+    def announce(self, state: ServiceState, detail: str) -> None:
+        """Say at the very start what is going on, before long work keeps the loop from turning.
+        To be called before anything is followed or subscribed."""
+        self.state, self.detail = state, detail
+        if self._bus is not None:
+            self._bus.receive(CONNECTING_S)
+        self.tick({}, now=True)
 
     def tick(
         self, counters: dict[str, int], *, newest_ns: int | None = None, now: bool = False

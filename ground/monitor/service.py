@@ -11,7 +11,7 @@ import time
 
 from ground.monitor.decoding import Decoder
 from ground.ports import Bus, Clock, Message, StateStore, Stop
-from ground.status import StatusReporter
+from ground.status import COMPILING, StatusReporter
 from protocols.bus.messages import (
     Event,
     EventMessage,
@@ -75,7 +75,7 @@ class MonitorService:
                     self._take(message)
             lag = sum(position.lag for position in self._bus.positions())
             if not self._repeating and not lag:
-                self._status.state = ServiceState.RUNNING
+                self._status.state, self._status.detail = ServiceState.RUNNING, ""
                 # Until receive has answered, no lag only means that we do not know of one.
                 if time.monotonic() - self._began_s >= GRACE_S:
                     self._tell_silence()
@@ -89,7 +89,7 @@ class MonitorService:
     # ------------------------------------------------------------ recovery
 
     def _recover(self) -> None:
-        self._status.state = ServiceState.RECOVERING
+        self._status.announce(ServiceState.RECOVERING, COMPILING)
         last = self._bus.last(Topic.PARAMETERS)
         if last is not None:
             message = parse(ParametersMessage, last.body)

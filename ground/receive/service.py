@@ -21,9 +21,9 @@ from ground.receive.capture import (
     CaptureReader,
     CaptureWriter,
 )
-from ground.receive.chain import ChainOutput, ReceiveChain
+from ground.receive.chain import ReceiveChain
 from ground.receive.profile import LinkProfile
-from ground.status import StatusReporter
+from ground.status import COMPILING, StatusReporter
 from protocols.bus.messages import LinkMessage, OpaqueMessage, PacketsMessage, ServiceState, parse
 from protocols.errors import LocalError
 from protocols.identifiers import Topic
@@ -89,6 +89,8 @@ class ReceiveService:
             self._recover(stop)
             self._link.open(dict(writer.resume))
             self._status.state = ServiceState.RUNNING
+            if self._status.detail == COMPILING:
+                self._status.detail = ""
             while not stop():
                 chunks = self._link.receive(TURN_S)
                 if chunks:
@@ -106,8 +108,7 @@ class ReceiveService:
 
     def _recover(self, stop: Stop) -> None:
         """Bring chain and journals to the capture's end."""
-        self._status.state = ServiceState.RECOVERING
-        self._tick(now=True)
+        self._status.announce(ServiceState.RECOVERING, COMPILING)
         last = self._bus.last(Topic.PACKETS)
         if last is not None:
             packets = parse(PacketsMessage, last.body)
@@ -187,13 +188,10 @@ class ReceiveService:
     def _decode(self, captured: Sequence[CapturedChunk]) -> None:
         if not captured:
             return
-        outputs: list[ChainOutput] = []
-        for position, chunk in captured:
-            outputs.append(self._chain.push(chunk.octets, chunk.ert_ns))
-            self._position = position
-            self._unsaved_octets += len(chunk.octets)
+        output = self._chain.push_chunks([(c.octets, c.ert_ns) for _, c in captured])
+        self._position = captured[-1].position
+        self._unsaved_octets += sum(len(c.octets) for _, c in captured)
         self._newest_ns = captured[-1].chunk.ert_ns
-        output = ChainOutput.join(outputs)
         self._tell_packets(self._without_idle(output.packets))
         self._tell_zones(output.opaque)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from construct import Int16sb
 
+from ground import status as ground_status
 from ground.adapters.journal import FileJournal
 from ground.adapters.loopback import LoopbackBus, LoopbackExchange
 from ground.adapters.state_file import StateFile
@@ -169,6 +170,7 @@ class DyingBus(LoopbackBus):
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "TURN_S", 0.0)
     monkeypatch.setattr(service, "GRACE_S", 0.0)
+    monkeypatch.setattr(ground_status, "CONNECTING_S", 0.0)
 
 
 VALUES = [(5, 5), (12,), (13, 5, 14), (15,), (-3, -4), (5,), (5, 5)]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ground import status as ground_status
 from ground.adapters.clock import ScaledClock
 from ground.adapters.journal import FileJournal
 from ground.adapters.loopback import LoopbackBus, LoopbackExchange, LoopbackLink, LoopbackStation
@@ -184,6 +185,7 @@ def expected(profile: LinkProfile) -> tuple[bytes, list[int], bytes, list[int]]:
 @pytest.fixture(autouse=True)
 def _small_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "MESSAGE_OCTETS", 700)
+    monkeypatch.setattr(ground_status, "CONNECTING_S", 0.0)
 
 
 def test_all_packets_and_zones_are_told_in_order(tmp_path: Path) -> None:
