@@ -30,7 +30,7 @@ from protocols.telemetry.declaration import (
 from protocols.telemetry.fields import FieldType, Kind
 from protocols.telemetry.layout import Slot, StaticPart, VariablePart
 from protocols.telemetry.limits import Limits
-from protocols.telemetry.tables import Column, DecodedPackets, ParameterTable, Ragged
+from protocols.telemetry.tables import Column, DecodedPackets, ParameterTable, Ragged, frozen
 
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
@@ -101,8 +101,11 @@ def gather_part(octets: U8, base: I64, lead: int, plan: PartPlan, raw: dict[str,
     lead: octets of the packet before the part, at least.
     """
     outputs = _outputs(plan, len(base))
+    octets, base = frozen(octets), frozen(base)
     if len(plan.table):
-        kernels.gather(octets, base, lead, plan.table, *outputs)
+        kernels.gather(
+            octets, base, len(base), lead, -1, *NO_TESTS, NO_WHICH, NO_ROWS, plan.table, *outputs
+        )
     _name_columns(octets, base, plan, outputs, raw)
 
 
@@ -111,6 +114,7 @@ def _name_columns(
 ) -> None:
     """Views of the gathered rows by name, and the columns that are octets."""
     n = len(base)
+    octets, base = frozen(octets), frozen(base)
     for slot, size, row in plan.columns:
         values = outputs[SIZES.index(size)].view(slot.type.dtype)
         raw[slot.name] = (
@@ -138,6 +142,15 @@ Array = npt.NDArray[Any]
 Tests = tuple[Array, Array, Array, Array, Array, Array, Array]
 
 
+NO_ROWS = np.empty(0, np.int64)
+NO_WHICH = np.empty(0, np.int32)
+NO_TESTS: Tests = (
+    *(NO_ROWS, NO_ROWS, NO_ROWS),
+    np.empty((0, 6), np.int64),
+    *(NO_ROWS, NO_ROWS, np.empty(0, np.bool_)),
+)
+
+
 @dataclass(frozen=True, eq=False)
 class DictionaryPlan:
     """Tables for `kernels.classify`, and each definition's parts."""
@@ -153,7 +166,7 @@ class DictionaryPlan:
 
     @property
     def tests(self) -> Tests:
-        """The arguments that `kernels.classify` and `kernels.sweep` share."""
+        """The arguments that `kernels.classify` and `kernels.gather` share."""
         return (
             self.candidate_start,
             self.candidates,
@@ -209,14 +222,15 @@ def decode(dictionary: Dictionary, batch: PacketBatch) -> DecodedPackets:
         return DecodedPackets([], none, {})
     which = np.empty(n, np.int32)
     counts = np.zeros(len(plan.definitions), np.int64)
-    kernels.classify(batch.octets, batch.offsets, 0, 1, *plan.tests, which, counts)
+    octets, offsets = frozen(batch.octets), frozen(batch.offsets)
+    kernels.classify(octets, offsets, 0, 1, *plan.tests, which, counts)
     first = plan.definitions[max(int(which[0]), 0)]
     if counts.sum() == 1 and not first.definition.layout.variable:
         table = _sweep(plan, first, batch, which)
         if table is not None:
             return DecodedPackets([table], none, {})
     counts[:] = 0
-    kernels.classify(batch.octets, batch.offsets, 0, n, *plan.tests, which, counts)
+    kernels.classify(octets, offsets, 0, n, *plan.tests, which, counts)
     tables: list[ParameterTable] = []
     wrong: dict[str, I64] = {}
     fitting = int(counts.sum())
@@ -250,9 +264,9 @@ def _sweep(
     outputs = _outputs(part, len(batch))
     counts = np.zeros(len(plan.definitions), np.int64)
     wanted = int(which[0])
-    if not kernels.sweep(
-        batch.octets, batch.offsets, *plan.tests, which, counts, wanted, part.table, *outputs
-    ):
+    arguments = (*plan.tests, which, counts, part.table, *outputs)
+    octets, offsets = frozen(batch.octets), frozen(batch.offsets)
+    if not kernels.gather(octets, offsets, len(batch), 0, wanted, *arguments):
         return None
     raw: dict[str, Column] = {}
     _name_columns(batch.octets, batch.offsets[:-1], part, outputs, raw)
@@ -313,10 +327,10 @@ def _gather_variable(
     total = int(offsets[-1])
     if part.opaque:
         octets_found = np.empty(total, np.uint8)
-        kernels.copy_runs(octets, start, count, octets_found)
+        kernels.copy_runs(frozen(octets), frozen(start), frozen(count), octets_found)
         return {part.slots[0].name: Ragged(octets_found, offsets)}
     base = np.empty(total, np.int64)
-    kernels.spread(start, count, part.element_octets, base)
+    kernels.spread(frozen(start), frozen(count), part.element_octets, base)
     flat: dict[str, Column] = {}
     gather_part(octets, base, PRIMARY_HEADER_OCTETS, plan, flat)
     columns: dict[str, Column] = {}
@@ -336,10 +350,6 @@ def header_column(table: ParameterTable, name: str) -> npt.NDArray[Any]:
     return column
 
 
-#: Values that are calibrated and judged at once: what passes through twice stays in the cache.
-CHUNK = 4096
-
-
 def calibrate_and_judge(
     parameter: Parameter,
     raw: npt.NDArray[Any],
@@ -354,15 +364,18 @@ def calibrate_and_judge(
     """
     limits, calibration = parameter.limits, parameter.calibration
     assert isinstance(limits, Limits)
-    bounds = np.array(limits.bounds)
     calibrated = isinstance(calibration, Polynomial)
     coefficients = np.array(calibration.coefficients if calibrated else (), np.float64)
-    work = np.empty(min(CHUNK, raw.size), np.float64)
-    for low in range(0, len(raw), CHUNK):
-        part = slice(low, low + CHUNK)
-        piece = engineering[part] if calibrated else work[: len(raw[part])]
-        np.copyto(piece, raw[part])
-        kernels.judge(piece, coefficients, bounds, state[part])
+    # NumPy has half-precision floats, Numba has none.
+    column = raw.astype(np.float32) if raw.dtype.itemsize == 2 and raw.dtype.kind == "f" else raw
+    kernels.judge(
+        frozen(np.ascontiguousarray(column).view(np.uint8)),
+        kernels.JUDGED.index(column.dtype.str[1:]),
+        coefficients,
+        np.array(limits.bounds),
+        engineering if calibrated else np.empty(kernels.BLOCK, np.float64),
+        state,
+    )
     return engineering if calibrated else raw
 
 

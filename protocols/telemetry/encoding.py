@@ -21,7 +21,7 @@ from protocols.telemetry.columns import plan_part
 from protocols.telemetry.declaration import PRIMARY_HEADER_OCTETS, PacketDefinition, Parameter
 from protocols.telemetry.fields import Kind
 from protocols.telemetry.layout import Slot, StaticPart, VariablePart
-from protocols.telemetry.tables import Ragged
+from protocols.telemetry.tables import Ragged, frozen
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -210,10 +210,11 @@ def encode_batch(
         first = values[part.slots[0].name]
         count = first.lengths
         if part.opaque:
-            kernels.place_runs(octets, cursor, count, np.ascontiguousarray(first.values, np.uint8))
+            values_of = np.ascontiguousarray(first.values, np.uint8)
+            kernels.place_runs(octets, frozen(cursor), frozen(count), frozen(values_of))
         else:
             base = np.empty(int(count.sum()), np.int64)
-            kernels.spread(cursor, count, part.element_octets, base)
+            kernels.spread(frozen(cursor), frozen(count), part.element_octets, base)
             flat = {slot.name: values[slot.name].values for slot in part.slots}
             _scatter(octets, base, part.slots, flat)
         cursor = cursor + count * part.element_octets
@@ -268,7 +269,7 @@ def _scatter(
             patterns[row : row + slot.repeat[0]] = _pattern(column).T
             row += slot.repeat[0]
     if len(plan.table):
-        kernels.scatter(octets, base, plan.table, patterns)
+        kernels.scatter(octets, frozen(base), plan.table, patterns)
     for slot in plan.octets:
         block = values[slot.name]
         if slot.type.time is not None:
@@ -278,6 +279,5 @@ def _scatter(
         count, step = slot.repeat or (1, 0)
         for i in range(count):
             piece = block if slot.repeat is None else block[:, i]
-            kernels.scatter_octets(
-                octets, base, slot.bit + i * step, np.ascontiguousarray(piece, np.uint8)
-            )
+            rows = frozen(np.ascontiguousarray(piece, np.uint8))
+            kernels.scatter_octets(octets, frozen(base), slot.bit + i * step, rows)

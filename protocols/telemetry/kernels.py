@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import int64, njit, uint8, uint16, uint32, uint64
 
 #: Columns of a field table: bit offset, width, little-endian, signed, octets of the column's
@@ -175,7 +176,7 @@ def _extend(value: Any, width: int, signed: int) -> Any:
     return (value ^ sign) - sign
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _gather_block(
     octets: Any,
     base: Any,
@@ -202,93 +203,55 @@ def _gather_block(
         mask = (~uint64(0)) >> uint64(64 - width)
         four = not little and span <= 4 and lead + end >= 4
         eight = not little and span <= 8 and lead + end >= 8
-        if size == 1:
-            out1 = o1[row]
-            if aligned:
-                for i in range(low, high):
-                    out1[i] = octets[uint64(base[i]) + at]
-            elif span == 1:
-                for i in range(low, high):
-                    value = (uint64(octets[uint64(base[i]) + at]) >> over) & mask
-                    out1[i] = uint8(_extend(value, width, signed))
-            else:
-                for i in range(low, high):
-                    out1[i] = uint8(_field(octets, base[i], bit, width, little, signed))
-        elif size == 2:
-            out2 = o2[row]
-            if aligned and not little:
-                for i in range(low, high):
-                    out2[i] = _load16(octets, uint64(base[i]) + at)
-            elif span == 2 and not little:
-                for i in range(low, high):
-                    value = (uint64(_load16(octets, uint64(base[i]) + at)) >> over) & mask
-                    out2[i] = uint16(_extend(value, width, signed))
-            elif four:
-                for i in range(low, high):
-                    window = uint64(_load32(octets, uint64(base[i]) + end - uint64(4)))
-                    out2[i] = uint16(_extend((window >> over) & mask, width, signed))
-            elif aligned:
-                for i in range(low, high):
-                    p = uint64(base[i]) + at
-                    out2[i] = uint16(octets[p]) | (uint16(octets[p + uint64(1)]) << uint16(8))
-            else:
-                for i in range(low, high):
-                    out2[i] = uint16(_field(octets, base[i], bit, width, little, signed))
-        elif size == 4:
-            out4 = o4[row]
-            if aligned and not little:
-                for i in range(low, high):
-                    out4[i] = _load32(octets, uint64(base[i]) + at)
-            elif four:
-                for i in range(low, high):
-                    window = uint64(_load32(octets, uint64(base[i]) + end - uint64(4)))
-                    out4[i] = uint32(_extend((window >> over) & mask, width, signed))
-            elif eight:
-                for i in range(low, high):
-                    window = _load64(octets, uint64(base[i]) + end - uint64(8))
-                    out4[i] = uint32(_extend((window >> over) & mask, width, signed))
-            elif aligned:
-                for i in range(low, high):
-                    out4[i] = _load32_little(octets, uint64(base[i]) + at)
-            else:
-                for i in range(low, high):
-                    out4[i] = uint32(_field(octets, base[i], bit, width, little, signed))
+        if size == 1 and aligned:
+            for i in range(low, high):
+                o1[row, i] = octets[uint64(base[i]) + at]
+        elif size == 1 and span == 1:
+            for i in range(low, high):
+                value = (uint64(octets[uint64(base[i]) + at]) >> over) & mask
+                o1[row, i] = uint8(_extend(value, width, signed))
+        elif size == 2 and span == 2 and not little:
+            for i in range(low, high):
+                value = (uint64(_load16(octets, uint64(base[i]) + at)) >> over) & mask
+                o2[row, i] = uint16(_extend(value, width, signed))
+        elif size == 4 and aligned and not little:
+            for i in range(low, high):
+                o4[row, i] = _load32(octets, uint64(base[i]) + at)
+        elif size == 2 and four:
+            for i in range(low, high):
+                window = uint64(_load32(octets, uint64(base[i]) + end - uint64(4)))
+                o2[row, i] = uint16(_extend((window >> over) & mask, width, signed))
+        elif size == 4 and eight:
+            for i in range(low, high):
+                window = _load64(octets, uint64(base[i]) + end - uint64(8))
+                o4[row, i] = uint32(_extend((window >> over) & mask, width, signed))
+        elif size == 8 and eight:
+            for i in range(low, high):
+                window = _load64(octets, uint64(base[i]) + end - uint64(8))
+                o8[row, i] = _extend((window >> over) & mask, width, signed)
+        elif size == 4 and aligned:
+            for i in range(low, high):
+                o4[row, i] = _load32_little(octets, uint64(base[i]) + at)
         else:
-            out8 = o8[row]
-            if eight:
-                for i in range(low, high):
-                    window = _load64(octets, uint64(base[i]) + end - uint64(8))
-                    out8[i] = _extend((window >> over) & mask, width, signed)
-            elif aligned and little:
-                for i in range(low, high):
-                    p = uint64(base[i]) + at
-                    upper = uint64(_load32_little(octets, p + uint64(4)))
-                    out8[i] = (upper << uint64(32)) | uint64(_load32_little(octets, p))
-            else:
-                for i in range(low, high):
-                    out8[i] = _field(octets, base[i], bit, width, little, signed)
+            for i in range(low, high):
+                value = _field(octets, base[i], bit, width, little, signed)
+                if size == 1:
+                    o1[row, i] = uint8(value)
+                elif size == 2:
+                    o2[row, i] = uint16(value)
+                elif size == 4:
+                    o4[row, i] = uint32(value)
+                else:
+                    o8[row, i] = value
 
 
 @njit(cache=True)
 def gather(
-    octets: Any, base: Any, lead: int, table: Any, o1: Any, o2: Any, o4: Any, o8: Any
-) -> None:
-    """Each field of `table` from each packet at octet `base[i]` into its row of o1, o2, o4 or o8.
-
-    lead: octets that exist before every base; o1 … o8: uint8, uint16, uint32, uint64 [rows, n]:
-    floats and signed values as their bits.  The caller has checked that every field lies within
-    `octets`.
-    """
-    n = len(base)
-    for low in range(0, n, BLOCK):
-        high = min(low + BLOCK, n)
-        _gather_block(octets, base, uint64(low), uint64(high), lead, table, o1, o2, o4, o8)
-
-
-@njit(cache=True)
-def sweep(
     octets: Any,
-    offsets: Any,
+    base: Any,
+    n: int,
+    lead: int,
+    wanted: int,
     candidate_start: Any,
     candidates: Any,
     condition_start: Any,
@@ -298,39 +261,43 @@ def sweep(
     exact: Any,
     which: Any,
     counts: Any,
-    wanted: int,
     table: Any,
     o1: Any,
     o2: Any,
     o4: Any,
     o8: Any,
 ) -> bool:
-    """`classify` and `gather` in one pass, for a batch that is all of definition `wanted`.
+    """Each field of `table` from each packet at octet `base[i]` into its row of o1, o2, o4 or o8.
 
-    Gives up (False) at the first block with another packet.  Reading the octets once from memory
-    rather than twice is worth a quarter of the time.
+    lead: octets that exist before every base; o1 … o8: uint8, uint16, uint32, uint64 [rows, n]:
+    floats and signed values as their bits.
+
+    wanted −1: the caller has checked that every field lies within `octets`.  Else `base` are the
+    offsets of a batch [n + 1], and each block is classified first: False at the first packet that
+    is not of definition `wanted`.  Reading the octets once from memory rather than twice is worth
+    a quarter of the time.
     """
-    n = len(which)
     for low in range(0, n, BLOCK):
         high = min(low + BLOCK, n)
-        classify(
-            octets,
-            offsets,
-            low,
-            high,
-            candidate_start,
-            candidates,
-            condition_start,
-            conditions,
-            condition_octets,
-            shortest,
-            exact,
-            which,
-            counts,
-        )
-        if counts[wanted] != high:
-            return False
-        _gather_block(octets, offsets, uint64(low), uint64(high), 0, table, o1, o2, o4, o8)
+        if wanted >= 0:
+            classify(
+                octets,
+                base,
+                low,
+                high,
+                candidate_start,
+                candidates,
+                condition_start,
+                conditions,
+                condition_octets,
+                shortest,
+                exact,
+                which,
+                counts,
+            )
+            if counts[wanted] != high:
+                return False
+        _gather_block(octets, base, uint64(low), uint64(high), lead, table, o1, o2, o4, o8)
     return True
 
 
@@ -433,38 +400,97 @@ def scatter_octets(octets: Any, base: Any, bit: int, values: Any) -> None:
 
 
 @njit(cache=True)
-def judge(value: Any, coefficients: Any, bounds: Any, state: Any) -> None:
-    """Calibrate by a polynomial in place, by Horner's rule, and compare with limits.
+def _widen(raw: Any, kind: int, low: int, high: int, value: Any) -> None:
+    """Values low … high of a column, given as its octets, as float64."""
+    n = high - low
+    if kind == 0:
+        for i in range(n):
+            value[i] = raw[low + i]
+    elif kind == 1:
+        u2 = raw.view(np.uint16)
+        for i in range(n):
+            value[i] = u2[low + i]
+    elif kind == 2:
+        u4 = raw.view(np.uint32)
+        for i in range(n):
+            value[i] = u4[low + i]
+    elif kind == 3:
+        u8 = raw.view(np.uint64)
+        for i in range(n):
+            value[i] = u8[low + i]
+    elif kind == 4:
+        i1 = raw.view(np.int8)
+        for i in range(n):
+            value[i] = i1[low + i]
+    elif kind == 5:
+        i2 = raw.view(np.int16)
+        for i in range(n):
+            value[i] = i2[low + i]
+    elif kind == 6:
+        i4 = raw.view(np.int32)
+        for i in range(n):
+            value[i] = i4[low + i]
+    elif kind == 7:
+        i8 = raw.view(np.int64)
+        for i in range(n):
+            value[i] = i8[low + i]
+    elif kind == 8:
+        f4 = raw.view(np.float32)
+        for i in range(n):
+            value[i] = f4[low + i]
+    else:
+        f8 = raw.view(np.float64)
+        for i in range(n):
+            value[i] = f8[low + i]
 
-    value: float64 [n]; coefficients: float64, c0 first, empty for none; bounds: float64 [4],
-    critical low, warning low, warning high, critical high; state: uint8 [n], set to LimitState.
+
+#: Column types that `judge` reads, in the order of its `kind`.
+JUDGED = ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8")
+
+
+@njit(cache=True)
+def judge(
+    raw: Any, kind: int, coefficients: Any, bounds: Any, engineering: Any, state: Any
+) -> None:
+    """Calibrate by a polynomial, by Horner's rule, and compare with limits.
+
+    raw: the octets of a column of type JUDGED[kind]; coefficients: float64, c0 first, empty for
+    none; bounds: float64 [4], critical low, warning low, warning high, critical high; state:
+    uint8 [n], set to LimitState; engineering: float64 [n], or [BLOCK] to work in without
+    coefficients.
     """
     # One simple loop per step, so that each is done several values at a time.
+    n = len(state)
     degree = len(coefficients) - 1
-    if degree == 1:
-        c0, c1 = coefficients[0], coefficients[1]
-        for i in range(len(value)):
-            value[i] = c1 * value[i] + c0
-    elif degree >= 0:
-        for i in range(len(value)):
-            x = value[i]
-            y = coefficients[degree]
-            for k in range(degree - 1, -1, -1):
-                y = y * x + coefficients[k]
-            value[i] = y
     critical_low, warning_low, warning_high, critical_high = bounds
-    low, high = max(critical_low, warning_low), min(critical_high, warning_high)
-    nominal = 0
-    for i in range(len(value)):
-        nominal += int64(value[i] >= low) & int64(value[i] <= high)
-    if nominal == len(value):
-        state[:] = 0
-        return
-    for i in range(len(value)):
-        x = value[i]
-        found = uint8(0)
-        found = uint8(1) if x < warning_low else found
-        found = uint8(2) if x > warning_high else found
-        found = uint8(5) if x < critical_low else found
-        found = uint8(6) if x > critical_high else found
-        state[i] = uint8(4) if x != x else found
+    lowest, highest = max(critical_low, warning_low), min(critical_high, warning_high)
+    for low in range(0, n, BLOCK):
+        high = min(low + BLOCK, n)
+        value = engineering[low:high] if degree >= 0 else engineering[: high - low]
+        _widen(raw, kind, low, high, value)
+        if degree == 1:
+            c0, c1 = coefficients[0], coefficients[1]
+            for i in range(high - low):
+                value[i] = c1 * value[i] + c0
+        elif degree >= 0:
+            for i in range(high - low):
+                x = value[i]
+                y = coefficients[degree]
+                for k in range(degree - 1, -1, -1):
+                    y = y * x + coefficients[k]
+                value[i] = y
+        nominal = 0
+        for i in range(high - low):
+            nominal += int64(value[i] >= lowest) & int64(value[i] <= highest)
+        states = state[low:high]
+        if nominal == high - low:
+            states[:] = 0
+            continue
+        for i in range(high - low):
+            x = value[i]
+            found = uint8(0)
+            found = uint8(1) if x < warning_low else found
+            found = uint8(2) if x > warning_high else found
+            found = uint8(5) if x < critical_low else found
+            found = uint8(6) if x > critical_high else found
+            states[i] = uint8(4) if x != x else found

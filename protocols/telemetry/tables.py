@@ -65,6 +65,17 @@ class Ragged:
 Column = npt.NDArray[Any] | Ragged
 
 
+def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A read-only view.
+
+    Numba compiles a kernel anew for read-only arrays: octets out of `bytes` are, others are not.
+    As all inputs are passed read-only, each kernel compiles once.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class ParameterTable:
     """The packets of one definition in a batch, m of them, in the batch's order.

@@ -7,7 +7,17 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from construct import BitsInteger, Bytes, Float32b, Float64b, Int8ub, Int16sb, Int16ub, Int64ub
+from construct import (
+    BitsInteger,
+    Bytes,
+    Float16b,
+    Float32b,
+    Float64b,
+    Int8ub,
+    Int16sb,
+    Int16ub,
+    Int64ub,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -166,6 +176,32 @@ def test_one_pass_equals_calibration_then_limits(
     assert np.array_equal(state, limits.state(wanted))
     assert np.array_equal(table.limit_state("Q"), limits.state(raw))
     assert table.engineering("Q") is table.raw["Q"]
+
+
+COLUMNS = (
+    BitsInteger(8), BitsInteger(16), BitsInteger(32), BitsInteger(64),
+    BitsInteger(8, signed=True), BitsInteger(16, signed=True), BitsInteger(32, signed=True),
+    BitsInteger(64, signed=True), Float16b, Float32b, Float64b,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("field", COLUMNS)
+@pytest.mark.parametrize("coefficients", [(), (3.0,), (1.0, -0.5), (1.0, 2.0, 1e-9)])
+def test_one_pass_over_every_column_type(field: object, coefficients: tuple[float, ...]) -> None:
+    limits = Limits((-100.0, 1000.0), (-1e9, 1e9))
+    calibration = Polynomial(coefficients) if coefficients else None
+    parameter = Parameter("P", field, calibration=calibration, limits=limits)
+    dictionary = Dictionary("D", (PacketDefinition("A", 1, (parameter,)),))
+    rng = np.random.default_rng(4)
+    octets = rng.integers(0, 256, (5000, 6 + parameter.type.bits // 8)).astype(np.uint8)
+    octets[:, :6] = [0, 1, 0xC0, 0, 0, parameter.type.bits // 8 - 1]
+    octets[:2500, 6] = 0  # a block of small values, one of any
+    (table,) = dictionary.decode(PacketBatch.from_packets([row.tobytes() for row in octets]))
+    state = table.limit_state("P")
+    with np.errstate(over="ignore", invalid="ignore"):
+        wanted = parameter.engineering(table.raw["P"])
+        assert np.array_equal(table.engineering("P"), wanted, equal_nan=wanted.dtype.kind == "f")
+        assert np.array_equal(state, limits.state(wanted))
 
 
 def test_states_of_repeats_are_the_worst_and_of_nothing_nominal() -> None:

@@ -30,9 +30,11 @@ from construct import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numba.core.dispatcher import Dispatcher
 
 from protocols.errors import RemoteError
 from protocols.packets.batch import PacketBatch
+from protocols.telemetry import kernels
 from protocols.telemetry.declaration import (
     Condition,
     Dictionary,
@@ -43,6 +45,7 @@ from protocols.telemetry.declaration import (
 )
 from protocols.telemetry.fields import Kind
 from protocols.telemetry.layout import VariablePart
+from protocols.telemetry.limits import Limits
 from protocols.telemetry.tables import ParameterTable, Ragged
 from protocols.timecodes.cds import CdsFormat
 from protocols.timecodes.cuc import CucFormat
@@ -361,3 +364,46 @@ def test_an_empty_row_does_not_round_its_neighbours() -> None:
     batch = dictionary.encode_batch("A", {"X": [[], [2**53 + 1]]})
     (table,) = dictionary.decode(batch)
     assert table.raw["X"][1].tolist() == [2**53 + 1]
+
+
+def test_each_kernel_compiles_for_one_signature() -> None:
+    """Whatever arrays came: octets out of bytes are read-only, those of a batch builder are not."""
+    definition = PacketDefinition(
+        "A",
+        1,
+        (
+            Parameter("T", CucFormat(4, 3)),
+            Parameter("N", Int8ub),
+            Repeat(Parameter("X", Int16ub), "N"),
+            Parameter("KEY", Bytes(2)),
+            Parameter("REST", GreedyBytes),
+        ),
+    )
+    fixed = PacketDefinition(
+        "B", 2, (Parameter("Y", Int16ub, limits=Limits((0, 9))), Parameter("Z", Float32b))
+    )
+    dictionary = Dictionary("D", (definition, fixed))
+    built = PacketBatch.concatenate(
+        [
+            dictionary.encode_batch(
+                "A", {"T": [10**18], "X": [[1, 2]], "KEY": [b"ab"], "REST": [b"cd"]}, raw=True
+            ),
+            dictionary.encode_batch("B", {"Y": [1, 2], "Z": [1.0, 2.0]}),
+        ]
+    )
+    for batch in (
+        built,
+        PacketBatch.from_packets(list(built)),
+        built.slice(1, 3),
+        built.slice(0, 1),
+    ):
+        for table in dictionary.decode(batch):
+            for name in table.raw:
+                table.limit_state(name)
+    found = {
+        name: len(kernel.signatures)
+        for name, kernel in vars(kernels).items()
+        if isinstance(kernel, Dispatcher) and kernel.signatures and not name.startswith("_")
+    }
+    assert found
+    assert set(found.values()) == {1}, found
