@@ -13,7 +13,7 @@ from ground.config import SERVICES, load_settings
 from ground.ports import Stop
 from ground.supervisor import EXIT_WITH_STDIN
 from ground.wiring import run_service
-from protocols.errors import LocalError
+from protocols.errors import ProtocolError
 
 
 def end_of_service() -> Stop:
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         run_service(options.service, load_settings(options.run_dir), end_of_service())
-    except LocalError as error:
+    except ProtocolError as error:
         print(f"{options.service}: {error}", file=sys.stderr)
         return 2
     return 0
