@@ -140,7 +140,9 @@ class PacketBatch:
         start = self.offsets[:-1] + at
         inside = start + 1 < self.offsets[1:]
         if inside.all():
-            return (self.octets[start].astype(np.uint16) << 8) | self.octets[start + 1]
+            return ((self.octets[start].astype(np.uint16) << 8) | self.octets[start + 1]).astype(
+                np.uint16, copy=False
+            )
         word = np.zeros(len(self), np.uint16)
         start = start[inside]
         word[inside] = (self.octets[start].astype(np.uint16) << 8) | self.octets[start + 1]

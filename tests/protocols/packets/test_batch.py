@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from protocols.errors import LocalError
 from protocols.packets.batch import PacketBatch
-from protocols.packets.space_packet import build_packet
+from protocols.packets.space_packet import SpacePacket, build_packet, idle_packet
 from tests.strategies import space_packets
 
 packet_lists = st.lists(space_packets(30).map(build_packet), max_size=10)
@@ -55,3 +55,11 @@ def test_columns_that_disagree_are_our_mistake() -> None:
         PacketBatch(
             np.zeros(8, np.uint8), np.array([0, 7]), np.zeros(1, np.uint8), np.zeros(1, np.int64)
         )
+
+
+def test_idle_is_told_for_both_kinds_of_packets_and_one_octet_reads_as_no_apid() -> None:
+    space = build_packet(SpacePacket(apid=20, data=b"L4"))
+    batch = PacketBatch.from_packets([space, idle_packet(9), b"\xe0", b"\xf1\x03x", b"\xe0"])
+    assert batch.is_idle.tolist() == [False, True, True, False, True]
+    assert batch.apid.tolist()[:2] == [20, 0x7FF]
+    assert batch.apid.tolist()[4] == 0
