@@ -154,7 +154,8 @@ class Reader:
         except LocalError as error:
             raise node.refuse(str(error)) from error
         for parameter, intercept in self.open.items():
-            if intercept != 8 * (7 - made.layout.fixed_octets):
+            # Slopes like 8/24 are rounded; a wrong intercept is off by eight bits at least.
+            if abs(intercept - 8 * (7 - made.layout.fixed_octets)) > 1e-3:
                 raise node.refuse(
                     f"{parameter} takes {intercept / 8:+g} octets from the packet length; only "
                     f"what the other fields leave ({7 - made.layout.fixed_octets:+d}) can be said"
@@ -331,7 +332,7 @@ class Reader:
         if size.parameter == self.length_name:
             bits = sum(m.bits if isinstance(m, Spare) else m.type.bits for m in fields)
             factor = 1 if unit > 1 else bits
-            if size.slope * factor != 8:
+            if abs(size.slope * factor - 8) > 1e-9:
                 raise node.refuse(f"count of {size.slope:g} × packet length; 8 bits each wanted")
             self.open[first] = size.intercept * factor
             return Repeat(fields, None)

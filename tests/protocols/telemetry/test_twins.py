@@ -32,7 +32,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numba.core.dispatcher import Dispatcher
 
-from protocols.errors import RemoteError
+from protocols.errors import LocalError, RemoteError
 from protocols.packets.batch import PacketBatch
 from protocols.telemetry import kernels
 from protocols.telemetry.declaration import (
@@ -47,6 +47,7 @@ from protocols.telemetry.fields import Kind
 from protocols.telemetry.layout import VariablePart
 from protocols.telemetry.limits import Limits
 from protocols.telemetry.tables import ParameterTable, Ragged
+from protocols.telemetry.xtce import export_xtce, import_xtce
 from protocols.timecodes.cds import CdsFormat
 from protocols.timecodes.cuc import CucFormat
 from protocols.timecodes.tai import TIME_INVALID_NS
@@ -407,3 +408,19 @@ def test_each_kernel_compiles_for_one_signature() -> None:
     }
     assert found
     assert set(found.values()) == {1}, found
+
+
+@RELAXED
+@given(definitions(), st.sampled_from(["portable", "standard"]))
+def test_xtce_gives_any_declaration_back(definition: PacketDefinition, arrays: Any) -> None:
+    dictionary = Dictionary("D", (definition,))
+    variable = [p for p in definition.layout.parts if isinstance(p, VariablePart)]
+    if len({p.count is None for p in variable}) == 2:
+        # The one thing XTCE cannot say: a size that depends on two parameters.
+        with pytest.raises(LocalError, match="leaves of the packet"):
+            export_xtce(dictionary, arrays=arrays)
+        return
+    document = export_xtce(dictionary, arrays=arrays)
+    again = import_xtce(document)
+    assert again == dictionary
+    assert export_xtce(again, arrays=arrays) == document
