@@ -21,6 +21,7 @@ from construct import (
 )
 
 from protocols.errors import LocalError, RemoteError
+from protocols.packets.space_packet import SPACE_PACKET_HEADER
 from protocols.telemetry.calibration import Enumeration, Polynomial, Text
 from protocols.telemetry.declaration import (
     Condition,
@@ -202,3 +203,11 @@ def test_time_codes_are_values_in_nanoseconds() -> None:
     assert np.array_equal(table.scet_ns, times)
     assert table.header("SEC_HDR_FLG").tolist() == [1, 1, 1]
     assert table.header("SRC_SEQ_CTR").tolist() == [0, 1, 2]
+
+
+def test_the_primary_header_is_that_of_the_space_packet() -> None:
+    definition = packet(A, apid=0x2A5)
+    octets = Dictionary("D", (definition,)).encode("P", {"A": 7}, sequence_count=0x1234)
+    header = SPACE_PACKET_HEADER.parse(octets)
+    said = [definition.parse(octets)[p.name] for p in definition.header]
+    assert [value for name, value in header.items() if not name.startswith("_")] == said
