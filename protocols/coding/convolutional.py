@@ -46,9 +46,13 @@ PUNCTURING: Final[dict[Rate, tuple[str, str]]] = {
     "5/6": ("10101", "11010"),
     "7/8": ("1000101", "1111010"),
 }
-#: Bits before and behind a segment: measured so that fewer than one bit in 10⁸ differs from what
-#: a decoder of the whole stream says where the code works at all (tests/protocols/coding).
+#: Bits before and behind a segment: at a bit error rate of 1e-2, fewer than one bit in 10⁶ differs
+#: from what far longer overlaps give, and as many for the better as for the worse; at 4e-4 none in
+#: 3 · 10⁷ did.
 _OVERLAP: Final[dict[Rate, int]] = {"1/2": 96, "2/3": 128, "3/4": 160, "5/6": 224, "7/8": 288}
+#: Mean magnitude of the decoder's symbols, which reach to 12: where the fewest bits were wrong,
+#: 5 to 8 % more than with symbols of 256 levels, or 0.03 dB.
+_MEAN: Final[dict[Rate, float]] = {"1/2": 6.5, "2/3": 7.5, "3/4": 8.0, "5/6": 7.5, "7/8": 9.0}
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,7 @@ class ViterbiStatistics:
 
     @property
     def symbol_error_rate(self) -> float:
-        """Estimate of the channel's; near 0.5 · (1 − 1/…) it means a wrong code, offset or rate."""
+        """Estimate of the channel's.  With a wrong offset, order or rate it stays above 0.13."""
         return self.symbol_errors / self.compared if self.compared else math.nan
 
 
@@ -266,6 +270,7 @@ class ViterbiDecoder:
             sent - code.symbols_of(self._before) - base,
             code.symbols_of(segment),
             bits,
+            _MEAN[code.rate],
             code.kept,
             self._before,
             segment,

@@ -42,9 +42,7 @@ F32 = npt.NDArray[np.float32]
 
 #: Magnitude of the strongest soft symbol: 25 levels.
 LIMIT: Final = 12
-#: Mean magnitude of a segment's symbols after scaling; measured to lose least.
-MEAN: Final = 6.0
-#: Negative symbols are kept LIMIT.. below this, so that even a magnitude of 0 keeps its sign.
+#: Negative symbols of magnitude m are kept as this − m, so that 0 keeps its sign too.
 _NEGATIVE: Final = -64
 #: Steps between two transpositions: 32 symbols of each lane.
 BLOCK: Final = 16
@@ -81,13 +79,21 @@ def _quantise(symbols: F32, gain: Any, out: Any) -> None:
 
 @njit(cache=True)
 def fill(
-    symbols: F32, first: I64, kept: Any, whole: bool, steps: int, rows: Any, room: Any
+    symbols: F32,
+    first: I64,
+    mean: float,
+    kept: Any,
+    whole: bool,
+    steps: int,
+    rows: Any,
+    room: Any,
 ) -> None:
     """Soft symbols of each lane's segment, scaled by their own mean, as octets.
 
     symbols: float32, what has been received; first: int64 [lanes], index of the lane's first
-    symbol, negative where the stream has not begun.  kept: uint8 [m], which of the encoder's
-    symbols are sent, beginning at the segment's first step; whole: all are.
+    symbol, negative where the stream has not begun.  mean: magnitude wanted.
+    kept: uint8 [m], which of the encoder's symbols are sent, beginning at the segment's first
+    step; whole: all are.
     rows: int8 [LANES, ≥ 2 · steps] gets two symbols a step, 0 where none was sent or received.
     room: int8 [≥ 2 · steps].
     """
@@ -108,8 +114,8 @@ def fill(
         if end <= begin:
             continue
         part = symbols[begin:end]
-        mean = _mean_magnitude(part)
-        gain = MEAN / mean if mean > 0 else 0.0
+        unscaled = _mean_magnitude(part)
+        gain = mean / unscaled if unscaled > 0 else 0.0
         lead = begin - first[lane]
         if whole:
             _quantise(part, gain, row[lead:])
@@ -277,6 +283,7 @@ def decode(
     first: int,
     stride: int,
     bits: int,
+    mean: float,
     kept: Any,
     warm_up: int,
     segment: int,
@@ -290,7 +297,7 @@ def decode(
 
     symbols: float32; first: index in it of the first segment's first symbol, before the warm-up,
     negative where the stream has not begun; stride: symbols of a segment.  bits: wanted in all.
-    kept: uint8, as in `fill`.  warm_up, segment, steps: bits of a segment's window.
+    mean, kept: as in `fill`.  warm_up, segment, steps: bits of a segment's window.
     """
     rows = np.empty((LANES, 2 * steps), np.int8)
     room = np.empty(2 * steps, np.int8)
@@ -307,7 +314,7 @@ def decode(
         lanes = min(LANES, len(out) - done)
         starts = first + stride * np.arange(done, done + lanes)
         wanted = np.minimum(bits - segment * np.arange(done, done + lanes), segment)
-        fill(symbols, starts, kept, whole, steps, rows, room)
+        fill(symbols, starts, mean, kept, whole, steps, rows, room)
         search(
             rows, warm_up, steps, swapped, g1_inverted, g2_inverted,
             metrics, spare, turned, spare_turned, decisions, hard, ends,

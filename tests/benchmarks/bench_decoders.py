@@ -1,0 +1,175 @@
+"""Soft decoders beside named peers: Viterbi (GNU Radio, libfec) and LDPC.
+
+    .venv/bin/python -m tests.benchmarks --only bench_decoders
+
+GNU Radio is Debian's package, run by the system's Python in a process of its own; libfec is called
+through ctypes.  Both get soft symbols quantised as they want them, ours gets float32.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import ctypes.util
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from protocols.coding.convolutional import ConvolutionalCode, ViterbiDecoder
+from tests.benchmarks.harness import Case, PeerMissing
+
+HERE = Path(__file__).resolve().parent
+BITS = 2_400_000
+#: Noise at which none of the decoders errs on these bits, so that all outputs are the data.
+SIGMA = 0.5
+
+
+def _libfec() -> ctypes.CDLL:
+    name = ctypes.util.find_library("fec")
+    if name is None:
+        raise PeerMissing("libfec (Debian libfec0)")
+    library = ctypes.CDLL(name)
+    library.create_viterbi27.restype = ctypes.c_void_p
+    library.init_viterbi27.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    library.update_viterbi27_blk.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int]
+    library.chainback_viterbi27.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_char_p,
+        ctypes.c_uint,
+        ctypes.c_uint,
+    ]
+    return library
+
+
+def _octets(symbols: np.ndarray) -> np.ndarray:
+    return np.clip(np.round(127.5 - 50 * symbols), 0, 255).astype(np.uint8)
+
+
+def _gnuradio(soft: np.ndarray) -> Callable[[], object]:
+    """Starts the peer's process; each call decodes all symbols once."""
+    python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
+    scratch = Path(tempfile.mkdtemp(prefix="bench-gnuradio-"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    soft.tofile(scratch / "soft")
+    bits = scratch / "bits"
+    if python is None:
+        raise PeerMissing("GNU Radio (a system Python)")
+    process = subprocess.Popen(
+        [python, str(HERE / "peer_gnuradio_viterbi.py"), str(scratch / "soft"), str(bits)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    atexit.register(process.kill)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    if process.stdout.readline() != "ready\n":
+        raise PeerMissing("GNU Radio (Debian gnuradio)")
+
+    def work() -> np.ndarray:
+        process.stdin.write("\n")  # type: ignore[union-attr]
+        process.stdin.flush()  # type: ignore[union-attr]
+        process.stdout.readline()  # type: ignore[union-attr]
+        return np.fromfile(bits, np.uint8)
+
+    return work
+
+
+def viterbi() -> Iterable[Case]:
+    rng = np.random.default_rng(1)
+    data = rng.integers(0, 256, BITS // 8, np.uint8)
+    code = ConvolutionalCode()
+    symbols = 1 - 2.0 * code.encode(data) + rng.normal(0, SIGMA, 2 * BITS)
+    symbols = symbols.astype(np.float32)
+
+    def ours() -> np.ndarray:
+        decoder = ViterbiDecoder(code)
+        return np.concatenate((decoder.push(symbols), decoder.finish()))
+
+    def equal(got: object, theirs: object) -> bool:
+        """GNU Radio keeps back its last frame; libfec gives octets, GNU Radio a bit an octet."""
+        peer = np.asarray(theirs)
+        if peer.max() <= 1:
+            peer = np.packbits(peer)
+        same = np.array_equal(np.asarray(got)[: len(peer)], peer)
+        return same and len(peer) > 0.95 * len(data) and np.array_equal(np.asarray(got), data)
+
+    block = 8_000
+
+    def libfec() -> Callable[[], object]:
+        """Blocks of 1,000 octets, each told its first and its last state."""
+        library = _libfec()
+        # libfec wants G2 first, and nothing inverted.
+        pairs = (symbols.reshape(-1, 2) * (1, -1))[:, ::-1]
+        soft = np.ascontiguousarray(_octets(pairs)).reshape(-1, 2 * block)
+        ends = [0, *(int(octet) & 63 for octet in data[block // 8 - 1 :: block // 8])]
+        handle = library.create_viterbi27(block)
+        out = np.empty((len(soft), block // 8), np.uint8)
+        buffer = ctypes.create_string_buffer(block // 8)
+
+        def work() -> object:
+            for i, row in enumerate(soft):
+                library.init_viterbi27(handle, ends[i])
+                library.update_viterbi27_blk(handle, row.ctypes.data, block)
+                library.chainback_viterbi27(handle, buffer, block - 6, ends[i + 1])
+                out[i] = np.frombuffer(buffer, np.uint8)
+                # The last six bits are the state that it was told.
+                out[i, -1] = (out[i, -1] & 0xC0) | ends[i + 1]
+            return out.ravel()
+
+        return work
+
+    yield Case(
+        "Viterbi k=7 r=1/2, soft float32",
+        BITS,
+        "Mbit/s",
+        ours,
+        {"GNU Radio": lambda: _gnuradio(_octets(symbols)), "libfec": libfec},
+        equal=equal,
+        peer_units={"GNU Radio": BITS},
+        goals={"GNU Radio": 1, "libfec": 3},
+    )
+    eight_bits = np.clip(np.round(40 * symbols), -127, 127).astype(np.int8)
+    yield Case(
+        "Viterbi k=7 r=1/2, soft int8, segments of 4,096 bits",
+        BITS,
+        "Mbit/s",
+        lambda: ViterbiDecoder(code, segment_bits=4096).push(eight_bits),
+    )
+    chunk = 4096
+    yield Case(
+        f"Viterbi k=7 r=1/2, pushes of {chunk} symbols",
+        BITS,
+        "Mbit/s",
+        lambda: _pushed(ViterbiDecoder(code), symbols, chunk),
+    )
+    for rate in ("3/4", "7/8"):
+        punctured = ConvolutionalCode(rate)  # type: ignore[arg-type]
+        sent = (1 - 2.0 * punctured.encode(data)).astype(np.float32)
+        yield Case(
+            f"Viterbi k=7 punctured {rate}",
+            BITS,
+            "Mbit/s",
+            lambda sent=sent, punctured=punctured: ViterbiDecoder(punctured).push(sent),
+        )
+    encoded = np.resize(data, (269, 1115))
+    yield Case(
+        "convolutional encoder r=1/2, frames of 1,115 octets",
+        8 * encoded.size,
+        "Mbit/s",
+        lambda: code.encode(encoded),
+    )
+
+
+def _pushed(decoder: ViterbiDecoder, symbols: np.ndarray, chunk: int) -> None:
+    for at in range(0, len(symbols), chunk):
+        decoder.push(symbols[at : at + chunk])
+
+
+def cases() -> Iterable[Case]:
+    yield from viterbi()
