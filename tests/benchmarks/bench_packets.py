@@ -1,17 +1,9 @@
-"""Frames to packets, and packets out of a stream, beside named peers; outputs are compared first.
-
-    .venv/bin/python tests/benchmarks/bench_packets.py
-
-Medians of seven runs on one core; the ratio to the peer, measured in the same run, is what counts.
-"""
+"""Packets out of a stream, and frames to packets, beside named peers."""
 
 from __future__ import annotations
 
 import io
-import statistics
-import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -21,18 +13,12 @@ from protocols.packets.assembly import FrameMultiplexer
 from protocols.packets.batch import PacketBatch
 from protocols.packets.extraction import PacketExtractor
 from protocols.packets.space_packet import split
+from tests.benchmarks.harness import Case, PeerMissing
 
-RUNS = 7
-
-
-def median_s(run: Callable[[], Any]) -> float:
-    run()
-    times = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+#: Packets given to the slow peers.
+FEW = 20_000
+#: Frames pushed at a time, as a receiver does.
+CHUNK = 8192
 
 
 def packets_of(lengths: np.ndarray) -> PacketBatch:
@@ -52,48 +38,76 @@ def packets_of(lengths: np.ndarray) -> PacketBatch:
     return PacketBatch(octets, offsets, np.zeros(n, np.uint8), np.zeros(n, np.int64))
 
 
-def bench_split() -> None:
-    import space_packet_parser
-    import spacepackets
+def space_packet_parser_peer(data: bytes) -> Callable[[], list[bytes]]:
+    try:
+        from space_packet_parser.generators import ccsds_generator
+    except ImportError as error:
+        raise PeerMissing("pip install space-packet-parser") from error
+    return lambda: [bytes(packet) for packet in ccsds_generator(io.BytesIO(data))]
 
+
+def spacepackets_peer(data: bytes) -> Callable[[], list[bytes]]:
+    try:
+        from spacepackets import SpacePacketHeader
+    except ImportError as error:
+        raise PeerMissing("pip install spacepackets") from error
+
+    def run() -> list[bytes]:
+        out: list[bytes] = []
+        at = 0
+        while at < len(data):
+            header = SpacePacketHeader.unpack(data[at : at + 6])
+            out.append(data[at : at + header.packet_len])
+            at += header.packet_len
+        return out
+
+    return run
+
+
+def fast_ccsds_parser_peer(data: bytes) -> Callable[[], object]:
+    try:
+        from fast_ccsds_parser import scan_bytes
+    except ImportError as error:
+        raise PeerMissing("pip install fast-ccsds-parser") from error
+    return lambda: scan_bytes(data)
+
+
+def same_packets(ours: object, peer: object) -> bool:
+    """The peer saw the first packets of the same stream, or all of it as a table of offsets."""
+    packets: PacketBatch = ours.packets  # type: ignore[attr-defined]
+    if isinstance(peer, list):
+        return list(packets.slice(0, len(peer))) == peer
+    return np.array_equal(np.asarray(peer.offset), packets.offsets[:-1])  # type: ignore[attr-defined]
+
+
+def splitting() -> Iterator[Case]:
+    random = np.random.default_rng(5)
     for name, lengths in (
         ("71 octets each", np.full(2_000_000, 71)),
-        ("12..130 octets", np.random.default_rng(5).integers(12, 130, 2_000_000)),
-        ("12..500 octets", np.random.default_rng(5).integers(12, 500, 500_000)),
-        ("12..3000 octets", np.random.default_rng(5).integers(12, 3000, 50_000)),
+        ("12..130 octets", random.integers(12, 130, 2_000_000)),
+        ("12..500 octets", random.integers(12, 500, 500_000)),
     ):
         batch = packets_of(lengths)
-        found = split(batch.octets)
-        assert np.array_equal(found.packets.offsets, batch.offsets)
-        assert found.reason == ""
-        ours = len(batch) / median_s(lambda octets=batch.octets: split(octets))
-
-        few = batch.slice(0, 20_000)
-        data = few.octets.tobytes()
-
-        def peer_spp(data: bytes = data) -> list[bytes]:
-            return [
-                bytes(p) for p in space_packet_parser.generators.ccsds_generator(io.BytesIO(data))
-            ]
-
-        def peer_spacepackets(data: bytes = data) -> list[bytes]:
-            out, at = [], 0
-            while at < len(data):
-                header = spacepackets.SpacePacketHeader.unpack(data[at : at + 6])
-                out.append(data[at : at + header.packet_len])
-                at += header.packet_len
-            return out
-
-        assert peer_spp() == list(few)
-        assert peer_spacepackets() == list(few)
-        print(f"split, {name}: {ours / 1e6:.1f} M packets/s")
-        for peer, run in (("space-packet-parser", peer_spp), ("spacepackets", peer_spacepackets)):
-            rate = len(few) / median_s(run)
-            print(f"  beside {peer} {rate / 1e3:.0f} k packets/s: ×{ours / rate:.0f}")
+        data = batch.octets.tobytes()
+        few = batch.slice(0, FEW).octets.tobytes()
+        yield Case(
+            name=f"packets split and indexed, {name}",
+            units=len(batch),
+            unit="Mpacket/s",
+            ours=lambda octets=batch.octets: split(octets),
+            peers={
+                "fast-ccsds-parser": lambda data=data: fast_ccsds_parser_peer(data),
+                "space-packet-parser": lambda few=few: space_packet_parser_peer(few),
+                "spacepackets": lambda few=few: spacepackets_peer(few),
+            },
+            equal=same_packets,
+            peer_units={"space-packet-parser": FEW, "spacepackets": FEW},
+            goals={"fast-ccsds-parser": 25} if name != "12..500 octets" else {},
+        )
 
 
-def bench_frames(kind: str, fecf: str, frame_length: int, packet: int) -> None:
-    parameters = FrameParameters(kind, frame_length, fecf=fecf, ocf=True, scid=76)  # type: ignore[arg-type]
+def mixed_frames(parameters: FrameParameters, packet: int) -> tuple[np.ndarray, int]:
+    """Frames of four virtual channels in random order, and the packets in them; checked."""
     multiplexer = FrameMultiplexer(parameters)
     rng = np.random.default_rng(6)
     n = 64_000_000 // packet // 4
@@ -105,49 +119,49 @@ def bench_frames(kind: str, fecf: str, frame_length: int, packet: int) -> None:
     frames = multiplexer.take(fill=True)
     # Channels interleave on a real link; the order within each must stay.
     channel = index_frames(frames, parameters).vcid
-    order = np.argsort(rng.random(len(frames)), kind="stable")
-    slots = channel[order]
+    slots = channel[np.argsort(rng.random(len(frames)), kind="stable")]
     mixed = np.empty_like(frames)
     for vcid in range(4):
         mixed[slots == vcid] = frames[channel == vcid]
-    frames = mixed
-    times = np.arange(len(frames))
-    index = index_frames(frames, parameters)
-    got = PacketExtractor().push(frames, index, times).packets
+    index = index_frames(mixed, parameters)
+    got = PacketExtractor().push(mixed, index, np.arange(len(mixed))).packets
     for vcid, batch in sent.items():
         mine = got.select((got.vcid == vcid) & ~got.is_idle)
         assert np.array_equal(mine.octets, batch.octets)
         assert np.array_equal(mine.offsets, batch.offsets)
-
-    chunk = 8192
-
-    def extract() -> None:
-        extractor = PacketExtractor()
-        extractor.push(frames, index, times)
-
-    def both() -> None:
-        extractor = PacketExtractor()
-        for low in range(0, len(frames), chunk):
-            part = frames[low : low + chunk]
-            extractor.push(part, index_frames(part, parameters), times[low : low + chunk])
-
-    bits = 8 * frames.size
-    only = median_s(extract)
-    whole = median_s(both)
-    indexing = median_s(lambda: index_frames(frames, parameters))
-    print(
-        f"{kind} {frame_length} octets, fecf {fecf}, packets of about {packet}: "
-        f"extraction {bits / only / 1e9:.1f} Gbit/s ({len(got) / only / 1e6:.1f} M packets/s), "
-        f"index with FECF {bits / indexing / 1e9:.1f} Gbit/s, "
-        f"both in pushes of {chunk} {bits / whole / 1e9:.1f} Gbit/s"
-    )
+    return mixed, len(got)
 
 
-if __name__ == "__main__":
-    bench_split()
-    bench_frames("tm", "crc16", 1115, 200)
-    bench_frames("aos", "absent", 1113, 200)
-    bench_frames("aos", "crc16", 1115, 200)
-    bench_frames("aos", "absent", 1113, 32)
-    bench_frames("aos", "absent", 220, 200)
-    bench_frames("uslp", "crc16", 1115, 200)
+def extraction() -> Iterator[Case]:
+    for kind, fecf, length in (
+        ("tm", "crc16", 1115),
+        ("aos", "crc16", 1115),
+        ("aos", "absent", 220),
+        ("uslp", "crc16", 1115),
+    ):
+        parameters = FrameParameters(kind, length, fecf=fecf, ocf=True, scid=76)  # type: ignore[arg-type]
+        frames, _ = mixed_frames(parameters, 200)
+        times = np.arange(len(frames))
+
+        def run(
+            frames: np.ndarray = frames,
+            times: np.ndarray = times,
+            parameters: FrameParameters = parameters,
+        ) -> None:
+            extractor = PacketExtractor()
+            for low in range(0, len(frames), CHUNK):
+                part = frames[low : low + CHUNK]
+                extractor.push(part, index_frames(part, parameters), times[low : low + CHUNK])
+
+        yield Case(
+            name=f"{kind} frames of {length} octets, fecf {fecf}, to packets of about 200",
+            units=8 * frames.size,
+            unit="Gbit/s",
+            ours=run,
+            scale=1e9,
+        )
+
+
+def cases() -> Iterator[Case]:
+    yield from splitting()
+    yield from extraction()
