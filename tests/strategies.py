@@ -138,7 +138,7 @@ def uslp_frames(draw: st.DrawFn, parameters: FrameParameters, *, fixed: bool = F
     ocf = None if truncated else draw(st.none() | st.binary(min_size=4, max_size=4))
     room = parameters.truncated_length if truncated else parameters.frame_length
     room -= (4 if truncated else 7 + count_length) + insert + (1 if pointer is None else 3)
-    room -= (0 if ocf is None else 4) + parameters.fecf_length
+    room -= (0 if ocf is None else 4) + (0 if truncated else parameters.fecf_length)
     least = room if truncated or fixed else 0
     return UslpFrame(
         scid=draw(st.integers(0, 65535)) if parameters.scid is None else parameters.scid,

@@ -44,7 +44,8 @@ class FrameParameters:
     frame_header_error_control: AOS header carries its (10,6) code (732.0-B §4.1.2.6).
     frame_count_cycle: AOS counts in 28 bits with the cycle field (732.0-B §4.1.2.5.5).
     content: what every virtual channel holds; `vc_content` gives exceptions by VCID.
-    truncated_length: octets of USLP frames with the truncated header (0: none expected).
+    truncated_length: octets of USLP frames with the truncated header (0: none expected); they have
+        no FECF, whatever `fecf` says (732.1-B-3 annex D).
 
     Raises LocalError, naming the value and what is allowed.
     """

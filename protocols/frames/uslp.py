@@ -115,7 +115,7 @@ class UslpFrame:
 
     vc_count_length 0..7 octets; vc_count is −1 where it is 0.  pointer: first header pointer (rule
     0) or last valid octet pointer (rules 1, 2); None for the other rules, which have none.
-    A truncated frame has no length, flags, count, insert zone, OCF and pointer (annex D).
+    A truncated frame has no length, flags, count, insert zone, pointer, OCF and FECF (annex D).
     """
 
     scid: int
@@ -170,8 +170,10 @@ def parse(frame: bytes, parameters: FrameParameters) -> UslpFrame:
             data=frame,
             offset=4,
         )
-    check_fecf(frame, parameters)
-    end = len(frame) - parameters.fecf_length
+    end = len(frame)
+    if not name.truncated:
+        check_fecf(frame, parameters)
+        end -= parameters.fecf_length
     ocf, insert_zone, vc_count, count_length = None, b"", -1, 0
     start = 4
     if not name.truncated:
@@ -238,7 +240,7 @@ def build(frame: UslpFrame, parameters: FrameParameters) -> bytes:
         + (3 if frame.pointer is not None else 1)
         + len(frame.data)
         + len(frame.ocf or b"")
-        + parameters.fecf_length
+        + (0 if frame.truncated else parameters.fecf_length)
     )
     allowed = parameters.truncated_length if frame.truncated else parameters.frame_length
     if length > allowed or (frame.truncated and length != allowed):
@@ -274,7 +276,8 @@ def build(frame: UslpFrame, parameters: FrameParameters) -> bytes:
             octets += TFDF_POINTER.build(frame.pointer)
     except (ConstructError, OverflowError) as error:
         raise LocalError(f"USLP frame header: {error}") from error
-    return append_fecf(b"".join([octets, frame.data, frame.ocf or b""]), parameters)
+    octets = b"".join([octets, frame.data, frame.ocf or b""])
+    return octets if frame.truncated else append_fecf(octets, parameters)
 
 
 def index(frames: U8, parameters: FrameParameters) -> FrameIndex:
@@ -295,11 +298,8 @@ def index(frames: U8, parameters: FrameParameters) -> FrameIndex:
     vcid, map_id = (name >> 5) & 0x3F, (name >> 1) & 0xF
     truncated = (name & 1) != 0
     flags = np.where(truncated, 0, wide[:, 6]).astype(np.int64)
-    malformed = np.where(
-        truncated,
-        parameters.truncated_length != length,
-        big_endian(wide, 4, 2) + 1 != length,
-    )
+    unprotected = truncated & (parameters.truncated_length == length)
+    malformed = np.where(truncated, ~unprotected, big_endian(wide, 4, 2) + 1 != length)
     count_length = flags & 7
     vc_count = np.zeros(n, np.int64)
     for octet in range(7):
@@ -308,7 +308,7 @@ def index(frames: U8, parameters: FrameParameters) -> FrameIndex:
     modulus = np.where(count_length > 0, np.int64(1) << (8 * count_length), 0)
     has_ocf = (flags & 0x08) != 0
 
-    end = length - parameters.fecf_length - 4 * has_ocf.astype(np.int64)
+    end = length - np.where(truncated, 0, parameters.fecf_length) - 4 * has_ocf.astype(np.int64)
     tfdf = np.where(truncated, 4, 7 + count_length + parameters.insert_zone_length)
     header = wide[rows, tfdf].astype(np.int64)
     rule, protocol_id = header >> 5, header & 0x1F
@@ -347,7 +347,8 @@ def index(frames: U8, parameters: FrameParameters) -> FrameIndex:
         first_header_pointer=fhp.astype(np.int32),
         zone_start=start.astype(np.int32),
         zone_end=np.maximum(end, start).astype(np.int32),
-        crc_ok=fecf_ok(frames, parameters),
+        # Annex D: a truncated frame has none; one that nobody agreed on is a garbled header.
+        crc_ok=fecf_ok(frames, parameters) | unprotected,
         foreign=foreign,
         malformed=malformed,
         ocf=ocf.astype(np.uint32),
@@ -370,8 +371,8 @@ def build_frames(
     ocf: U32 | None = None,
     insert_zone: U8 | None = None,
 ) -> U8:
-    """Many fixed-length frames of one MAP: packets or idle by construction rule 000, or where the
-    pointer is FHP_NOT_PACKETS a MAPA_SDU of the zone's length by rule 001.
+    """Many fixed-length frames of one MAP: packets by construction rule 000, or where the pointer is
+    FHP_NOT_PACKETS a MAPA_SDU of the zone's length by rule 001, or where it is FHP_IDLE idle data.
 
     zones: uint8 [n, zone length]; vc_count, first_header_pointer: [n], the pointer as FHP_NONE,
     FHP_IDLE, FHP_NOT_PACKETS or octets; ocf: uint32 [n]; insert_zone: uint8 [n, length], or zeros.
@@ -392,10 +393,12 @@ def build_frames(
     at += parameters.insert_zone_length
     idle = first_header_pointer == FHP_IDLE
     sdu = first_header_pointer == FHP_NOT_PACKETS
-    out[:, at] = np.where(idle, ProtocolId.IDLE, ProtocolId.PACKETS)
+    out[:, at] = ConstructionRule.PACKETS_SPANNING_FRAMES << 5 | ProtocolId.PACKETS
     out[sdu, at] = ConstructionRule.MAPA_SDU_START << 5 | ProtocolId.MISSION_SPECIFIC
-    pointer = np.where(first_header_pointer < 0, USLP_POINTER_NONE, first_header_pointer)
-    pointer = np.where(sdu, zones.shape[1] - 1, pointer)
+    # §4.1.4.1.9: idle data is one SDU that fills the zone.
+    out[idle, at] = ConstructionRule.MAPA_SDU_START << 5 | ProtocolId.IDLE
+    pointer = np.where(first_header_pointer == FHP_NONE, USLP_POINTER_NONE, first_header_pointer)
+    pointer = np.where(sdu | idle, zones.shape[1] - 1, pointer)
     out[:, at + 1] = (pointer >> 8) & 0xFF
     out[:, at + 2] = pointer & 0xFF
     at += 3

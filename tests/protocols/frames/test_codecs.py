@@ -205,3 +205,48 @@ def test_uslp_length_field_must_be_the_frames_length() -> None:
     assert index_frames(padded, parameters).malformed[0]
     with pytest.raises(RemoteError, match="length field"):
         uslp.parse(padded.tobytes(), parameters)
+
+
+def test_truncated_uslp_frames_have_no_fecf() -> None:
+    """732.1-B-3 annex D: header of four octets, data field header of one, data; no more."""
+    parameters = FrameParameters("uslp", 60, fecf="crc16", scid=0x4C, truncated_length=12)
+    frame = uslp.UslpFrame(
+        0x4C,
+        3,
+        b"command",
+        map_id=2,
+        construction_rule=uslp.ConstructionRule.NO_SEGMENTATION,
+        protocol_id=uslp.ProtocolId.MISSION_SPECIFIC,
+        truncated=True,
+    )
+    octets = uslp.build(frame, parameters)
+    assert octets == bytes.fromhex("c004c065 e5") + b"command"
+    assert uslp.parse(octets, parameters) == frame
+    index = index_frames(np.frombuffer(octets, np.uint8).reshape(1, 12), parameters)
+    assert index.usable[0]
+    assert octets[index.zone_start[0] : index.zone_end[0]] == b"command"
+    # The same bit in a frame of full length is an error, and the FECF is what says so.
+    whole = bytearray(uslp.build(uslp.UslpFrame(0x4C, 3, bytes(48), pointer=0), parameters))
+    whole[3] ^= 1
+    garbled = index_frames(np.frombuffer(whole, np.uint8).reshape(1, 60), parameters)
+    assert not garbled.crc_ok[0]
+    assert garbled.malformed[0]
+
+
+def test_idle_uslp_frames_are_one_sdu_of_idle_data() -> None:
+    """732.1-B-3 §4.1.4.1: VCID 63, MAP 0, rule 001, all of the zone valid, UPID 31."""
+    parameters = FrameParameters("uslp", 40, fecf="crc16", scid=0x4C)
+    (octets,) = uslp.build_frames(
+        np.full((1, 25), 0x6D, np.uint8),
+        parameters,
+        scid=0x4C,
+        vcid=uslp.USLP_IDLE_VCID,
+        vc_count=np.array([5]),
+        first_header_pointer=np.array([FHP_IDLE], np.int32),
+    )
+    frame = uslp.parse(octets.tobytes(), parameters)
+    assert (frame.vcid, frame.map_id) == (63, 0)
+    assert frame.construction_rule == uslp.ConstructionRule.MAPA_SDU_START
+    assert frame.protocol_id == uslp.ProtocolId.IDLE
+    assert frame.pointer == len(frame.data) - 1
+    assert index_frames(octets[None], parameters).first_header_pointer[0] == FHP_IDLE
