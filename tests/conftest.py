@@ -54,3 +54,7 @@ def libfec() -> ctypes.CDLL:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for what, count in sorted(MISSING.items()):
         terminalreporter.write_line(f"skipped for want of {what}: {count} tests", yellow=True)
+
+
+#: Measured, not tested; some want peers that are not here.
+collect_ignore_glob = ["benchmarks/*"]
