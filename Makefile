@@ -8,7 +8,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@awk -F':.*##' '/^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*##' '/^[a-z-]+:.*##/ {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The environment is remade when pyproject.toml changes.  uv resolves and installs; the pip that
 # comes with some Pythons (23.2.1) crashes on this dependency set, so it only fetches uv.
@@ -40,6 +40,9 @@ bench: $(VENV)/.installed-test  ## every hot path beside its named peer, as a ta
 	@if command -v uv >/dev/null; then uv pip install -q -p $(BIN)/python -e '.[bench]'; else $(BIN)/uv pip install -q -p $(BIN)/python -e '.[bench]'; fi
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
+bench-system: $(VENV)/.installed-test  ## the whole system through its processes (ARGS="sustained --seconds 30")
+	$(BIN)/python -m tests.benchmarks.system $(ARGS)
+
 tools:  ## programs that tests want beyond Python (apt, as root or with sudo)
 	@sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
 	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends tshark libfec0 >/dev/null
@@ -53,4 +56,4 @@ fmt: $(VENV)/.installed-test  ## format and sort imports
 clean:  ## remove the environment and run data
 	rm -rf $(VENV) var
 
-.PHONY: help run test check bench tools docs fmt clean
+.PHONY: help run test check bench bench-system tools docs fmt clean

@@ -1,0 +1,383 @@
+"""The whole system through its real processes: station → receive → monitor, archive.
+
+    make bench-system ARGS="sustained latency burst --seconds 30 --json FILE"
+
+Each case starts bus, receive, monitor and archive (`python -m ground SERVICE --run-dir D`) and a
+station (`system_source.py`) in a directory of their own, watches their status on the bus as an
+operator would, and at the end audits the archive against what was sent.
+
+    sustained   CADUs as fast as receive takes them
+    burst       faster than the archive for ten seconds, then nothing: the lag goes back to zero
+    latency     10 Mbit/s: from a frame handed to the link to its parameters at a subscriber
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from ground.archive.store import ArchiveStore
+from ground.config import ARCHIVE, MONITOR, RECEIVE, SERVICES, free_base_port, prepare_run_directory
+from ground.supervisor import EXIT_WITH_STDIN
+from ground.wiring import open_clock, open_viewer
+from protocols.bus.messages import LinkMessage, ParametersMessage, StatusMessage, parse
+from protocols.identifiers import Topic
+from tests.benchmarks.system_source import Order, Sent, order_arguments, write_cadus
+
+ROOT = Path(__file__).resolve().parents[2]
+STATION = "station"
+#: Nothing has come forward for so long: something is stuck, and the case ends as it is.
+PATIENCE_S = 120.0
+STAGES = ("link", "capture", RECEIVE, MONITOR, ARCHIVE)
+
+
+@dataclass
+class Sample:
+    """One second.  done: by stage, share of all that was sent; behind: by service, messages of the
+    journals it follows that it has yet to finish; rss, cpu: by process, octets and share of a
+    core."""
+
+    seconds: float
+    done: dict[str, float]
+    behind: dict[str, int]
+    rss: dict[str, int]
+    cpu: dict[str, float]
+
+    def seconds_behind(self, stage: str, outcome: Outcome) -> float:
+        """Link time between what the station has given and what the stage has finished."""
+        given_s = self.done["link"] * outcome.finished_s.get("link", 0.0)
+        return max(0.0, given_s - self.done[stage] * outcome.finished_s.get("link", 0.0))
+
+
+@dataclass
+class Outcome:
+    """finished_s: when each stage had all that was sent; cpu_s: by process."""
+
+    case: str
+    what: str
+    sent: Sent
+    samples: list[Sample] = field(default_factory=list)
+    finished_s: dict[str, float] = field(default_factory=dict)
+    cpu_s: dict[str, float] = field(default_factory=dict)
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
+    load: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def rate(self, stage: str) -> float:
+        """Mbit/s on the link that the stage kept up with from first octet to last."""
+        seconds = self.finished_s.get(stage)
+        return self.sent.wire_bits / seconds / 1e6 if seconds else 0.0
+
+
+class Site:
+    """The processes of one case."""
+
+    def __init__(self, directory: Path, order: Order, settings: dict[str, Any]) -> None:
+        self.settings = prepare_run_directory(
+            directory, base_port=free_base_port(), mission="l4_relay", **settings
+        )
+        order.run_dir = str(directory)
+        self._order = order
+        self.processes: dict[str, subprocess.Popen[str]] = {}
+        self.seen: dict[str, psutil.Process] = {}
+        self.topics = [Topic.STATUS, Topic.LINK]
+        self.viewer = open_viewer(self.settings, "bench", self.topics)
+        for name in SERVICES:
+            self._start(name, [sys.executable, "-m", "ground", name, "--run-dir", str(directory)])
+
+    def start_station(self) -> None:
+        self._start(STATION, order_arguments(self._order))
+
+    def _start(self, name: str, command: list[str]) -> None:
+        with (self.settings.run_dir / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE if name == STATION else log,
+                stderr=log,
+                text=True,
+                env=os.environ | {EXIT_WITH_STDIN: "1"},
+            )
+        self.seen[name] = psutil.Process(self.processes[name].pid)
+        if name == STATION:
+            out = self.processes[name].stdout
+            assert out is not None
+            os.set_blocking(out.fileno(), False)
+
+    def close(self) -> None:
+        self.viewer.close()
+        for name in (STATION, *reversed(SERVICES)):
+            process = self.processes.get(name)
+            if process is None:
+                continue
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+class Watch:
+    """What the services say of themselves, and what the system says of them."""
+
+    def __init__(self, site: Site, sent: Sent, *, latency: bool) -> None:
+        self._site = site
+        self._sent = sent
+        self._clock = open_clock(site.settings)
+        self._latency = latency
+        self.ages_ns: list[np.ndarray] = []
+        self.status: dict[str, StatusMessage] = {}
+        self.link: LinkMessage | None = None
+        self.station: dict[str, float] = {}
+        self._cpu_before: dict[str, float] = {}
+        self._before_s = time.monotonic()
+        if latency:
+            site.viewer.subscribe(Topic.PARAMETERS)
+
+    def look(self, timeout_s: float) -> None:
+        for message in self._site.viewer.receive(timeout_s):
+            if message.topic == Topic.PARAMETERS:
+                # Opened as a subscriber would, then the clock is read.
+                tables = parse(ParametersMessage, message.body).tables
+                now_ns = self._clock.now_ns()
+                self.ages_ns += [now_ns - table.ert_ns for table in tables]
+            elif message.topic == Topic.LINK:
+                self.link = parse(LinkMessage, message.body)
+            elif message.topic.startswith(Topic.STATUS):
+                status = parse(StatusMessage, message.body)
+                self.status[status.service] = status
+        station = self._site.processes.get(STATION)
+        if station is not None and station.stdout is not None:
+            while line := station.stdout.readline():
+                self.station = json.loads(line)
+
+    def done(self) -> dict[str, float]:
+        """Share of what was sent that each stage has finished."""
+        total = self._sent.wire_bits / 8
+        counters = {name: status.counters for name, status in self.status.items()}
+        packets = {
+            name: counters.get(name, {}).get("packets", 0) / self._sent.packets
+            for name in (RECEIVE, MONITOR, ARCHIVE)
+        }
+        return {
+            "link": self.station.get("given", 0) / total,
+            "capture": self.station.get("on_disk", 0) / total,
+            **packets,
+        }
+
+    def sample(self, begin_s: float) -> Sample:
+        now_s = time.monotonic()
+        rss: dict[str, int] = {}
+        cpu: dict[str, float] = {}
+        for name, process in self._site.seen.items():
+            with process.oneshot():
+                rss[name] = process.memory_info().rss
+                times = process.cpu_times()
+            total = times.user + times.system
+            cpu[name] = (total - self._cpu_before.get(name, total)) / (now_s - self._before_s)
+            self._cpu_before[name] = total
+        self._before_s = now_s
+        behind = {
+            name: sum(position.lag for position in status.positions)
+            for name, status in self.status.items()
+        }
+        return Sample(now_s - begin_s, self.done(), behind, rss, cpu)
+
+
+def run(case: str, what: str, order: Order, sent: Sent, keep: bool, **settings: Any) -> Outcome:
+    """One case from the first process to the audit."""
+    directory = Path(tempfile.mkdtemp(prefix="bench-system-"))
+    site = Site(directory, order, settings)
+    outcome = Outcome(case, what, sent)
+    watch = Watch(site, sent, latency=case == "latency")
+    try:
+        _wait_until_running(watch)
+        site.start_station()
+        while not watch.station:
+            watch.look(0.02)
+        # The station counts from its first chunk.
+        begin = time.monotonic() - watch.station["seconds"]
+        watch.sample(begin)
+        _follow(watch, outcome, begin)
+        for name, process in site.seen.items():
+            times = process.cpu_times()
+            outcome.cpu_s[name] = times.user + times.system
+    finally:
+        site.close()
+        outcome.load = os.getloadavg()
+    outcome.audit = audit(site.settings.archive_file, sent, watch)
+    if watch.ages_ns:
+        ages = np.concatenate(watch.ages_ns) / 1e6
+        # The first second warms kernels and caches.
+        ages = ages[len(ages) // 10 :]
+        outcome.latency_ms = {
+            "median": float(np.median(ages)),
+            "99 %": float(np.percentile(ages, 99)),
+            "99.9 %": float(np.percentile(ages, 99.9)),
+            "longest": float(ages.max()),
+        }
+    if not keep:
+        shutil.rmtree(directory, ignore_errors=True)
+    return outcome
+
+
+def _wait_until_running(watch: Watch) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while set(watch.status) < set(SERVICES) or any(
+        status.state != "running" for status in watch.status.values()
+    ):
+        watch.look(0.1)
+        assert time.monotonic() < deadline, watch.status
+
+
+def _follow(watch: Watch, outcome: Outcome, begin: float) -> None:
+    moved_s, before = time.monotonic(), {}
+    next_s = begin + 1.0
+    while len(outcome.finished_s) < len(STAGES):
+        watch.look(max(0.0, min(0.05, next_s - time.monotonic())))
+        now = time.monotonic()
+        done = watch.done()
+        for stage, share in done.items():
+            if share >= 1.0 and stage not in outcome.finished_s:
+                outcome.finished_s[stage] = now - begin
+        if done != before:
+            moved_s, before = now, done
+        if now - moved_s > PATIENCE_S:
+            return
+        if now >= next_s:
+            outcome.samples.append(watch.sample(begin))
+            next_s += 1.0
+    outcome.samples.append(watch.sample(begin))
+
+
+def audit(archive: Path, sent: Sent, watch: Watch) -> dict[str, Any]:
+    """The archive's own rows against what was sent."""
+    with ArchiveStore.open(archive, read_only=True) as store:
+        counters = store.counters()
+        by_apid = dict.fromkeys(sent.by_apid, 0)
+        octets = 0
+        for packet in store.packets():
+            by_apid[packet.apid] = by_apid.get(packet.apid, 0) + 1
+            octets += len(packet.octets)
+    link = watch.link.counts if watch.link else {}
+    return {
+        "packets_missing": sum(sent.by_apid.values()) - sum(by_apid.values()),
+        "every_apid_equal": by_apid == sent.by_apid,
+        "octets_missing": sent.packet_octets - octets,
+        "samples_missing": sent.values - counters.get("samples", 0),
+        "chunks_lost_at_station": watch.station.get("lost_chunks", -1),
+        "frames_missing": link.get("frames", {}).get("frames", 0) - sent.frames,
+        "archive_octets": archive.stat().st_size,
+    }
+
+
+def show(console: Console, outcome: Outcome) -> None:
+    sent = outcome.sent
+    table = Table(title=f"{outcome.case}: {outcome.what}", title_justify="left")
+    table.add_column("stage")
+    for name in ("Mbit/s", "finished s", "CPU s", "MB first → largest → last", "most behind, s"):
+        table.add_column(name, justify="right")
+    for stage in ("link", "capture", "bus", RECEIVE, MONITOR, ARCHIVE):
+        process = {"link": STATION, "capture": None}.get(stage, stage)
+        sizes = [s.rss[process] / 1e6 for s in outcome.samples if process in s.rss]
+        follows = stage in (RECEIVE, MONITOR, ARCHIVE)
+        behind = [s.seconds_behind(stage, outcome) for s in outcome.samples] if follows else []
+        table.add_row(
+            stage,
+            f"{outcome.rate(stage):,.0f}" if stage in STAGES else "",
+            f"{outcome.finished_s.get(stage, float('nan')):.1f}" if stage in STAGES else "",
+            f"{outcome.cpu_s.get(process, 0):.1f}" if process else "in receive",
+            f"{sizes[0]:,.0f} → {max(sizes):,.0f} → {sizes[-1]:,.0f}" if sizes else "",
+            f"{max(behind):.1f}" if behind else "",
+        )
+    console.print(table)
+    console.print(
+        f"  {sent.frames:,} CADUs, {sent.packets:,} packets of {sent.packet_octets:,} octets, "
+        f"{sent.values:,} parameter samples; load of the machine {outcome.load[0]:.1f}"
+    )
+    if outcome.latency_ms:
+        told = ", ".join(f"{name} {value:.2f} ms" for name, value in outcome.latency_ms.items())
+        console.print(f"  frame handed to the link → parameters at a subscriber: {told}")
+    console.print(f"  audit: {outcome.audit}\n")
+
+
+def show_lag(console: Console, outcome: Outcome) -> None:
+    table = Table(title="  how far each stage is, per cent; messages behind, by their own status")
+    names = ("s", *STAGES, f"{MONITOR} behind", f"{ARCHIVE} behind")
+    for name in names:
+        table.add_column(name, justify="right")
+    step = max(1, len(outcome.samples) // 20)
+    for sample in outcome.samples[::step]:
+        behind = [str(sample.behind.get(name, 0)) for name in (MONITOR, ARCHIVE)]
+        shares = [f"{100 * sample.done[name]:.1f}" for name in STAGES]
+        table.add_row(f"{sample.seconds:.0f}", *shares, *behind)
+    console.print(table)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cases", nargs="*", default=["sustained", "burst", "latency"])
+    parser.add_argument("--seconds", type=float, default=30.0, help="link time of the long cases")
+    parser.add_argument("--mbit", type=float, default=0.0, help="rate that the file is sized for")
+    parser.add_argument("--bulk", type=float, default=0.0, help="share of octets not declared")
+    parser.add_argument("--chunk", type=int, default=32, help="CADUs in a chunk at high rate")
+    parser.add_argument("--keep", action="store_true", help="keep the run directories")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    arguments = parser.parse_args()
+    settings = {name: json.loads(v) for name, _, v in (s.partition("=") for s in arguments.set)}
+    console = Console(width=None if sys.stdout.isatty() else 130)
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory(prefix="bench-system-") as scratch:
+        for case in arguments.cases:
+            mbit, seconds, sends, chunk = {
+                "sustained": (arguments.mbit or 300.0, arguments.seconds, 0.0, arguments.chunk),
+                "burst": (arguments.mbit or 300.0, 10.0, arguments.mbit or 300.0, arguments.chunk),
+                "latency": (10.0, arguments.seconds, 10.0, 1),
+            }[case]
+            path = Path(scratch) / f"{case}.cadu"
+            frames = round(mbit * 1e6 * seconds / 8 / 1279)
+            sent = write_cadus(path, frames, bulk_share=arguments.bulk)
+            what = {
+                "sustained": "as fast as it is taken",
+                "burst": f"{mbit:.0f} Mbit/s for 10 s",
+                "latency": "10 Mbit/s, a CADU a chunk",
+            }[case]
+            if arguments.bulk:
+                what += f", {100 * arguments.bulk:.0f} % of the octets without definition"
+            order = Order("", str(path), sends, chunk)
+            outcome = run(case, what, order, sent, arguments.keep, **settings)
+            path.unlink()
+            show(console, outcome)
+            if case == "burst":
+                show_lag(console, outcome)
+            outcomes.append(outcome)
+    console.print(
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    )
+    if arguments.json:
+        rates = [{s: o.rate(s) for s in STAGES} for o in outcomes]
+        report = [asdict(o) | {"mbit_s": r} for o, r in zip(outcomes, rates, strict=True)]
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
