@@ -371,8 +371,8 @@ def build_frames(
     ocf: U32 | None = None,
     insert_zone: U8 | None = None,
 ) -> U8:
-    """Many fixed-length frames of one MAP: packets by construction rule 000, or where the pointer is
-    FHP_NOT_PACKETS a MAPA_SDU of the zone's length by rule 001, or where it is FHP_IDLE idle data.
+    """Many fixed-length frames of one MAP: packets by construction rule 000; a MAPA_SDU of the
+    zone's length by rule 001 where the pointer is FHP_NOT_PACKETS, idle data where it is FHP_IDLE.
 
     zones: uint8 [n, zone length]; vc_count, first_header_pointer: [n], the pointer as FHP_NONE,
     FHP_IDLE, FHP_NOT_PACKETS or octets; ocf: uint32 [n]; insert_zone: uint8 [n, length], or zeros.

@@ -128,7 +128,7 @@ class ChannelStatistics:
     octets of packets begun and not yet complete (`partial_packets` of them).
     first_count, last_count: frame counts, −1 if the channel has no counter.
     ocf: how often each OCF value came; `ocf_other` counts those beyond MAX_OCF_VALUES.
-    zone_lengths: the data field lengths seen.
+    zone_lengths: the data field lengths seen, the first MAX_ZONE_LENGTHS of them.
     """
 
     scid: int

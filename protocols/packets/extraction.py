@@ -42,6 +42,9 @@ from protocols.packets.extracted import (
 MAX_CHANNELS = 1024
 #: Distinct OCF values remembered per virtual channel; further ones are counted together.
 MAX_OCF_VALUES = 1024
+#: Distinct data field lengths remembered per virtual channel; the pointers of USLP SDUs can make
+#: as many as a frame has octets.
+MAX_ZONE_LENGTHS = 64
 #: Octets of frames that one kernel call takes: it bounds the room reserved for its result.
 _OCTETS_PER_CALL = 1 << 28
 
@@ -271,7 +274,9 @@ class PacketExtractor:
         vc = index.channel >> 5
         for key in _distinct(vc[taken] << 32 | (index.zone_end - index.zone_start)[taken])[0]:
             name = key_scid_vcid(int(key >> 32) << 5)
-            self._zone_lengths.setdefault(name, set()).add(int(key & 0xFFFFFFFF))
+            lengths = self._zone_lengths.setdefault(name, set())
+            if len(lengths) < MAX_ZONE_LENGTHS:
+                lengths.add(int(key & 0xFFFFFFFF))
         with_ocf = taken & index.has_ocf
         if with_ocf.any():
             keys, counts = _distinct(vc[with_ocf] << 32 | index.ocf[with_ocf].astype(np.int64))
@@ -379,10 +384,12 @@ class PacketExtractor:
 
 
 def _distinct(keys: I64) -> tuple[I64, I64]:
-    """Distinct keys and how often each stands there, cheap where neighbours are mostly equal."""
+    """Distinct keys in order of appearance and how often each stands there, cheap where neighbours
+    are mostly equal.  (In another order, what a bound keeps would depend on the cuts.)"""
     if not len(keys):
         return keys, keys
     edges = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
     lengths = np.diff(np.append(edges, len(keys)))
-    values, group = np.unique(keys[edges], return_inverse=True)
-    return values, np.bincount(group, lengths).astype(np.int64)
+    values, first, group = np.unique(keys[edges], return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return values[order], np.bincount(group, lengths).astype(np.int64)[order]

@@ -27,6 +27,9 @@ LONGEST_SPACE_PACKET = 65542
 LONGEST_HEADER = 8
 
 _BLOCK = 16384
+#: Where the count of missing frames stops: seven-octet counters of garbled frames would overflow
+#: it, and so would the sum over a thousand channels.
+_MOST_MISSING = 1 << 52
 
 # Columns of a channel's statistics, in the order of extraction.COUNTERS.
 (
@@ -251,7 +254,7 @@ def extract(
                     elif m > 256 and step > m // 2:
                         stat[BACKWARD_JUMPS] += 1
                     else:
-                        stat[MISSING_FRAMES] += step - 1
+                        stat[MISSING_FRAMES] = min(stat[MISSING_FRAMES] + step - 1, _MOST_MISSING)
             state[c, LAST_COUNT] = count
         if mine[PARTIAL_GENERATION] != state[c, GENERATION]:
             mine[PARTIAL_GENERATION] = state[c, GENERATION]

@@ -19,7 +19,13 @@ from protocols.frames.parameters import FrameParameters
 from protocols.packets import encapsulation
 from protocols.packets.assembly import FrameMultiplexer
 from protocols.packets.batch import PacketBatch
-from protocols.packets.extraction import Extracted, ExtractionStatistics, PacketExtractor
+from protocols.packets.extraction import (
+    MAX_OCF_VALUES,
+    MAX_ZONE_LENGTHS,
+    Extracted,
+    ExtractionStatistics,
+    PacketExtractor,
+)
 from protocols.packets.space_packet import LONGEST_PACKET, SpacePacket, build_packet, idle_packet
 from tests.strategies import encapsulation_packets, space_packets
 
@@ -360,6 +366,57 @@ def test_channels_beyond_the_bound_are_refused_and_counted() -> None:
         assert sorted(statistics.channels) == [(1, 1), (2, 1)]
         assert (statistics.frames, statistics.refused) == (5, 2)
         check_account(statistics)
+
+
+def test_what_is_remembered_of_values_is_bounded_however_cut() -> None:
+    """OCF values and data field lengths beyond the bounds: the first that came stay."""
+    parameters = FrameParameters("uslp", 1600, scid=1)
+    n = MAX_OCF_VALUES + 300
+    rng = np.random.default_rng(5)
+    ocf = rng.permutation(n).astype(np.uint32)
+    frames = uslp.build_frames(
+        np.zeros((n, 1600 - 7 - 3 - 3 - 4), np.uint8),
+        parameters,
+        scid=1,
+        vcid=2,
+        vc_count=np.arange(n),
+        first_header_pointer=np.full(n, FHP_NOT_PACKETS, np.int32),
+        ocf=ocf,
+    )
+    # Last valid octet pointers, each with its own length of the data field.
+    last = rng.permutation(n)
+    frames[:, 11], frames[:, 12] = last >> 8, last & 0xFF
+    seen: list[ExtractionStatistics] = []
+    for cuts in ([], list(range(7, n, 7))):
+        extractor = PacketExtractor()
+        push_all(extractor, parameters, frames, cuts)
+        seen.append(extractor.statistics)
+    assert seen[0] == seen[1]
+    channel = seen[0].vc(2)
+    assert set(channel.ocf) == set(ocf[:MAX_OCF_VALUES].tolist())
+    assert channel.ocf_other == 300
+    assert channel.zone_lengths == tuple(sorted((last[:MAX_ZONE_LENGTHS] + 1).tolist()))
+
+
+def test_missing_frames_of_wide_counters_do_not_overflow() -> None:
+    """Garbled counts of seven octets leap by 2^55 each; two hundred of them pass 2^63."""
+    parameters = FrameParameters("uslp", 40, scid=1)
+    n = 1000
+    step = (1 << 55) - 1
+    frames = uslp.build_frames(
+        np.zeros((n, 40 - 7 - 7 - 3), np.uint8),
+        parameters,
+        scid=1,
+        vcid=2,
+        vc_count=np.arange(n) * step % (1 << 56),
+        first_header_pointer=np.full(n, FHP_IDLE, np.int32),
+        vc_count_length=7,
+    )
+    extractor = PacketExtractor()
+    push_all(extractor, parameters, frames, [])
+    counts = extractor.statistics.vc(2).counts
+    assert counts["discontinuities"] == n - 1
+    assert counts["missing_frames"] == 1 << 52
 
 
 def test_longest_packet_passes_and_the_buffer_is_bounded() -> None:
