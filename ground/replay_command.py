@@ -44,6 +44,10 @@ def replay(
     packets_out: Annotated[
         Path | None, typer.Option("--packets", help="Write the packets back to back to this file.")
     ] = None,
+    opaque_out: Annotated[
+        Path | None,
+        typer.Option("--opaque", help="Write data zones that are not packets to this file."),
+    ] = None,
     live: Annotated[
         Path | None,
         typer.Option(help="Be the receiver of this run directory: its services get everything."),
@@ -138,7 +142,9 @@ def replay(
     with ExitStack() as stack:
         sinks: list[ReplaySink] = []
         if packets_out is not None:
-            sinks.append(_PacketFile(stack.enter_context(packets_out.open("wb"))))
+            sinks.append(_OctetFile(stack.enter_context(packets_out.open("wb")), "packets"))
+        if opaque_out is not None:
+            sinks.append(_OctetFile(stack.enter_context(opaque_out.open("wb")), "opaque"))
         if archive is not None:
             from ground.wiring import open_archive_sink
 
@@ -208,12 +214,15 @@ def _pace(text: str) -> float | None:
     return factor
 
 
-class _PacketFile:
-    def __init__(self, file: Any) -> None:
+class _OctetFile:
+    """Packets, or data zones that are not packets, back to back."""
+
+    def __init__(self, file: Any, what: str) -> None:
         self._file = file
+        self._what = what
 
     def take(self, output: Any, chain: Any) -> None:
-        self._file.write(output.packets.octets)
+        self._file.write(getattr(output, self._what).octets)
 
     def finish(self, chain: Any) -> None:
         self._file.flush()
