@@ -70,7 +70,7 @@ class CucFormat:
     coarse_octets: 1–7, seconds; fine_octets: 0–10, binary fraction of the second.
     epoch_tai_ns: 0 is the CCSDS epoch (level 1), anything else an agency epoch (level 2).
     p_field: whether the code is preceded by its P-field; its second octet is there when
-    coarse_octets > 4 or fine_octets > 3.
+    coarse_octets > 4 or fine_octets > 3, or if long_p_field says that it is sent all the same.
 
     Between a code's resolution and the nanosecond values are rounded to nearest, a half up, both
     ways: `build(parse(x)) == x` with up to 3 fine octets, `parse(build(t)) == t` from 4 on.
@@ -83,6 +83,7 @@ class CucFormat:
     fine_octets: int = 3
     epoch_tai_ns: int = 0
     p_field: bool = False
+    long_p_field: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.coarse_octets <= 7:
@@ -98,7 +99,10 @@ class CucFormat:
         Raises RemoteError if the octets are no CUC P-field.
         """
         coarse, fine, code = cls._read_p_field(bytes(octets))
-        return cls(coarse, fine, epoch_tai_ns if code == _CODE_AGENCY_EPOCH else 0, p_field=True)
+        epoch = epoch_tai_ns if code == _CODE_AGENCY_EPOCH else 0
+        # The second octet may be there and add nothing, or what the first had room for.
+        needless = bool(octets[0] & 0x80) and coarse <= 4 and fine <= 3
+        return cls(coarse, fine, epoch, p_field=True, long_p_field=needless)
 
     @staticmethod
     def _read_p_field(octets: bytes) -> tuple[int, int, int]:
@@ -120,7 +124,7 @@ class CucFormat:
     def p_field_octets(self) -> bytes:
         """The P-field of this format, whether or not it is sent."""
         coarse, fine = min(self.coarse_octets, 4), min(self.fine_octets, 3)
-        extended = self.coarse_octets > 4 or self.fine_octets > 3
+        extended = self.coarse_octets > 4 or self.fine_octets > 3 or self.long_p_field
         return CUC_P_FIELD.build(
             {
                 "first": {

@@ -52,8 +52,9 @@ def test_batch_equals_declaration(case: tuple[CucFormat, list[bytes]]):
 
 @given(FORMATS, st.data())
 def test_build_and_encode(agreed: CucFormat, data: st.DataObject):
+    # Of what int64 nanoseconds can say, the epochs take 1.3e9 s.
     room = (
-        min(256**agreed.coarse_octets, 2**63 // NS_PER_SECOND - 10**9) * NS_PER_SECOND
+        min(256**agreed.coarse_octets, 2**63 // NS_PER_SECOND - 2 * 10**9) * NS_PER_SECOND
         - NS_PER_SECOND
     )
     since = data.draw(st.lists(st.integers(0, room), min_size=1, max_size=8))
@@ -113,6 +114,20 @@ def test_other_p_field_that_says_the_same():
     row = bytes.fromhex("9b43") + bytes(8)
     assert agreed.parse(row) == 0
     assert agreed.decode(np.frombuffer(row, np.uint8).reshape(1, -1)).tolist() == [0]
+
+
+@pytest.mark.parametrize("p_field", ["9e00", "9c08", "9260", "9f20"])
+def test_second_octet_of_the_p_field_counts_though_it_need_not_be_there(p_field: str):
+    """301.0-B-4 §3.2.2: the extension flag alone says whether the octet is there."""
+    octets = bytes.fromhex(p_field)
+    agreed = CucFormat.from_p_field(octets)
+    fine = 3 if p_field == "9f20" else 2
+    code = octets + (7).to_bytes(agreed.coarse_octets, "big") + b"\x80".ljust(fine, b"\0")
+    assert (agreed.fine_octets, agreed.size) == (fine, len(code))
+    assert agreed.parse(code) == 7_500_000_000
+    assert agreed.decode(np.frombuffer(code, np.uint8).reshape(1, -1)).tolist() == [7_500_000_000]
+    assert len(agreed.build(7_500_000_000)) == len(code)
+    assert agreed.parse(agreed.build(7_500_000_000)) == 7_500_000_000
 
 
 @pytest.mark.parametrize(
