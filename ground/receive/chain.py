@@ -174,7 +174,10 @@ class ReceiveChain:
                 self._times.add(at, ert_ns)
             at += len(octets)
         joined = b"".join(octets for octets, _ert_ns in chunks)
-        return self.push(joined, chunks[0][1]) if joined else _nothing()
+        if not joined:
+            return _nothing()
+        # An empty chunk has no octet whose time it could tell.
+        return self.push(joined, next(ert_ns for octets, ert_ns in chunks if octets))
 
     def finish(self) -> ChainOutput:
         """The link has ended: what is still in the chain comes out, or is counted as torn."""

@@ -233,6 +233,15 @@ def test_without_a_bit_rate_a_frame_has_the_time_of_its_chunk(shared: Path) -> N
     assert set(third) <= {100}
 
 
+def test_an_empty_chunk_tells_no_time(shared: Path) -> None:
+    octets, profile, kind = link(shared, "frames")
+    chain = ReceiveChain(profile, input=kind)
+    first = chain.push_chunks([(octets[:2230], 100)])
+    second = chain.push_chunks([(b"", 5), (octets[2230:22300], 100)])
+    assert first.frames + second.frames == 20
+    assert set(first.packets.ert_ns) | set(second.packets.ert_ns) == {100}
+
+
 def test_rejected_frames_are_handed_out_as_they_came(shared: Path) -> None:
     octets, profile, kind = link(shared, "frames")
     chain = ReceiveChain(profile, input=kind)
