@@ -96,7 +96,8 @@ class CdsFormat:
     def from_p_field(cls, octets: bytes, epoch_tai_ns: int = 0) -> CdsFormat:
         """Format told by the P-field that `octets` begins with (`p_field=True`).
 
-        `epoch_tai_ns` is used for level 2 codes alone.  Raises RemoteError.
+        `epoch_tai_ns` is used for level 2 codes alone.  Raises RemoteError, and LocalError for a
+        level 2 code without it.
         """
         try:
             field: Any = CDS_P_FIELD.parse(bytes(octets[:1]))
@@ -104,6 +105,8 @@ class CdsFormat:
             raise RemoteError("CDS P-field is missing", data=bytes(octets)) from error
         if field.extension or field.code != _CODE_CDS or field.submillisecond == 3:
             raise RemoteError(f"{octets[:1].hex()} is not a CDS P-field", data=bytes(octets))
+        if field.agency_epoch and not epoch_tai_ns:
+            raise LocalError(f"CDS P-field {octets[:1].hex()} names an agency epoch: none given")
         epoch = epoch_tai_ns if field.agency_epoch else 0
         return cls(2 + field.day_24_bits, 2 * field.submillisecond, epoch, p_field=True)
 

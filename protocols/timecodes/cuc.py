@@ -96,9 +96,12 @@ class CucFormat:
         """Format told by the P-field that `octets` begins with (`p_field=True`).
 
         `epoch_tai_ns` is used for level 2 codes alone, where it must be known otherwise.
-        Raises RemoteError if the octets are no CUC P-field.
+        Raises RemoteError if the octets are no CUC P-field, LocalError for a level 2 code without
+        `epoch_tai_ns`.
         """
         coarse, fine, code = cls._read_p_field(bytes(octets))
+        if code == _CODE_AGENCY_EPOCH and not epoch_tai_ns:
+            raise LocalError(f"CUC P-field {octets[:1].hex()} names an agency epoch: none given")
         epoch = epoch_tai_ns if code == _CODE_AGENCY_EPOCH else 0
         # The second octet may be there and add nothing, or what the first had room for.
         needless = bool(octets[0] & 0x80) and coarse <= 4 and fine <= 3

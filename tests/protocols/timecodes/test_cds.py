@@ -159,3 +159,10 @@ def test_refusals_name_the_culprit():
         CdsFormat(submillisecond_octets=3)
     with pytest.raises(RemoteError, match="octets"):
         CdsFormat().parse(bytes(5))
+
+
+def test_agency_epoch_has_to_be_given():
+    with pytest.raises(LocalError, match="48 names an agency epoch"):
+        CdsFormat.from_p_field(bytes.fromhex("48"))
+    told = CdsFormat.from_p_field(bytes.fromhex("48"), EPOCH_2000)
+    assert told.parse(bytes.fromhex("48" + "0000" + "000003e8")) == EPOCH_2000 + 1_000_000_000

@@ -138,6 +138,14 @@ def test_received_octets_that_are_refused(octets: str):
         CucFormat(4, 3, p_field=True).parse(bytes.fromhex(octets))
 
 
+def test_agency_epoch_has_to_be_given():
+    with pytest.raises(LocalError, match="2f names an agency epoch"):
+        CucFormat.from_p_field(bytes.fromhex("2f"))
+    assert CucFormat.from_p_field(bytes.fromhex("2f"), EPOCH_2000).parse(
+        bytes.fromhex("2f00000001000000")
+    ) == (EPOCH_2000 + NS_PER_SECOND)
+
+
 def test_p_field_that_is_none():
     for octets in ("", "41", "9f", "9f80"):
         with pytest.raises(RemoteError):
