@@ -10,6 +10,18 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A first call compiles kernels: how long an example takes says nothing.  The same examples on every
+# machine of CI: what fails there fails here.
+settings.register_profile(
+    "l4",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+    database=None if os.environ.get("CI") else settings.default.database,
+)
+settings.load_profile("l4")
 
 ROOT = Path(__file__).resolve().parents[1]
 MISSING: Counter[str] = Counter()
