@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ground.archive import packet_groups
 from ground.archive.columns import TEXT, Layout, Run, column_code, stored_dtype
 from ground.archive.model import NO_SCET, Appended, ColumnInfo, Flags, TableColumns
 from ground.archive.schema import BLOCK_SHIFT
@@ -33,13 +34,15 @@ class Ingest:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
         self.runs = RunWriter(connection)
+        self._groups = packet_groups.GroupLookup(connection)
         self.reload()
 
     def reload(self) -> None:
         self.runs.reload()
-        self._next_packet = (
-            1 + self._db.execute("SELECT ifnull(max(id), 0) FROM packet").fetchone()[0]
-        )
+        self._groups.forget()
+        last = "SELECT max(ifnull((SELECT max(id) FROM packet), 0),"
+        last += " ifnull((SELECT max(number_max) FROM packet_group), 0))"
+        self._next_packet = 1 + self._db.execute(last).fetchone()[0]
         #: (stream, vcid, apid, playback) → channel
         self._channels: dict[tuple[str, int, int, bool], int] = {}
         #: (stream, apid) → highest SCET stored, and the channels with their VC
@@ -168,8 +171,9 @@ class Ingest:
                 " AND sequence_count = ?",
                 (channel, scet_ns, sequence),
             ).fetchone()
-            if row is not None:
-                found[vcid] = row[0]
+            octets = row[0] if row is not None else self._groups.find(channel, scet_ns, sequence)
+            if octets is not None:
+                found[vcid] = octets
         return found
 
     def _channel(self, stream: str, vcid: int, apid: int, playback: bool) -> int:
@@ -208,37 +212,61 @@ class Ingest:
             )
             self._db.execute(
                 "UPDATE channel SET packets = packets + ?1,"
-                " scet_max = max(ifnull(scet_max, ?2), ?2) WHERE id = ?3",
+                # max of anything and NULL is NULL: a batch without SCET must not hide the highest.
+                " scet_max = ifnull(max(scet_max, ?2), ifnull(scet_max, ?2)) WHERE id = ?3",
                 (len(mine), None if newest == NO_SCET else newest, channel),
             )
-        times: list[int | None] = scet[kept].tolist()
-        if np.any(scet[kept] == NO_SCET):
-            times = [None if time == NO_SCET else time for time in times]
-        counts: list[int | None] = sequence[kept].tolist()
-        if np.any(apid[kept] < 0):
-            counts = [
-                None if of_apid < 0 else count
-                for count, of_apid in zip(sequence[kept].tolist(), apid[kept].tolist(), strict=True)
-            ]
+        number = self._next_packet + np.arange(len(kept))
+        self._next_packet += len(kept)
+        many = np.bincount(which, minlength=len(kinds)) >= packet_groups.LEAST
+        for i in np.flatnonzero(many).tolist():
+            mine = np.flatnonzero(which == i)
+            index = kept[mine]
+            packet_groups.write_groups(
+                self._db,
+                int(channels[i]),
+                packets if len(index) == len(packets) else packets.select(index),
+                number[mine],
+                scet[index],
+                sequence[index],
+                reception[index],
+            )
+        few = np.flatnonzero(~many[which])
+        if len(few):
+            self._write_rows(
+                packets, kept[few], channels[which[few]], number[few], sequence, scet, reception
+            )
+
+    def _write_rows(
+        self,
+        packets: PacketBatch,
+        index: I64,
+        channel: I64,
+        number: I64,
+        sequence: I64,
+        scet: I64,
+        reception: I64,
+    ) -> None:
+        """A row each; channel and number are [len(index)], the others [len(packets)]."""
+        times = [None if time == NO_SCET else time for time in scet[index].tolist()]
+        counts = [None if count < 0 else count for count in sequence[index].tolist()]
         octets = packets.octets.tobytes()
-        low, high = packets.offsets[:-1][kept].tolist(), packets.offsets[1:][kept].tolist()
-        first = self._next_packet
-        ert = packets.ert_ns[kept]
+        low, high = packets.offsets[:-1][index].tolist(), packets.offsets[1:][index].tolist()
+        ert = packets.ert_ns[index]
         self._db.executemany(
             "INSERT INTO packet VALUES(?, ?, ?, ?, ?, ?, ?)",
             zip(
-                range(first, first + len(kept)),
-                channels[which].tolist(),
+                number.tolist(),
+                channel.tolist(),
                 times,
                 counts,
                 ert.tolist(),
-                reception[kept].tolist(),
+                reception[index].tolist(),
                 [octets[a:b] for a, b in zip(low, high, strict=True)],
                 strict=True,
             ),
         )
-        self._next_packet += len(kept)
-        block = (first + np.arange(len(kept))) >> BLOCK_SHIFT
+        block = number >> BLOCK_SHIFT
         starts = np.flatnonzero(np.diff(block, prepend=-1))
         self._db.executemany(
             "INSERT INTO packet_block VALUES(?1, ?2, ?3) ON CONFLICT(id) DO UPDATE SET"

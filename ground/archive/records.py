@@ -9,9 +9,12 @@ import heapq
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from ground.archive.model import Axis, StoredPacket
+from ground.archive.packet_groups import walk_groups
 from ground.archive.schema import BLOCK_SHIFT
 from protocols.bus.messages import Event
 
@@ -36,10 +39,11 @@ def read_packets(
             (apid, vcid, stream, playback),
         )
     }
-    rows = (
-        _by_scet(connection, channels, start_ns, stop_ns)
-        if axis == "scet"
-        else _by_ert(connection, channels, start_ns, stop_ns)
+    by_axis, time = (_by_scet, 2) if axis == "scet" else (_by_ert, 4)
+    rows = heapq.merge(
+        by_axis(connection, channels, start_ns, stop_ns),
+        walk_groups(connection, channels, start_ns, stop_ns, axis),
+        key=lambda row: (row[time], row[0]),
     )
     for number, channel, scet, sequence, ert, reception, octets in rows:
         of_stream, of_vcid, of_apid, is_playback = channels[channel]
@@ -60,7 +64,7 @@ def read_packets(
 def _by_scet(
     connection: sqlite3.Connection, channels: Mapping[int, Any], start_ns: int, stop_ns: int
 ):
-    """One index walk a channel, merged: nothing is sorted, nothing is held."""
+    """One index walk a channel, merged; only packets of the same SCET are held and sorted."""
     walks = [
         connection.execute(
             "SELECT id, channel, scet_ns, sequence_count, ert_ns, reception_ns, octets"
@@ -70,7 +74,9 @@ def _by_scet(
         )
         for channel in channels
     ]
-    return heapq.merge(*walks, key=lambda row: (row[2], row[0]))
+    # The index has them by sequence count within a SCET, the order asked for is that of arrival.
+    for _scet, same in groupby(heapq.merge(*walks, key=itemgetter(2)), key=itemgetter(2)):
+        yield from sorted(same)
 
 
 def _by_ert(
@@ -112,6 +118,9 @@ def read_events(
         yield replace(event, playback=bool(event.playback))
 
 
+_PACKETS = "(SELECT count(*) FROM packet) + (SELECT ifnull(sum(count), 0) FROM packet_group)"
+
+
 def find_problems(connection: sqlite3.Connection) -> list[str]:
     """What is wrong with the file, a sentence each."""
     found = [
@@ -121,10 +130,9 @@ def find_problems(connection: sqlite3.Connection) -> list[str]:
     ]
     checks = (
         ("packets differ from their counter",
-         "SELECT (SELECT count(*) FROM packet), ifnull((SELECT value FROM counter"
-         " WHERE name = 'packets'), 0)"),
+         f"SELECT {_PACKETS}, ifnull((SELECT value FROM counter WHERE name = 'packets'), 0)"),
         ("packets differ from their channels' counts",
-         "SELECT (SELECT count(*) FROM packet), (SELECT ifnull(sum(packets), 0) FROM channel)"),
+         f"SELECT {_PACKETS}, (SELECT ifnull(sum(packets), 0) FROM channel)"),
         ("events differ from their counter",
          "SELECT (SELECT count(*) FROM event), ifnull((SELECT value FROM counter"
          " WHERE name = 'events'), 0)"),

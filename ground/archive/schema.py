@@ -14,7 +14,7 @@ from pathlib import Path
 from protocols.errors import LocalError
 
 #: Raised whenever a reader of the old tables would misread the new ones.
-FORMAT = 1
+FORMAT = 2
 
 #: Column blobs are tens of kilobytes; larger pages would make small live commits write more.
 PAGE_OCTETS = 8192
@@ -45,6 +45,17 @@ CREATE TABLE packet(
   ert_ns INTEGER NOT NULL, reception_ns INTEGER NOT NULL, octets BLOB NOT NULL);
 CREATE UNIQUE INDEX packet_identity ON packet(channel, scet_ns, sequence_count);
 CREATE TABLE packet_block(id INTEGER PRIMARY KEY, ert_min INTEGER, ert_max INTEGER);
+-- Many packets of one channel that came together (packet_groups.py); number_max: of their numbers;
+-- `length` of them all, or `lengths`; SCET bounds are NULL where none tells its SCET.
+CREATE TABLE packet_group(
+  id INTEGER PRIMARY KEY, channel INTEGER NOT NULL, count INTEGER NOT NULL,
+  number_max INTEGER NOT NULL, scet_min INTEGER, scet_max INTEGER, ert_min INTEGER,
+  ert_max INTEGER, length INTEGER, number BLOB NOT NULL, scet BLOB NOT NULL,
+  sequence BLOB NOT NULL, ert BLOB NOT NULL, reception BLOB NOT NULL, lengths BLOB,
+  octets BLOB NOT NULL);
+CREATE INDEX packet_group_scet ON packet_group(channel, scet_min, scet_max);
+CREATE INDEX packet_group_ert ON packet_group(ert_min, ert_max, channel);
+CREATE INDEX packet_group_number ON packet_group(number_max, count);
 -- Same identity as a stored packet but other octets: not a duplicate, so its octets are kept here.
 CREATE TABLE packet_conflict(
   id INTEGER PRIMARY KEY, channel INTEGER NOT NULL, scet_ns INTEGER, sequence_count INTEGER,

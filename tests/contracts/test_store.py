@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from ground.archive import packet_groups
 from ground.archive.model import NO_SCET, ColumnInfo, Position, Samples, Store, TableColumns
 from ground.archive.store import ArchiveStore
 from protocols.bus.messages import Event
@@ -41,14 +42,23 @@ oracle = _load_oracle()
 S, T0 = oracle.S, oracle.T0
 
 #: name → opens the store kept under a directory; opening it again finds what was stored.
-STORES: dict[str, Callable[[Path], Store]] = {
-    "sqlite": lambda directory: ArchiveStore.open(directory / "archive.sqlite"),
-}
+STORES: dict[str, Callable[[Path], Store]] = dict.fromkeys(
+    ("sqlite", "sqlite, all packets in groups", "sqlite, rows and groups"),
+    lambda directory: ArchiveStore.open(directory / "archive.sqlite"),
+)
+#: The SQLite store keeps so many packets of a channel together; here it does so with few as well.
+GROUPED = {"sqlite, all packets in groups": 1, "sqlite, rows and groups": 3}
 
 
 @pytest.fixture(params=sorted(STORES))
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+def open_store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], Store]]:
     opened: list[Store] = []
+    if request.param in GROUPED:
+        monkeypatch.setattr(packet_groups, "LEAST", GROUPED[request.param])
+        monkeypatch.setattr(packet_groups, "MOST", 5)
+        monkeypatch.setattr(packet_groups, "MOST_OCTETS", 200)
 
     def open_again() -> Store:
         for store in opened:
@@ -140,6 +150,10 @@ def check_everything(store: Store, truth: Any, rng: np.random.Generator, span_s:
         (row["number"], row["octets"])
         for row in sorted(truth.rows, key=lambda row: (row["ert_ns"], row["number"]))
     ]
+    timed = [row for row in truth.rows if row["scet_ns"] is not None]
+    assert [packet.number for packet in store.packets(axis="scet")] == [
+        row["number"] for row in sorted(timed, key=lambda row: (row["scet_ns"], row["number"]))
+    ]
     counters = store.counters()
     assert counters["packets"] == len(truth.rows)
     assert counters["duplicates"] == truth.duplicates
@@ -176,6 +190,8 @@ def check_everything(store: Store, truth: Any, rng: np.random.Generator, span_s:
     compact=st.booleans(),
     reopen=st.booleans(),
 )
+# A batch without SCET, then the file opened again.
+@example(seed=17256, sizes=[5, 1, 1, 1, 6], span_s=1, compact=False, reopen=True)
 def test_answers_equal_brute_force(
     open_store: Callable[[], Store],
     tmp_path: Path,
