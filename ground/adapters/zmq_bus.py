@@ -37,6 +37,9 @@ from protocols.errors import LocalError, RemoteError
 HIGH_WATER_MARK = 256
 #: Handed to the caller at once; what remains waits in the socket.
 MAX_RECEIVED = 256
+#: Octets of bodies after which no more is handed over: a service that is behind works in strides
+#: short enough to say how it is in between, and holds no more than this.
+MAX_RECEIVED_OCTETS = 8 << 20
 #: Requests answered in one turn: a crowd of followers must not starve the service itself.
 MAX_SERVED = 4
 MAX_MESSAGE_OCTETS = MAX_BODY_OCTETS + 4096
@@ -200,9 +203,15 @@ class ZmqBus:
     def _drain(self) -> list[Message]:
         self._serve()
         messages: list[Message] = []
+        octets = 0
         now_ns = time.monotonic_ns()
+
+        def room() -> bool:
+            return len(messages) < MAX_RECEIVED and octets < MAX_RECEIVED_OCTETS
+
         for source in self._sources.values():
-            while len(messages) < MAX_RECEIVED and (parts := _next(source.socket)) is not None:
+            while room() and (parts := _next(source.socket)) is not None:
+                octets += sum(map(len, parts))
                 try:
                     reply, records = parse_data(parts)
                 except RemoteError:
@@ -211,7 +220,8 @@ class ZmqBus:
                 follower = source.followers.get(reply.topic)
                 if follower is not None:
                     messages += follower.reply(reply, records, now_ns)
-        while len(messages) < MAX_RECEIVED and (parts := _next(self._sub)) is not None:
+        while room() and (parts := _next(self._sub)) is not None:
+            octets += sum(map(len, parts))
             try:
                 message = parse_envelope(parts)
             except RemoteError:

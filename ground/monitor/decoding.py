@@ -7,14 +7,15 @@ is what lets a restarted monitor take up where the journal ends.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ground.monitor.staleness import Staleness
+from protocols.bus.fields import Labelled, code_dtype
 from protocols.bus.messages import (
     Event,
     EventKind,
@@ -24,6 +25,7 @@ from protocols.bus.messages import (
     Severity,
 )
 from protocols.telemetry import tables
+from protocols.telemetry.calibration import Enumeration
 from protocols.telemetry.declaration import Dictionary, Parameter
 from protocols.telemetry.limits import LimitMonitor, Limits, LimitState, LimitTransition
 from protocols.telemetry.limits import severity as severity_of
@@ -64,20 +66,29 @@ class Decoded:
 class _Samples:
     """Live samples of one parameter in one message, perhaps from several definitions.
 
-    values: for each definition, the column and which of its rows are live.
+    parts: for each definition, its table and which of its rows are live (None: all).
     """
 
     parameter: Parameter
-    scet_ns: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    ert_ns: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    state: list[npt.NDArray[np.uint8]] = field(default_factory=list)
-    values: list[tuple[tables.Column, npt.NDArray[np.intp]]] = field(default_factory=list)
+    parts: list[tuple[tables.ParameterTable, npt.NDArray[np.intp] | None]] = field(
+        default_factory=list
+    )
+
+    def column(
+        self, of_table: Callable[[tables.ParameterTable], npt.NDArray[Any]]
+    ) -> npt.NDArray[Any]:
+        found = [
+            of_table(table) if live is None else of_table(table)[live] for table, live in self.parts
+        ]
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
     def value(self, number: int) -> Any:
-        for column, rows in self.values:
-            if number < len(rows):
-                return column[int(rows[number])]
-            number -= len(rows)
+        for table, live in self.parts:
+            rows = len(table) if live is None else len(live)
+            if number < rows:
+                row = number if live is None else int(live[number])
+                return table.engineering(self.parameter.name)[row]
+            number -= rows
         raise IndexError(number)
 
 
@@ -112,17 +123,15 @@ class Decoder:
             playback = message.playback[table.rows]
             sent.append(self._table(table, playback, message.first_packet))
             events += self._reported(table, playback, message.reception_ns)
-            live = np.flatnonzero(~playback)
-            if len(live):
-                name, scet_ns, ert_ns = table.definition.name, table.scet_ns, table.ert_ns
-                if self._is_periodic(name) and self.staleness.seen(
-                    name, scet_ns[live], ert_ns[live]
-                ):
-                    first = live[0]
-                    events.append(
-                        _fresh(name, int(scet_ns[first]), int(ert_ns[first]), message.reception_ns)
-                    )
-                self._collect(samples, table, live)
+            if playback.all():
+                continue
+            live = np.flatnonzero(~playback) if playback.any() else None
+            name, scet_ns, ert_ns = table.definition.name, table.scet_ns, table.ert_ns
+            if live is not None:
+                scet_ns, ert_ns = scet_ns[live], ert_ns[live]
+            if self._is_periodic(name) and self.staleness.seen(name, scet_ns, ert_ns):
+                events.append(_fresh(name, int(scet_ns[0]), int(ert_ns[0]), message.reception_ns))
+            self._collect(samples, table, live)
         for sample in samples.values():
             events += self._limit_events(sample, message.reception_ns)
         return Decoded(tuple(sent), tuple(events))
@@ -137,12 +146,15 @@ class Decoder:
         columns: list[ParameterColumn] = []
         for name, parameter in table.definition.parameters.items():
             limited = parameter.limits is not None
+            # Judged first: values that are compared with limits are calibrated on the way.
+            state = table.limit_state(name) if limited else np.empty(0, np.uint8)
+            raw = table.raw[name]
             columns.append(
                 ParameterColumn(
                     name=name,
-                    engineering=table.engineering(name),
-                    raw=table.raw[name],
-                    limit_state=table.limit_state(name) if limited else np.empty(0, np.uint8),
+                    engineering=_engineering(table, parameter),
+                    raw=None if parameter.calibration is None else raw,
+                    limit_state=state,
                     unit=parameter.unit,
                 )
             )
@@ -162,7 +174,7 @@ class Decoder:
         self,
         samples: dict[str, _Samples],
         table: tables.ParameterTable,
-        live: npt.NDArray[np.intp],
+        live: npt.NDArray[np.intp] | None,
     ) -> None:
         told = self._event_packet
         for name, parameter in table.definition.parameters.items():
@@ -171,19 +183,21 @@ class Decoder:
             # An on-board event is told as itself; its severity going back and forth is no alarm.
             if told and table.definition.name == told.definition and name == told.severity:
                 continue
-            sample = samples.setdefault(name, _Samples(parameter))
-            sample.scet_ns.append(table.scet_ns[live])
-            sample.ert_ns.append(table.ert_ns[live])
-            sample.state.append(table.limit_state(name)[live])
-            sample.values.append((table.engineering(name), live))
+            samples.setdefault(name, _Samples(parameter)).parts.append((table, live))
 
     def _limit_events(self, sample: _Samples, reception_ns: int) -> list[Event]:
-        scet_ns, state = np.concatenate(sample.scet_ns), np.concatenate(sample.state)
-        ert_ns = np.concatenate(sample.ert_ns)
-        # Virtual channels and definitions interleave; the parameter has one time line.
-        order = np.argsort(scet_ns, kind="stable")
+        scet_ns = sample.column(lambda table: table.scet_ns)
+        state = sample.column(lambda table: table.limit_state(sample.parameter.name))
         # The sample's number stands for its value: a repeated parameter has several.
-        found = self.limits.push(sample.parameter, scet_ns[order], order, state[order])
+        order = np.arange(len(scet_ns))
+        if np.any(scet_ns[1:] < scet_ns[:-1]):
+            # Virtual channels and definitions interleave; the parameter has one time line.
+            order = np.argsort(scet_ns, kind="stable")
+            scet_ns, state = scet_ns[order], state[order]
+        found = self.limits.push(sample.parameter, scet_ns, order, state)
+        if not found:
+            return []
+        ert_ns = sample.column(lambda table: table.ert_ns)
         self.counts["transitions"] += len(found)
         events: list[Event] = []
         for transition in found:
@@ -246,6 +260,23 @@ class Decoder:
         self.limits.restore(snapshot["limits"])
         self.staleness.restore(snapshot["staleness"])
         self.counts = Counter(snapshot["counts"])
+
+
+def _engineering(table: tables.ParameterTable, parameter: Parameter) -> tables.Column:
+    raw, calibration = table.raw[parameter.name], parameter.calibration
+    if calibration is None:
+        return raw
+    if not isinstance(calibration, Enumeration) or not isinstance(raw, np.ndarray):
+        return table.engineering(parameter.name)
+    # Labels by number: a text for each sample would be made here only to be numbered for the bus.
+    labels: list[str] = []
+
+    def numbered(found: npt.NDArray[np.str_]) -> npt.NDArray[Any]:
+        labels[:] = found.tolist()
+        return np.arange(len(found), dtype=code_dtype(len(found)))
+
+    codes = calibration.look_up(raw, numbered)
+    return cast(tables.Column, Labelled(codes, tuple(labels)))
 
 
 def _fresh(name: str, scet_ns: int, ert_ns: int, reception_ns: int) -> Event:

@@ -113,18 +113,23 @@ class StreamSummary:
             if not len(batch):
                 return
         key = batch.vcid.astype(np.int64) << 11 | batch.apid
-        # One pass over packets grouped by APID; stable, so that each group keeps its order.
+        # One pass over packets grouped by APID; stable, so that each group keeps its order.  What
+        # is counted stands in their headers: their octets are moved for digests only.
         order = np.argsort(key, kind="stable")
         ordered = key[order]
         starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
         stops = np.append(starts[1:], len(ordered))
-        grouped = batch if len(starts) == 1 else batch.select(order)
+        first = batch.octets[batch.offsets[:-1]][order]
+        sequence = batch.sequence_count[order].astype(np.int64)
+        flags, length = batch.sequence_flags[order], batch.length[order]
         for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-            part = grouped.slice(start, stop)
+            part = slice(start, stop)
             name = int(ordered[start]) >> 11, int(ordered[start]) & 0x7FF
-            self._count(self._apids.setdefault(name, _Apid()), part)
+            apid = self._apids.setdefault(name, _Apid())
+            self._count(apid, first[part], sequence[part], flags[part], length[part])
             if self.digests:
-                self._apid_hash.setdefault(name, hashlib.sha256()).update(part.octets)
+                octets = batch.select(order[part]).octets
+                self._apid_hash.setdefault(name, hashlib.sha256()).update(octets)
         if self.digests:
             for channel in np.unique(batch.vcid).tolist():
                 mine = batch.vcid == channel
@@ -132,26 +137,33 @@ class StreamSummary:
                 self._channel_hash.setdefault(channel, hashlib.sha256()).update(part.octets)
 
     @staticmethod
-    def _count(apid: _Apid, part: PacketBatch) -> None:
-        sequence = part.sequence_count.astype(np.int64)
+    def _count(
+        apid: _Apid,
+        first: npt.NDArray[np.uint8],
+        sequence: npt.NDArray[np.int64],
+        flags: npt.NDArray[np.uint16],
+        length: npt.NDArray[np.int64],
+    ) -> None:
+        """Packets of one APID, columns [n]; first: the first octet of each."""
+        steps = np.diff(sequence)
+        expected = int(np.count_nonzero((steps == 1) | (steps == 1 - SEQUENCE_MODULUS)))
+        apid.discontinuities += len(steps) - expected
         if apid.last_sequence >= 0:
-            steps = np.diff(sequence, prepend=apid.last_sequence)
-        else:
-            steps = np.diff(sequence)
-        apid.discontinuities += int(np.count_nonzero(steps % SEQUENCE_MODULUS != 1))
+            joined = (int(sequence[0]) - apid.last_sequence) % SEQUENCE_MODULUS == 1
+            apid.discontinuities += not joined
         apid.last_sequence = int(sequence[-1])
-        low, high = int(part.length.min()), int(part.length.max())
+        low, high = int(length.min()), int(length.max())
         apid.shortest = min(apid.shortest, low) if apid.count else low
         apid.longest = max(apid.longest, high)
-        apid.count += len(part)
-        apid.octets += len(part.octets)
-        header = part.has_secondary_header
-        apid.secondary_header |= int(header.any()) << 1 | int(not header.all())
-        # 133.0-B-2 §4.1.3.3.2: packet type 1 is telecommand.
-        telecommand = (part.octets[part.offsets[:-1]] & 0x10) != 0
-        apid.types |= int(telecommand.any()) << 1 | int(not telecommand.all())
-        for flags in np.unique(part.sequence_flags).tolist():
-            apid.flags |= 1 << flags
+        apid.count += len(length)
+        apid.octets += int(length.sum())
+        some, every = int(np.bitwise_or.reduce(first)), int(np.bitwise_and.reduce(first))
+        # Bit 1: seen set, bit 0: seen clear.  133.0-B-2 §4.1.3.3.2: packet type 1 is telecommand.
+        apid.secondary_header |= bool(some & 0x08) << 1 | (not every & 0x08)
+        apid.types |= bool(some & 0x10) << 1 | (not every & 0x10)
+        for value in range(4):
+            if np.any(flags == value):
+                apid.flags |= 1 << value
 
     # -- result ------------------------------------------------------------------------------
 

@@ -244,13 +244,29 @@ def _text_key(key: object) -> str:
     return key
 
 
-_CODES = array("<i4", dimensions=MAX_DIMENSIONS)
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Text of few kinds, for who has the codes already: value i is `labels[codes[i]]`.
+
+    It is sent as an array of text is, and received as one.  codes: uint8 or int32, any shape.
+    """
+
+    codes: npt.NDArray[Any]
+    labels: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+_CODES = array("|u1", "<i4", dimensions=MAX_DIMENSIONS)
 _LABELS = list_of(TEXT)
 _NUMBERS = array(dimensions=MAX_DIMENSIONS)
 _ENDS = array("<i8")
 
 
-def _pack_column(values: npt.ArrayLike | Ragged) -> object:
+def _pack_column(values: npt.ArrayLike | Ragged | Labelled) -> object:
+    if isinstance(values, Labelled):
+        return {"labels": _LABELS.pack(values.labels), "codes": _CODES.pack(values.codes)}
     if isinstance(values, Ragged):
         return {"values": _pack_column(values.values), "offsets": _ENDS.pack(values.offsets)}
     column = np.asarray(values)
@@ -259,8 +275,13 @@ def _pack_column(values: npt.ArrayLike | Ragged) -> object:
     labels, codes = np.unique(column.astype(np.str_), return_inverse=True)
     return {
         "labels": _LABELS.pack(labels),
-        "codes": _CODES.pack(codes.astype(np.int32).reshape(column.shape)),
+        "codes": _CODES.pack(codes.astype(code_dtype(len(labels))).reshape(column.shape)),
     }
+
+
+def code_dtype(labels: int) -> npt.DTypeLike:
+    """Of codes into so many labels."""
+    return np.uint8 if labels <= 256 else np.int32
 
 
 def _unpack_column(value: object, *, ragged: bool = True) -> npt.NDArray[Any] | Ragged:
@@ -298,6 +319,13 @@ def check_offsets(offsets: npt.NDArray[np.int64], total: int, what: str) -> None
 
 #: One row a packet: numbers, or text (sent as codes into a list of labels); [m], [m, …] or ragged.
 COLUMN = Codec(_pack_column, _unpack_column)
+
+
+#: The same, or None.
+OPTIONAL_COLUMN = Codec(
+    lambda values: None if values is None else _pack_column(values),
+    lambda value: None if value is None else _unpack_column(value),
+)
 
 
 _OCTETS, _OFFSETS = array("|u1"), array("<i8")

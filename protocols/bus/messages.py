@@ -21,15 +21,19 @@ from protocols.bus.fields import (
     FLAG,
     INTEGER,
     NUMBER,
+    OPTIONAL_COLUMN,
     TEXT,
+    Codec,
     array,
     build_message,
     check_offsets,
     declare,
+    from_map,
     list_of,
     map_of,
     nested,
     parse_message,
+    to_map,
 )
 from protocols.errors import LocalError
 from protocols.packets.batch import PacketBatch
@@ -123,20 +127,34 @@ class ParameterColumn:
     """One parameter over the m rows of its table.
 
     engineering, raw: as in `protocols.telemetry.tables`: [m], [m, count] or `Ragged`; numbers, or
-    text as objects; octets have one axis more.  limit_state: uint8 [m] of `LimitState`, empty if
-    the parameter has no limits.
+    text as objects (a sender may give `fields.Labelled`); octets have one axis more.  Where both are the
+    same, raw may be given as None, and is the engineering column itself.  limit_state: uint8 [m] of
+    `LimitState`, empty if the parameter has no limits.
     """
 
     name: str = declare(TEXT)
     engineering: Column = declare(COLUMN)
-    raw: Column = declare(COLUMN)
+    raw: Column | None = declare(OPTIONAL_COLUMN)
     limit_state: LimitStates = declare(_UINT8)
     unit: str = declare(TEXT, default="")
 
     def __post_init__(self) -> None:
         m = len(self.engineering)
+        if self.raw is None:
+            object.__setattr__(self, "raw", self.engineering)
+        assert self.raw is not None
         _require(len(self.raw) == m, f"{self.name}: {len(self.raw)} raw of {m} values")
         _require(len(self.limit_state) in (0, m), f"{self.name}: limit states for {m} values")
+
+
+def _pack_parameter(column: ParameterColumn) -> dict[str, object]:
+    entries = to_map(column)
+    if column.raw is column.engineering:
+        entries["raw"] = None
+    return entries
+
+
+_PARAMETER = Codec(_pack_parameter, lambda value: from_map(ParameterColumn, value))
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +169,7 @@ class ParameterTable(BusMessage):
     scet_ns: I64 = declare(_INT64)
     ert_ns: I64 = declare(_INT64)
     playback: Flags = declare(_FLAGS)
-    columns: tuple[ParameterColumn, ...] = declare(list_of(nested(ParameterColumn)))
+    columns: tuple[ParameterColumn, ...] = declare(list_of(_PARAMETER))
 
     def __post_init__(self) -> None:
         m = len(self.scet_ns)

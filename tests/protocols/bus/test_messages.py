@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from protocols.bus import messages
-from protocols.bus.fields import DTYPES
+from protocols.bus.fields import DTYPES, Labelled
 from protocols.bus.messages import (
     Event,
     EventKind,
@@ -331,3 +331,27 @@ def test_offsets_that_lead_astray_are_refused(offsets: list[int]) -> None:
 def test_lag_is_what_the_journal_holds_beyond_the_position() -> None:
     assert Position("t", "s", "j", 4, 9).lag == 5
     assert Position("t", "s", "j", 4, -1).lag == 0
+
+
+def test_numbered_text_and_values_that_are_raw_travel_once() -> None:
+    counts = np.arange(1000, dtype=np.uint32)
+    texts = np.array(["OFF", "ON"])[counts % 2]
+    plain = messages.ParameterColumn("P", counts, counts.copy(), np.empty(0, np.uint8))
+    shared = messages.ParameterColumn("P", counts, None, np.empty(0, np.uint8))
+    given = messages.ParameterColumn("S", texts, counts, np.empty(0, np.uint8))
+    numbered = Labelled((counts % 2).astype(np.uint8), ("OFF", "ON"))
+    coded = messages.ParameterColumn("S", numbered, counts, np.empty(0, np.uint8))  # type: ignore[arg-type]
+
+    def sent(*columns: messages.ParameterColumn) -> tuple[messages.ParameterTable, int]:
+        times = np.zeros(1000, np.int64)
+        table = messages.ParameterTable("T", times, times, times, np.zeros(1000, bool), columns)
+        body = table.build()
+        return messages.parse(messages.ParameterTable, body), len(body)
+
+    (one, long), (other, short) = sent(plain), sent(shared)
+    assert long - short > 4000
+    assert one.columns[0].raw.tolist() == other.columns[0].raw.tolist() == counts.tolist()
+    assert other.columns[0].raw is other.columns[0].engineering
+    assert sent(given)[0].columns[0].engineering.tolist() == texts.tolist()
+    assert sent(given)[1] == sent(coded)[1]
+    assert sent(coded)[0].columns[0].engineering.tolist() == texts.tolist()
