@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ground.archive.model import NO_SCET, ColumnInfo, TableColumns
+from ground.warming import warm_dictionary
 from protocols.packets.batch import PacketBatch
 from protocols.telemetry.calibration import Enumeration, Text
 from protocols.telemetry.declaration import Dictionary, PacketDefinition, Parameter
@@ -42,6 +43,10 @@ class Decoder:
         self._dictionary = dictionary
         self._info: dict[str, dict[str, ColumnInfo]] = {}
         self.counts: Counter[str] = Counter(undefined=0, wrong_length=0)
+
+    def warm(self) -> None:
+        """Have the kernels ready."""
+        warm_dictionary(self._dictionary)
 
     def decode(self, packets: PacketBatch) -> DecodedBatch:
         scet_ns = np.full(len(packets), NO_SCET, np.int64)

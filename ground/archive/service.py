@@ -14,7 +14,7 @@ import numpy as np
 from ground.archive.decoding import Decoder
 from ground.archive.model import Position, Store
 from ground.ports import Bus, Clock, Message, Stop
-from ground.status import StatusReporter
+from ground.status import COMPILING, StatusReporter
 from protocols.bus.messages import EventMessage, PacketsMessage, ServiceState, parse
 from protocols.errors import RemoteError
 from protocols.identifiers import Topic
@@ -57,7 +57,8 @@ class ArchiveService:
         self._counts: Counter[str] = Counter(commits=0, malformed=0, compactions=0)
 
     def run(self, stop: Stop) -> None:
-        self._status.state = ServiceState.RECOVERING
+        self._status.announce(ServiceState.RECOVERING, COMPILING)
+        self._decoder.warm()
         for topic, source in self._followed.items():
             position = self._store.position(topic, source)
             journal, sequence = (position.journal, position.sequence) if position else ("", -1)
@@ -67,7 +68,7 @@ class ArchiveService:
             if self._due():
                 self._commit()
             if not self._pending and not self._lag():
-                self._status.state = ServiceState.RUNNING
+                self._status.state, self._status.detail = ServiceState.RUNNING, ""
                 self._compact()
             self._tick()
         # What was received in the meantime is in the journals: it is asked for again.

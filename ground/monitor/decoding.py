@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ground.monitor.staleness import Staleness
+from ground.warming import warm_dictionary
 from protocols.bus.fields import Labelled, code_dtype
 from protocols.bus.messages import (
     Event,
@@ -106,6 +107,10 @@ class Decoder:
         self.limits = LimitMonitor()
         self.staleness = Staleness()
         self.counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
+
+    def warm(self) -> None:
+        """Have the kernels ready; no state changes."""
+        warm_dictionary(self._dictionary)
 
     def decode(self, message: PacketsMessage) -> Decoded:
         """Tables of all packets; events of the live ones, and on-board events of all."""

@@ -90,6 +90,7 @@ class MonitorService:
 
     def _recover(self) -> None:
         self._status.announce(ServiceState.RECOVERING, COMPILING)
+        self._decoder.warm()
         last = self._bus.last(Topic.PARAMETERS)
         if last is not None:
             message = parse(ParametersMessage, last.body)

@@ -23,6 +23,7 @@ from ground.receive.capture import (
 )
 from ground.receive.chain import ReceiveChain
 from ground.receive.profile import LinkProfile
+from ground.receive.warming import warm_chain
 from ground.status import COMPILING, StatusReporter
 from protocols.bus.messages import LinkMessage, OpaqueMessage, PacketsMessage, ServiceState, parse
 from protocols.errors import LocalError
@@ -109,6 +110,7 @@ class ReceiveService:
     def _recover(self, stop: Stop) -> None:
         """Bring chain and journals to the capture's end."""
         self._status.announce(ServiceState.RECOVERING, COMPILING)
+        warm_chain(self._profile)
         last = self._bus.last(Topic.PACKETS)
         if last is not None:
             packets = parse(PacketsMessage, last.body)

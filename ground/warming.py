@@ -1,0 +1,33 @@
+"""Kernels loaded (on a machine's first run: compiled) before there is anything to wait for them.
+
+Loading Numba and its cached kernels takes seconds.  A service that did so with its first packet
+would keep it that long; it does so while it starts, and says RUNNING afterwards.
+"""
+
+from __future__ import annotations
+
+from protocols.packets.batch import PacketBatch
+from protocols.packets.space_packet import SpacePacket, build_packet
+from protocols.telemetry.declaration import Dictionary
+
+HEADER_OCTETS = 6
+
+
+def warm_dictionary(dictionary: Dictionary | None) -> None:
+    """Decode, calibrate and judge one packet of zeros of each definition."""
+    if dictionary is None:
+        return
+    packets = [
+        build_packet(SpacePacket(definition.apid, bytes(octets - HEADER_OCTETS)))
+        for definition in dictionary.definitions
+        if definition.apid is not None
+        and (octets := definition.layout.fixed_octets) > HEADER_OCTETS
+    ]
+    # Two of each, and then read-only as they come from the bus.
+    for table in dictionary.decode(PacketBatch.from_packets(packets * 2)):
+        for name in table.definition.parameters:
+            table.limit_state(name)
+            table.engineering(name)
+
+
+__all__ = ["warm_dictionary"]
