@@ -1,13 +1,18 @@
 """monitor: follows `receive`'s packets; publishes parameters, limit transitions and events.
 
-Exactly one `ParametersMessage` a `PacketsMessage`, and one `EventMessage` before it if there is
-anything to tell; both carry the position of their input.  A restarted monitor takes its last
-snapshot, runs the inputs after it again, and does not publish what its journals already hold.
+One `ParametersMessage` for the `PacketsMessage`s that waited, and one `EventMessage` before it if
+there is anything to tell; both carry the position of the last of their inputs.  A restarted monitor
+takes its last snapshot, runs the inputs after it again, cut as they were cut before, and does not
+publish what its journals already hold.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from ground.monitor.decoding import Decoder
 from ground.ports import Bus, Clock, Message, StateStore, Stop
@@ -22,6 +27,7 @@ from protocols.bus.messages import (
 )
 from protocols.errors import RemoteError
 from protocols.identifiers import Topic
+from protocols.packets.batch import PacketBatch
 
 #: Time between snapshots, wall seconds; a restart runs again what came since.
 SNAPSHOT_S = 5.0
@@ -31,7 +37,10 @@ GRACE_S = 5.0
 #: Longest wait for a message: the time it takes to notice a stop or that something went stale.
 TURN_S = 0.2
 
-STATE_VERSION = 1
+STATE_VERSION = 2
+
+#: Octets of packets that become one message of parameters, which is some four times as large.
+TOGETHER_OCTETS = 1 << 20
 
 Where = tuple[str, int]
 
@@ -65,14 +74,15 @@ class MonitorService:
         self._told_parameters: Where = ("", -1)
         self._told_events: Where = ("", -1)
         self._told_silence: list[Event] = []
+        # Where messages ended that are told already: what is decoded again is cut there again, so
+        # that its events, which may depend on what was decoded together, come out the same.
+        self._cuts: set[Where] = set()
+        self._waiting: tuple[list[PacketsMessage], Message | None] = [], None
 
     def run(self, stop: Stop) -> None:
         self._recover()
         while not stop():
-            messages = self._bus.receive(TURN_S)
-            for message in messages:
-                if message.topic == Topic.PACKETS:
-                    self._take(message)
+            self._gather(self._bus.receive(TURN_S))
             lag = sum(position.lag for position in self._bus.positions())
             if not self._repeating and not lag:
                 self._status.state, self._status.detail = ServiceState.RUNNING, ""
@@ -109,10 +119,14 @@ class MonitorService:
             self._position = (state["journal"], state["sequence"])
             self._rows = state["rows"]
             self._newest_ns = state["newest_ns"]
-            events_from = state["events_sequence"]
+            events_from, parameters_from = state["events_sequence"], state["parameters_sequence"]
         else:
-            events_from = 0
+            events_from = parameters_from = 0
         if self._repeating:
+            self._cuts = {self._told_parameters, self._told_events}
+            for message in self._bus.history(Topic.PARAMETERS, parameters_from):
+                told = parse(ParametersMessage, message.body)
+                self._cuts.add((told.journal, told.sequence))
             # Staleness came from the clock, which does not run again: take it from what was said.
             for message in self._bus.history(Topic.EVENTS, events_from):
                 self._told_silence += parse(EventMessage, message.body).events
@@ -133,22 +147,58 @@ class MonitorService:
 
     # ------------------------------------------------------------ the work
 
-    def _take(self, message: Message) -> None:
-        here: Where = (message.journal, message.sequence)
-        try:
-            packets = parse(PacketsMessage, message.body)
-        except RemoteError:
-            # A version that we do not know: counted and stepped over, the journal keeps it.
-            self._malformed += 1
-            self._position = here
+    def _gather(self, messages: Sequence[Message]) -> None:
+        """What waits is decoded together: a message costs the same for one frame as for a hundred,
+        so whoever is behind catches up, and nobody who is not waits for company."""
+        together, last = self._waiting
+        octets = sum(len(packets.packets.octets) for packets in together)
+        for message in messages:
+            if message.topic != Topic.PACKETS:
+                continue
+            try:
+                packets = parse(PacketsMessage, message.body)
+            except RemoteError:
+                # A version that we do not know: counted and stepped over, the journal keeps it.
+                self._malformed += 1
+                self._take(together, last)
+                together, octets, last = [], 0, None
+                self._position = (message.journal, message.sequence)
+                continue
+            if last is not None and not (
+                _follows(together[-1], packets)
+                and last.journal == message.journal
+                and octets + len(packets.packets.octets) <= TOGETHER_OCTETS
+                and (last.journal, last.sequence) not in self._cuts
+            ):
+                self._take(together, last)
+                together, octets = [], 0
+            together.append(packets)
+            octets += len(packets.packets.octets)
+            last = message
+        if last is not None and self._goes_on(last):
+            self._waiting = together, last
             return
+        self._waiting = [], None
+        self._take(together, last)
+
+    def _goes_on(self, last: Message) -> bool:
+        """Whether more was decoded together with this one, before the restart."""
+        return (last.journal, last.sequence) not in self._cuts and any(
+            journal == last.journal and sequence > last.sequence for journal, sequence in self._cuts
+        )
+
+    def _take(self, together: Sequence[PacketsMessage], last: Message | None) -> None:
+        if last is None:
+            return
+        here: Where = (last.journal, last.sequence)
+        packets = _joined(together)
         decoded = self._decoder.decode(packets)
         if decoded.events and not _told(here, self._told_events, self._told_parameters):
             self._publish_events(here, decoded.events)
         parameters = ParametersMessage(
             link=packets.link,
-            journal=message.journal,
-            sequence=message.sequence,
+            journal=last.journal,
+            sequence=last.sequence,
             reception_ns=packets.reception_ns,
             first_row=self._rows,
             tables=decoded.tables,
@@ -158,8 +208,10 @@ class MonitorService:
         self._rows += parameters.rows
         self._position = here
         self._newest_ns = packets.reception_ns
-        if self._told_silence and not self._repeating:
-            self._end_repeating()
+        if not self._repeating:
+            self._cuts.clear()
+            if self._told_silence:
+                self._end_repeating()
 
     def _publish_events(self, where: Where, events: tuple[Event, ...]) -> None:
         message = EventMessage(
@@ -178,6 +230,7 @@ class MonitorService:
         if self._position[1] < 0:
             return
         last = self._bus.last(Topic.EVENTS)
+        told = self._bus.last(Topic.PARAMETERS)
         self._state.save(
             {
                 "version": STATE_VERSION,
@@ -185,6 +238,7 @@ class MonitorService:
                 "sequence": self._position[1],
                 "rows": self._rows,
                 "events_sequence": 0 if last is None else last.sequence + 1,
+                "parameters_sequence": 0 if told is None else told.sequence + 1,
                 "newest_ns": self._newest_ns,
                 "decoder": self._decoder.snapshot(),
             }
@@ -203,3 +257,22 @@ class MonitorService:
 
 def _told(here: Where, *told: Where) -> bool:
     return any(where[0] == here[0] and here[1] <= where[1] for where in told)
+
+
+def _follows(before: PacketsMessage, after: PacketsMessage) -> bool:
+    return (
+        before.link == after.link
+        and before.first_packet + len(before.packets) == after.first_packet
+    )
+
+
+def _joined(messages: Sequence[PacketsMessage]) -> PacketsMessage:
+    if len(messages) == 1:
+        return messages[0]
+    last = messages[-1]
+    return replace(
+        last,
+        packets=PacketBatch.concatenate([message.packets for message in messages]),
+        playback=np.concatenate([message.playback for message in messages]),
+        first_packet=messages[0].first_packet,
+    )

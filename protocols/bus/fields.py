@@ -17,6 +17,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import msgpack
@@ -179,17 +180,22 @@ MAX_DIMENSIONS = 3
 def array(*dtypes: str, dimensions: int = 1) -> Codec:
     """Array of one of the dtypes named (default: any in DTYPES), of 1 to so many dimensions."""
     allowed = frozenset(dtypes or DTYPES)
+    # By dtype as it comes: asking NumPy for its code costs more than all the rest.
+    codes: dict[np.dtype[Any], str] = {DTYPES[code]: code for code in allowed}
 
     def pack(value: npt.ArrayLike) -> list[object]:
         values = np.asarray(value)
-        code = values.dtype.newbyteorder("<").str
-        if code not in allowed or not 1 <= values.ndim <= dimensions:
+        code = codes.get(values.dtype)
+        if code is None and (swapped := values.dtype.newbyteorder("<")) in codes:
+            code, values = codes[swapped], values.astype(swapped)
+        if code is None or not 1 <= values.ndim <= dimensions:
             raise LocalError(
                 f"array {values.dtype.str}, {values.ndim} dimensions; "
                 f"{sorted(allowed)}, 1..{dimensions} wanted"
             )
-        octets = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-        return [code, list(values.shape), octets.reshape(-1).view(np.uint8).data]
+        if not values.flags.c_contiguous:
+            values = np.ascontiguousarray(values)
+        return [code, list(values.shape), values.reshape(-1).view(np.uint8).data]
 
     def unpack(value: object) -> npt.NDArray[Any]:
         if not isinstance(value, list) or len(cast(list[object], value)) != 3:
@@ -382,13 +388,19 @@ def nested(kind: type[Declared]) -> Codec:
     return Codec(to_map, lambda value: from_map(kind, value))
 
 
+@cache
+def _codecs(kind: type[Declared]) -> tuple[tuple[str, Codec], ...]:
+    return tuple((field.name, field.metadata["codec"]) for field in dataclasses.fields(kind))
+
+
 def to_map(message: Declared) -> dict[str, object]:
     entries: dict[str, object] = {}
-    for field in dataclasses.fields(message):
-        try:
-            entries[field.name] = field.metadata["codec"].pack(getattr(message, field.name))
-        except (LocalError, TypeError, ValueError) as error:
-            raise LocalError(f"{type(message).__name__}.{field.name}: {error}") from error
+    name = ""
+    try:
+        for name, codec in _codecs(type(message)):
+            entries[name] = codec.pack(getattr(message, name))
+    except (LocalError, TypeError, ValueError) as error:
+        raise LocalError(f"{type(message).__name__}.{name}: {error}") from error
     return entries
 
 
@@ -398,13 +410,13 @@ def from_map(kind: type[M], value: object) -> M:
         raise _wrong(value, kind.__name__)
     entries = cast(dict[str, object], value)
     values: dict[str, object] = {}
-    for field in dataclasses.fields(kind):
-        if field.name not in entries:
-            raise RemoteError(f"{kind.__name__}.{field.name} is missing")
+    for name, codec in _codecs(kind):
+        if name not in entries:
+            raise RemoteError(f"{kind.__name__}.{name} is missing")
         try:
-            values[field.name] = field.metadata["codec"].unpack(entries[field.name])
+            values[name] = codec.unpack(entries[name])
         except RemoteError as error:
-            raise RemoteError(f"{kind.__name__}.{field.name}: {error}") from error
+            raise RemoteError(f"{kind.__name__}.{name}: {error}") from error
     try:
         return kind(**values)
     except LocalError as error:

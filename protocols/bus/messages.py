@@ -127,9 +127,9 @@ class ParameterColumn:
     """One parameter over the m rows of its table.
 
     engineering, raw: as in `protocols.telemetry.tables`: [m], [m, count] or `Ragged`; numbers, or
-    text as objects (a sender may give `fields.Labelled`); octets have one axis more.  Where both are the
-    same, raw may be given as None, and is the engineering column itself.  limit_state: uint8 [m] of
-    `LimitState`, empty if the parameter has no limits.
+    text as objects (a sender may give `fields.Labelled`); octets have one axis more.  Where both
+    are the same, raw may be given as None, and is the engineering column itself.  limit_state:
+    uint8 [m] of `LimitState`, empty if the parameter has no limits.
     """
 
     name: str = declare(TEXT)
@@ -192,9 +192,9 @@ class ParameterTable(BusMessage):
 
 @dataclass(frozen=True, eq=False)
 class ParametersMessage(BusMessage):
-    """Everything decoded from one `PacketsMessage`.
+    """Everything decoded from the `PacketsMessage`s that came since the message before.
 
-    journal, sequence: position of that message in `receive`'s journal.
+    journal, sequence: position of the last of them in `receive`'s journal.
     first_row: rows (packets decoded) in this journal before these.
     """
 
@@ -251,7 +251,8 @@ class Event:
 
 @dataclass(frozen=True)
 class EventMessage(BusMessage):
-    """All events of one `PacketsMessage`, or those that time alone brought (staleness).
+    """All events of the `PacketsMessage`s of one `ParametersMessage`, or those that time alone
+    brought (staleness).
 
     journal, sequence: position in `receive`'s journal up to which all events have been told.
     first_event: events in this journal before these.

@@ -122,23 +122,24 @@ class Site:
         finally:
             bus.close()
 
-    def outcome(self) -> tuple[list[object], list[object]]:
-        """Everything told, without the times at which it was."""
-        parameters: list[object] = []
+    def outcome(self) -> tuple[list[tuple[int, int]], list[tuple[str, str]]]:
+        """Everything told, (packet, value) and (kind, text), however it was parted in messages."""
+        parameters: list[tuple[int, int]] = []
+        before = -1
         for message in self.told("parameters"):
             body = parse(ParametersMessage, message.body)
+            assert body.sequence > before
+            assert body.first_row == len(parameters)
+            before = body.sequence
             for table in body.tables:
                 values = table.column("V").engineering
                 assert isinstance(values, np.ndarray)
-                parameters.append(
-                    (body.sequence, body.first_row, table.packet.tolist(), values.tolist())
-                )
-        events: list[object] = []
+                parameters += zip(table.packet.tolist(), values.tolist(), strict=True)
+        events: list[tuple[str, str]] = []
         for message in self.told("events"):
             told = parse(EventMessage, message.body)
-            events.append(
-                (told.sequence, told.first_event, [(e.kind, e.text) for e in told.events])
-            )
+            assert told.first_event == len(events)
+            events += [(event.kind, event.text) for event in told.events]
         return parameters, events
 
 
@@ -166,8 +167,9 @@ class DyingBus(LoopbackBus):
         return sequence
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=[0, 100, 1 << 20], ids=["one by one", "some together", "all together"])
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "TOGETHER_OCTETS", request.param)
     monkeypatch.setattr(service, "TURN_S", 0.0)
     monkeypatch.setattr(service, "GRACE_S", 0.0)
     monkeypatch.setattr(ground_status, "CONNECTING_S", 0.0)
@@ -183,8 +185,8 @@ def test_dying_at_any_publication_changes_nothing_that_is_told(tmp_path: Path) -
         whole.send(*values)
     whole.run(3)
     expected = whole.outcome()
-    assert len(expected[0]) == len(VALUES)
-    assert len(expected[1]) == 3
+    assert [value for _, value in expected[0]] == [value for values in VALUES for value in values]
+    assert [kind for kind, _ in expected[1]] == [EventKind.LIMIT] * 3
     for die_at in range(2, 2 * (len(VALUES) + 3) + 2):
         site = Site(tmp_path / str(die_at))
         for values in VALUES[:4]:
@@ -240,13 +242,13 @@ def test_what_went_stale_is_told_once_over_restarts(tmp_path: Path) -> None:
     site.run(3)
     (site.directory / "monitor.state").unlink()
     site.run(3)
-    kinds = [kind for _, _, told in site.outcome()[1] for kind, _ in told]  # type: ignore[attr-defined]
+    kinds = [kind for kind, _ in site.outcome()[1]]
     assert kinds == [EventKind.STALE]
     (site.directory / "monitor.state").unlink()
     site.send(5)
     site.clock.t_ns = T0 + 510 * S
     site.run(3)
-    kinds = [kind for _, _, told in site.outcome()[1] for kind, _ in told]  # type: ignore[attr-defined]
+    kinds = [kind for kind, _ in site.outcome()[1]]
     assert kinds == [EventKind.STALE, EventKind.FRESH]
 
 
@@ -257,7 +259,7 @@ def test_a_message_that_is_none_is_stepped_over(tmp_path: Path) -> None:
     site.receive.publish("packets", b"noise", time_ns=0)
     site.send(6)
     site.run(2)
-    assert [values for _, _, _, values in site.outcome()[0]] == [[5], [6]]  # type: ignore[misc]
+    assert [value for _, value in site.outcome()[0]] == [5, 6]
     status = parse(StatusMessage, site.exchange.last[f"{Topic.STATUS}.monitor"].body)
     assert status.counters["malformed"] == 1
     assert status.state == ServiceState.STOPPED
