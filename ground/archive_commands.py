@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -66,6 +67,8 @@ def _time_ns(text: str, newest_ns: int, default_ns: int) -> int:
 
 def _info(store: Any, name: str) -> Any:
     known = {info.name: info for info in store.parameters()}
+    if name not in known and name.upper() in known:
+        name = name.upper()
     if name not in known:
         import difflib
 
@@ -101,12 +104,14 @@ def list_(
     from rich.console import Console
     from rich.table import Table
 
+    if pattern and not found:
+        raise LocalError(f"no parameter of the archive contains {pattern!r}")
     table = Table(box=None, header_style="dim")
     for title in ("parameter", "unit", "packet"):
-        table.add_column(title)
+        table.add_column(title, no_wrap=True)
     table.add_column("samples", justify="right")
     for title in ("first (SCET)", "last (SCET)"):
-        table.add_column(title)
+        table.add_column(title, no_wrap=True)
     for info in found:
         table.add_row(
             info.name,
@@ -116,8 +121,10 @@ def list_(
             utc_iso_from_tai_ns(info.first_scet_ns, decimals=0),
             utc_iso_from_tai_ns(info.last_scet_ns, decimals=0),
         )
+    # Names are there to be copied: on a narrow screen lines wrap, nothing is shortened.
     console = Console()
-    console.print(table)
+    console = Console(width=max(console.width, 150), soft_wrap=True)
+    console.print(table, crop=False)
     console.print(
         f"{len(found)} parameters; " + ", ".join(f"{k} {v:,}" for k, v in counters.items()),
         style="dim",
@@ -142,6 +149,7 @@ def query(
         raise LocalError(f"--axis {axis!r}: scet or ert wanted")
     with _store(archive) as store:
         info = _info(store, name)
+        name = info.name
         newest = info.last_scet_ns if axis == "scet" else info.last_ert_ns
         first = info.first_scet_ns if axis == "scet" else info.first_ert_ns
         samples = store.query(
@@ -178,6 +186,7 @@ def plot(
 
     with _store(archive) as store:
         info = _info(store, name)
+        name = info.name
         begin = _time_ns(start, info.last_scet_ns, info.first_scet_ns)
         end = _time_ns(stop, info.last_scet_ns, info.last_scet_ns + 1)
         reduced = store.plot(name, begin, end, points=1600 if json_ else 160)
@@ -194,25 +203,33 @@ def plot(
 
     seconds = ((reduced.time_ns - reduced.time_ns[0]) / S).tolist()
     plotext.plot_size(height=22)
-    plotext.theme("clear")
-    if reduced.width_ns:
-        plotext.plot(seconds, reduced.maximum.tolist(), label="maximum", marker="braille")
-        plotext.plot(seconds, reduced.minimum.tolist(), label="minimum", marker="braille")
-    plotext.plot(seconds, reduced.mean.tolist(), label="mean", marker="braille")
+    # Points, not lines: a line through a gap would claim what nobody measured.
+    bands = (reduced.minimum, reduced.maximum) if reduced.width_ns else ()
+    for values in bands:
+        plotext.scatter(seconds, values.tolist(), marker="braille", color="gray")
+    plotext.scatter(seconds, reduced.mean.tolist(), marker="braille", color="cyan")
     ticks = sorted({0, len(seconds) // 3, 2 * len(seconds) // 3, len(seconds) - 1})
     labels = [utc_iso_from_tai_ns(int(reduced.time_ns[i]), decimals=0) for i in ticks]
     plotext.xticks([seconds[i] for i in ticks], labels)
-    plotext.title(f"{name} [{reduced.unit}]" if reduced.unit else name)
-    plotext.xlabel("SCET (UTC)")
-    plotext.show()
     if reduced.labels:
-        print(", ".join(f"{code} = {label}" for code, label in sorted(reduced.labels.items())))
+        shown = {int(value) for value in reduced.minimum.tolist() + reduced.maximum.tolist()}
+        plotext.yticks(sorted(shown), [reduced.labels.get(c, str(c)) for c in sorted(shown)])
+    unit = f" [{reduced.unit}]" if reduced.unit else ""
+    every = f", mean and extremes of {reduced.width_ns / S:g} s each" if reduced.width_ns else ""
+    plotext.title(f"{name}{unit}{every}")
+    plotext.xlabel("SCET (UTC)")
+    plotext.theme("default" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else "clear")
+    picture = plotext.build()
+    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ
+    print(plotext.uncolorize(picture) if plain else picture)
 
 
 @archive_app.command(epilog="Example: l4 archive packets --apid 16 --from 1h --hex")
 def packets(
     apid: Annotated[int | None, typer.Option(help="Only this APID.")] = None,
     vcid: Annotated[int | None, typer.Option(help="Only this virtual channel.")] = None,
+    start: Start = "",
+    stop: Stop = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many, from the beginning.")] = 1000,
     hex_: Annotated[bool, typer.Option("--hex", help="Show the octets.")] = False,
     archive: Archive = DEFAULT_ARCHIVE,
@@ -224,7 +241,14 @@ def packets(
     from protocols.timecodes.tai import utc_iso_from_tai_ns
 
     with _store(archive) as store:
-        for packet in itertools.islice(store.packets(apid=apid, vcid=vcid), limit):
+        newest = max((info.last_ert_ns for info in store.parameters()), default=0)
+        found = store.packets(
+            apid=apid,
+            vcid=vcid,
+            start_ns=_time_ns(start, newest, -(2**63) + 1),
+            stop_ns=_time_ns(stop, newest, 2**63 - 1),
+        )
+        for packet in itertools.islice(found, limit):
             scet = "" if packet.scet_ns is None else utc_iso_from_tai_ns(packet.scet_ns)
             ert = utc_iso_from_tai_ns(packet.ert_ns)
             if json_:
@@ -240,7 +264,7 @@ def packets(
                 f"{len(packet.octets):>5} octets{stored}"
             )
             if hex_:
-                print("          " + packet.octets.hex(" ", 2))
+                print("          " + packet.octets.hex(" ", -2))
 
 
 @archive_app.command(

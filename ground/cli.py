@@ -35,11 +35,12 @@ def main() -> None:
     except ProtocolError as error:
         print(f"l4: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        print(f"l4: {error.filename}: {error.strerror}", file=sys.stderr)
-        raise SystemExit(2) from None
     except BrokenPipeError:
         raise SystemExit(1) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"l4: {where}{error.strerror or error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def _version(wanted: bool) -> None:
@@ -99,12 +100,22 @@ def run(
     mission: Annotated[
         str, typer.Option("--mission", "-m", help="Link profile, with --replay (`l4 missions`).")
     ] = "l4_relay",
-    pace: Annotated[
-        str, typer.Option(help="With --replay: full, recorded, or a factor.")
-    ] = "recorded",
+    pace: Annotated[str, typer.Option(help="With --replay: full, recorded, or a factor.")] = "full",
 ) -> None:
-    """Start the simulated spacecraft and the ground services, and watch them. Ctrl-C stops all."""
+    """Start the simulated spacecraft and the ground services, and watch them. Ctrl-C stops all.
+
+    All of a run is in its directory; a run started there again goes on where it was. Another
+    --run-dir starts anew. Scenarios: nominal, storm, safe_mode, conjunction, lost_station.
+    """
     from ground.run import RunOptions, run_site
+    from protocols.errors import LocalError
+
+    if replay is None and mission != "l4_relay":
+        raise LocalError(
+            f"--mission {mission}: the simulated spacecraft is l4_relay; --replay FILE"
+        )
+    if replay is not None and not replay.exists():
+        raise LocalError(f"--replay {replay}: no such file")
 
     raise typer.Exit(
         run_site(

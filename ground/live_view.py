@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Group, RenderableType
 from rich.layout import Layout
 from rich.panel import Panel
@@ -53,7 +54,7 @@ _LIMIT_STYLE = {
     LimitSeverity.CRITICAL: "bold white on red",
 }
 #: Columns of a parameter line: name, then value with unit.
-NAME_WIDTH, VALUE_WIDTH = 28, 20
+NAME_WIDTH, VALUE_WIDTH = 27, 19
 SIDE_WIDTH = 44
 _LINK_STYLE = {"OK": "bold green", "UNAVAILABLE": "bold yellow", "FAILED": "bold white on red"}
 _SEVERITY_STYLE = {
@@ -73,6 +74,8 @@ class Shown:
     limit: LimitState | None
     scet_ns: int
     ert_ns: int
+    #: SCET of the first sample in the present limit state.
+    since_ns: int
 
 
 @dataclass(slots=True)
@@ -96,18 +99,25 @@ class LiveModel:
     services: dict[str, StatusMessage] = field(default_factory=dict)
     staleness: Staleness = field(default_factory=Staleness)
     values: int = 0
+    events_seen: int = 0
     playback_rows: int = 0
 
     def take(self, message: Message) -> None:
         if message.topic == Topic.PARAMETERS:
             self._take_parameters(parse(ParametersMessage, message.body))
         elif message.topic == Topic.EVENTS:
-            self.events.extend(parse(EventMessage, message.body).events)
+            events = parse(EventMessage, message.body).events
+            self.events.extend(events)
+            self.events_seen += len(events)
         elif message.topic == Topic.LINK:
             self.link = parse(LinkMessage, message.body)
         elif message.topic.startswith(Topic.STATUS):
             status = parse(StatusMessage, message.body)
             self.services[status.service] = status
+
+    def silent(self, time_ns: int, now_ns: int) -> bool:
+        """Whether somebody who should speak every second last did so too long ago to believe."""
+        return (now_ns - time_ns) / S / self.speed > SILENT_S
 
     def _take_parameters(self, message: ParametersMessage) -> None:
         for table in message.tables:
@@ -129,16 +139,28 @@ class LiveModel:
                 if column.name == SCET:
                     continue
                 self.values += len(live)
+                limit, since_ns = None, scet_ns
+                if len(column.limit_state):
+                    limit = LimitState(int(column.limit_state[last]))
+                    since_ns = _since(column.limit_state[live], table.scet_ns[live])
+                    before = block.parameters.get(column.name)
+                    if before is not None and before.limit == limit and since_ns is None:
+                        since_ns = before.since_ns
                 block.parameters[column.name] = Shown(
                     name=column.name,
                     unit=column.unit,
                     value=column.engineering[last],
-                    limit=LimitState(int(column.limit_state[last]))
-                    if len(column.limit_state)
-                    else None,
+                    limit=limit,
                     scet_ns=scet_ns,
                     ert_ns=block.ert_ns,
+                    since_ns=int(table.scet_ns[live][0]) if since_ns is None else since_ns,
                 )
+
+
+def _since(states: npt.NDArray[np.uint8], scet_ns: npt.NDArray[np.int64]) -> int | None:
+    """SCET at which the last state began within these rows; None if it was so from the first."""
+    changes = np.flatnonzero(states != states[-1])
+    return int(scet_ns[changes[-1] + 1]) if len(changes) else None
 
 
 def render(
@@ -153,11 +175,12 @@ def render(
         Layout(_events(model, events - 2), name="events", size=events),
     )
     rows = height - 4 - events - 2
+    side = SIDE_WIDTH if width >= 120 else max(34, width // 3)
     layout["middle"].split_row(
-        Layout(_parameters(model, now_ns, rows, width - SIDE_WIDTH - 2), name="parameters"),
-        Layout(name="side", size=SIDE_WIDTH),
+        Layout(_parameters(model, now_ns, rows, width - side), name="parameters"),
+        Layout(name="side", size=side),
     )
-    services = len(model.services) + 3
+    services = len(set(model.services) | set(restarts)) + 3
     layout["side"].split_column(
         Layout(_link(model, now_ns), name="link"),
         Layout(_services(model, now_ns, restarts), name="services", size=services),
@@ -171,18 +194,18 @@ def _clocks(model: LiveModel, now_ns: int, width: int) -> Panel:
     for _ in range(4):
         table.add_column(justify="left", ratio=1)
     if owlt_s is None:
-        seen = arrives = reply = "light time unknown"
+        seen = arrives = reply = "unknown" if width < 120 else "light time unknown"
     else:
         owlt_ns = round(owlt_s * S)
         seen = _time(now_ns - owlt_ns)
         arrives = _time(now_ns + owlt_ns)
         reply = _time(now_ns + 2 * owlt_ns)
-    table.add_row(
-        "Ground UTC", "Spacecraft time now visible", "Sent now, arrives", "Earliest reply"
-    )
-    table.add_row(
-        *(Text(text, style="bold cyan") for text in (_time(now_ns), seen, arrives, reply))
-    )
+    narrow = width < 120
+    visible = "Visible now" if narrow else "Spacecraft time now visible"
+    table.add_row("Ground UTC", visible, "Sent now, arrives", "Earliest reply")
+    # On a narrow screen the date goes, which stands in every event; the times of day stay whole.
+    times = [t[11:] if narrow and "-" in t else t for t in (_time(now_ns), seen, arrives, reply)]
+    table.add_row(*(Text(text, style="bold cyan", no_wrap=True) for text in times))
     light = "" if owlt_s is None else f" · one-way light time {_duration(owlt_s)}"
     speed = "" if model.speed == 1 else f" · world ×{model.speed:g}"
     return Panel(table, title=f"L4 Relay Ground{light}{speed}", title_align="left")
@@ -191,11 +214,15 @@ def _clocks(model: LiveModel, now_ns: int, width: int) -> Panel:
 def _parameters(model: LiveModel, now_ns: int, rows: int, width: int) -> Panel:
     """As many parameters as fit, those out of limits first, each group under its packet's name."""
     if not model.blocks:
-        text = Text("waiting for the first telemetry …", style="dim")
+        text = Text(
+            "waiting for the first telemetry … (the first run on a machine compiles for a minute)",
+            style="dim",
+        )
         return Panel(text, title="Telemetry", title_align="left")
     model.staleness.due(now_ns, round(GRACE_S * model.speed * S))
-    line_width = 2 + NAME_WIDTH + 1 + VALUE_WIDTH
-    columns = max(1, (width - 2) // (line_width + 2))
+    inside = width - 4
+    columns = max(1, (inside + 2) // (2 + NAME_WIDTH + 1 + VALUE_WIDTH + 2))
+    line_width = inside if columns == 1 else 2 + NAME_WIDTH + 1 + VALUE_WIDTH
     lines: list[Text] = []
     out = [
         shown
@@ -222,6 +249,7 @@ def _parameters(model: LiveModel, now_ns: int, rows: int, width: int) -> Panel:
     room = columns * max(1, rows)
     hidden = max(0, len(lines) - room)
     grid = Table.grid(padding=(0, 2))
+    lines = [_fitted(line, line_width) for line in lines]
     for _ in range(columns):
         grid.add_column(width=line_width, no_wrap=True, overflow="ellipsis")
     for row in range(rows):
@@ -241,6 +269,18 @@ def _parameter_line(shown: Shown, stale: bool) -> Text:
     return Text.assemble(f"  {name:<{NAME_WIDTH}} ", (f"{text:>{VALUE_WIDTH}}", style))
 
 
+def _fitted(line: Text, width: int) -> Text:
+    """A parameter line on a narrow screen loses the end of its name, never of its value."""
+    if line.cell_len <= width or not line.plain.startswith("  ") or line.plain[2] == " ":
+        return line
+    value = line[2 + NAME_WIDTH :]
+    value = value[len(value.plain) - len(value.plain.lstrip()) :]
+    name = line.plain[2 : 2 + NAME_WIDTH].rstrip()
+    room = max(3, width - 2 - 1 - value.cell_len)
+    name = name if len(name) <= room else name[: room - 1] + "…"
+    return Text.assemble(f"  {name:<{room}} ", value)
+
+
 def _limit_style(shown: Shown) -> str:
     return "" if shown.limit is None else _LIMIT_STYLE[limit_severity(shown.limit)]
 
@@ -248,7 +288,7 @@ def _limit_style(shown: Shown) -> str:
 def _limit_text(shown: Shown) -> str:
     """Colour is never the only sign: the state stands in words."""
     state = "" if shown.limit is None else shown.limit.name.replace("_", " ").lower()
-    return f"{state}, SCET {_time(shown.scet_ns)}"
+    return f"{state} since SCET {_time(shown.since_ns)}"
 
 
 def _link(model: LiveModel, now_ns: int) -> Panel:
@@ -257,10 +297,16 @@ def _link(model: LiveModel, now_ns: int) -> Panel:
         text = Text("no word from receive yet", style="dim")
         return Panel(text, title="Link", title_align="left")
     head = Table.grid(padding=(0, 1))
-    state = Text(link.state, style=_LINK_STYLE.get(link.state, ""))
-    head.add_row("state", state if not link.detail else Text.assemble(state, f" {link.detail}"))
-    carrier = ("locked", "green") if link.carrier else ("none", "bold yellow")
-    head.add_row("carrier", Text.assemble(carrier))
+    silent = model.silent(link.time_ns, now_ns)
+    if silent:
+        age = _duration((now_ns - link.time_ns) / S)
+        said = f"UNKNOWN, receive last said {link.state} {age} ago"
+        head.add_row("state", Text(said, style="bold white on red"))
+    else:
+        state = Text(link.state, style=_LINK_STYLE.get(link.state, ""))
+        head.add_row("state", state if not link.detail else Text.assemble(state, f" {link.detail}"))
+        carrier = ("locked", "green") if link.carrier else ("none", "bold yellow")
+        head.add_row("carrier", Text.assemble(carrier))
     if link.last_ert_ns:
         head.add_row("last octet", f"{_duration(max(0.0, (now_ns - link.last_ert_ns) / S))} ago")
     head.add_row("capture", f"{link.capture}, {_octets(_count(link, 'capture', 'octets'))}")
@@ -289,7 +335,7 @@ def _link(model: LiveModel, now_ns: int) -> Panel:
             f"{counts.get('packets', 0):,}",
             Text(f"{gaps:,}", style="bold yellow" if gaps else ""),
         )
-    style = "" if link.state == LinkState.OK else "yellow"
+    style = "red" if silent else "" if link.state == LinkState.OK else "yellow"
     title = f"Link {link.link}"
     return Panel(Group(head, channels), title=title, title_align="left", border_style=style)
 
@@ -323,10 +369,10 @@ def _is_loss(name: str) -> bool:
 
 def _services(model: LiveModel, now_ns: int, restarts: dict[str, int]) -> Panel:
     table = Table(box=None, padding=(0, 1), header_style="dim")
-    for title in ("service", "state", "lag", "MiB", "restarts"):
+    for title in ("service", "state", "lag msg", "MiB", "restarts"):
         table.add_column(title, justify="left" if title in ("service", "state") else "right")
     for name, status in sorted(model.services.items()):
-        silent = (now_ns - status.time_ns) / S / model.speed > SILENT_S
+        silent = model.silent(status.time_ns, now_ns)
         style = "bold white on red" if silent or status.state == "failed" else ""
         lag = sum(position.lag for position in status.positions)
         table.add_row(
@@ -336,6 +382,8 @@ def _services(model: LiveModel, now_ns: int, restarts: dict[str, int]) -> Panel:
             f"{status.rss_octets / 2**20:.0f}",
             str(restarts.get(name, 0)),
         )
+    for name in sorted(set(restarts) - set(model.services)):
+        table.add_row(name, "process", "", "", str(restarts[name]))
     return Panel(table, title="Services", title_align="left")
 
 
@@ -354,7 +402,11 @@ def _events(model: LiveModel, rows: int) -> Panel:
         )
     if not lines:
         lines = [Text("none yet", style="dim")]
-    return Panel(Group(*lines), title=f"Events · {len(model.events)}", title_align="left")
+    return Panel(
+        Group(*lines),
+        title=f"Events · {model.events_seen:,} since the view began",
+        title_align="left",
+    )
 
 
 def _time(ns: int) -> str:

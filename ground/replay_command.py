@@ -75,7 +75,12 @@ def replay(
     bit_rate: Annotated[float | None, _flag("bits per second, as received")] = None,
     input_: Annotated[
         str | None,
-        _flag("frames, cadu, codewords, packets, pcap, capture", _LINK, metavar="KIND"),
+        typer.Option(
+            "--input",
+            help="frames, cadu, codewords, packets, pcap, capture",
+            rich_help_panel=_LINK,
+            show_default=False,
+        ),
     ] = None,
     count_cycle: Annotated[str | None, _flag("present or absent (AOS frame count cycle)")] = None,
     truncated_length: Annotated[int | None, _flag("octets of a truncated USLP frame")] = None,
@@ -164,6 +169,8 @@ def replay(
         print(json.dumps(result.summary, indent=1))
     elif summary != "none":
         _print_summary(result.summary, result.notes)
+    usable = _say_if_wrong(result.summary)
+    raise typer.Exit(0 if usable else 1)
 
 
 def missions(
@@ -300,6 +307,34 @@ def _replay_live(
             link,
             lambda: told() or (not stays and link.at_end and followers.done()),
         )
+
+
+def _say_if_wrong(summary: Mapping[str, Any]) -> bool:
+    """Counts alone look like success: say when flags cannot be right.  False: nothing usable."""
+    frames = summary.get("frames", 0)
+    vcs: Mapping[str, Any] = summary.get("vcs", {})
+    good = sum(vc.get("frames", 0) for vc in vcs.values())
+    packets = sum(vc.get("space_packets", 0) for vc in vcs.values()) or summary.get("packets", 0)
+    if not frames and not packets:
+        print("l4: nothing was found in the input", file=sys.stderr)
+        return False
+    lost = {
+        words: summary.get(key) or 0
+        for key, words in (
+            (
+                "foreign_frames",
+                "of another version or spacecraft: --frames, --scid, --frame-length",
+            ),
+            ("crc_fail", "with a wrong CRC: --fecf, --frame-length"),
+            ("uncorrectable_frames", "not correctable: --rs-…, --randomiser"),
+        )
+    }
+    words, most = max(lost.items(), key=lambda item: item[1])
+    if frames and 2 * most > frames:
+        seen = json.dumps(summary.get("version_counts")) if summary.get("version_counts") else ""
+        versions = f"; frame versions seen: {seen} (0 TM, 1 AOS, 12 USLP)" if seen else ""
+        print(f"l4: {most:,} of {frames:,} frames {words}{versions}", file=sys.stderr)
+    return bool(good or packets)
 
 
 def _print_summary(summary: Mapping[str, Any], notes: list[str]) -> None:

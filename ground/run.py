@@ -31,12 +31,13 @@ from ground.config import (
     port_range_free,
     prepare_run_directory,
 )
-from ground.live_view import SILENT_S, LiveModel, render
+from ground.live_view import LiveModel, render
 from ground.ports import Bus, Clock
-from ground.supervisor import Supervisor, python_module
+from ground.supervisor import CANNOT_START, Supervisor, python_module
 from ground.wiring import open_clock, open_viewer
 from protocols.errors import LocalError
 from protocols.identifiers import Topic
+from protocols.timecodes.tai import utc_iso_from_tai_ns
 
 #: How often the screen is redrawn; faster than an eye needs only costs.
 REFRESH_S = 0.25
@@ -87,9 +88,13 @@ def run_site(options: RunOptions) -> int:
         print(f"l4: ports {base_port}..{base_port + PORTS - 1} are not all free", file=sys.stderr)
         return 2
     with _sole_user(options.run_dir):
+        resumed = (options.run_dir / "clock.json").exists()
         settings = prepare_run_directory(
             options.run_dir, speed=options.speed, base_port=base_port, mission=options.mission
         )
+        if resumed and sys.stderr.isatty():
+            began = utc_iso_from_tai_ns(open_clock(settings).now_ns(), decimals=0)
+            print(f"going on in {settings.run_dir}, world time {began}", file=sys.stderr)
         return _run_site(settings, options)
 
 
@@ -112,6 +117,15 @@ def _sole_user(run_dir: Path) -> Iterator[None]:
         yield
 
 
+def _in_use(run_dir: Path) -> bool:
+    """Whether an `l4 run` has this directory."""
+    try:
+        with _sole_user(run_dir):
+            return False
+    except LocalError:
+        return True
+
+
 def _run_site(settings: RunSettings, options: RunOptions) -> int:
     supervisor = Supervisor(_commands(settings, options), settings.run_dir / "log")
     console = Console()
@@ -132,10 +146,14 @@ def _run_site(settings: RunSettings, options: RunOptions) -> int:
         killed = supervisor.stop()
     for name in killed:
         print(f"l4: {name} did not stop in time and was killed", file=sys.stderr)
+    if supervisor.refused is not None:
+        print(f"l4: {supervisor.log_tail(supervisor.refused.name, 1)}", file=sys.stderr)
+        return CANNOT_START
     if options.as_json:
         print(json.dumps(_report(model, settings, supervisor), indent=2))
-    elif not options.view:
+    else:
         print(_line(model, supervisor))
+        print(f"all of it is in {settings.run_dir}; `l4 archive list` shows what is archived")
     return 1 if killed else 0
 
 
@@ -178,6 +196,8 @@ def _watch(
             for message in bus.receive(REFRESH_S):
                 model.take(message)
             for child in supervisor.poll() if supervisor is not None else ():
+                if supervisor is not None and supervisor.refused is child:
+                    return
                 _report_death(console, supervisor, child.name, child.last_exit)
             now = time.monotonic()
             if screen is not None and now >= next_draw:
@@ -277,6 +297,9 @@ def print_status(run_dir: Path, *, as_json: bool) -> int:
     finally:
         bus.close()
     now_ns = clock.now_ns()
+    if not model.services and not _in_use(run_dir):
+        print(f"l4: nothing is running in {run_dir}; `l4 run` starts it", file=sys.stderr)
+        return 1
     problems = _problems(model, now_ns)
     if as_json:
         report = _report(model, settings, None) | {"problems": problems}
@@ -292,12 +315,14 @@ def _problems(model: LiveModel, now_ns: int) -> list[str]:
     problems = [f"{name}: no word" for name in SERVICES if name not in model.services]
     for name, status in sorted(model.services.items()):
         silent_s = (now_ns - status.time_ns) / 1e9 / model.speed
-        if silent_s > SILENT_S:
+        if model.silent(status.time_ns, now_ns):
             problems.append(f"{name}: silent for {silent_s:.0f} s")
         elif status.state == "failed":
             problems.append(f"{name}: {status.detail or 'failed'}")
     if model.link is None:
         problems.append("link: no word from receive")
+    elif model.silent(model.link.time_ns, now_ns):
+        problems.append(f"link {model.link.link}: unknown, receive is silent")
     elif model.link.state != "OK":
         problems.append(f"link {model.link.link}: {model.link.state} {model.link.detail}".rstrip())
     return problems
@@ -310,15 +335,16 @@ def _print_status(model: LiveModel, now_ns: int, problems: list[str]) -> None:
         table.add_column(title)
     for name, status in sorted(model.services.items()):
         lag = sum(position.lag for position in status.positions)
-        table.add_row(
-            name, status.state, f"{lag:,}", f"{status.rss_octets / 2**20:.0f}", status.detail
-        )
+        state = "silent" if model.silent(status.time_ns, now_ns) else status.state
+        mib = f"{status.rss_octets / 2**20:.0f}"
+        table.add_row(name, state, f"{lag:,} messages", mib, status.detail)
     console.print(table)
     if model.link is not None:
         frames = sum(counts.get("frames", 0) for counts in model.link.virtual_channels.values())
-        console.print(
-            f"link {model.link.link}: {model.link.state}, {frames:,} frames {model.link.detail}"
-        )
+        silent = model.silent(model.link.time_ns, now_ns)
+        state = "unknown, last said " if silent else ""
+        state += f"{model.link.state}, {frames:,} frames {model.link.detail}"
+        console.print(f"link {model.link.link}: {state}")
     for problem in problems:
         console.print(Text(problem, style="bold red"))
     if not problems:

@@ -6,6 +6,7 @@ behind however the supervisor ends (docs/decisions/0003-cli-and-supervisor.md).
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -14,6 +15,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+#: Exit status of a child that cannot start as configured.
+CANNOT_START = 2
 
 #: Set for every child: end when standard input closes.
 EXIT_WITH_STDIN = "L4_EXIT_WITH_STDIN"
@@ -53,6 +57,8 @@ class Supervisor:
     commands: Mapping[str, Sequence[str]]
     log_dir: Path
     children: dict[str, Child] = field(default_factory=dict)
+    #: Child that said at its first start that it cannot start as configured (exit status 2).
+    refused: Child | None = None
 
     def start(self) -> None:
         self.log_dir.mkdir(parents=True, exist_ok=True)
@@ -85,6 +91,12 @@ class Supervisor:
             if child.process is not None and child.process.poll() is not None:
                 child.last_exit = child.process.returncode
                 self._close(child)
+                if child.last_exit == CANNOT_START and child.starts == 1:
+                    # Started again it would say the same for ever.
+                    self.refused = child
+                    child._not_before = math.inf
+                    dead.append(child)
+                    continue
                 if now - child._started > _LONG_ENOUGH_S:
                     child._backoff_s = _FIRST_BACKOFF_S
                 child._not_before = now + child._backoff_s

@@ -121,11 +121,30 @@ def test_errors_name_their_cause_in_one_line(tmp_path: Path) -> None:
         (("archive", "list", "--archive", str(tmp_path)), "no archive here"),
         (("watch", "--run-dir", str(tmp_path)), "no run here"),
         (("replay", "x", "--pace", "-1"), "a factor above 0"),
+        (("run", "--replay", "no-such-file"), "no such file"),
+        (("run", "--scenario", "nosuch", "--run-dir", "r", "--no-view"), "'nosuch'"),
     ):
         got = l4(*arguments, cwd=tmp_path)
         assert got.returncode == 2, arguments
         assert words in got.stderr
         assert len(got.stderr.strip().splitlines()) == 1, got.stderr
+
+
+def test_a_replay_of_the_wrong_thing_does_not_look_like_success(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[1] / "captures" / "l4_relay_nominal_aos.cadu"
+    good = l4("replay", str(golden), "-m", "l4_relay", "--input", "cadu", "--summary", "json")
+    assert good.returncode == 0, good.stderr
+    assert good.stderr == ""
+    frames = tmp_path / "frames"
+    frames.write_bytes(bytes.fromhex("53") + bytes(1114))
+    wrong = l4("replay", str(frames), "--frames", "tm", "--frame-length", "1115")
+    assert wrong.returncode == 1
+    assert "1 of 1 frames" in wrong.stderr
+    empty = tmp_path / "empty"
+    empty.touch()
+    nothing = l4("replay", str(empty), "-m", "danuri")
+    assert nothing.returncode == 1
+    assert "nothing was found" in nothing.stderr
 
 
 def test_importing_protocols_compiles_nothing(tmp_path: Path) -> None:

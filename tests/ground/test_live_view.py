@@ -1,0 +1,137 @@
+"""The live view draws situations given as bus messages: nothing in it may mislead."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from ground.live_view import LiveModel, render
+from ground.ports import Message
+from protocols.bus.messages import (
+    LinkMessage,
+    ParameterColumn,
+    ParametersMessage,
+    ParameterTable,
+    StatusMessage,
+)
+from protocols.identifiers import Topic
+from protocols.telemetry.limits import LimitState
+
+S = 10**9
+NOW = 2_174_000_000 * S
+
+
+def parameters(*, scet_s: list[int], state: LimitState, playback: bool = False) -> Message:
+    scet = NOW - 499 * S + np.array(scet_s, np.int64) * S
+    n = len(scet)
+    column = ParameterColumn(
+        name="PWR_BUS_VOLTAGE",
+        engineering=np.linspace(30, 31, n),
+        raw=np.arange(n),
+        limit_state=np.full(n, state, np.uint8),
+        unit="V",
+    )
+    table = ParameterTable(
+        definition="POWER",
+        packet=np.arange(n),
+        scet_ns=scet,
+        ert_ns=scet + 499 * S,
+        playback=np.full(n, playback),
+        columns=(column,),
+    )
+    body = ParametersMessage(
+        link="x", journal="j", sequence=0, reception_ns=NOW, first_row=0, tables=(table,)
+    )
+    return Message(Topic.PARAMETERS, "monitor", "j", 0, NOW, body.build())
+
+
+def link(time_ns: int, state: str = "OK") -> Message:
+    body = LinkMessage(
+        link="downlink", time_ns=time_ns, state=state, detail="", carrier=True, owlt_s=499.0
+    )
+    return Message(Topic.LINK, "receive", "", -1, time_ns, body.build())
+
+
+def status(service: str, time_ns: int) -> Message:
+    body = StatusMessage(
+        service=service, state="running", time_ns=time_ns, started_ns=0, pid=1, rss_octets=2**20
+    )
+    return Message(f"{Topic.STATUS}.{service}", service, "", -1, time_ns, body.build())
+
+
+def drawn(model: LiveModel, now_ns: int = NOW, width: int = 160, height: int = 45) -> str:
+    console = Console(width=width, height=height, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(render(model, now_ns=now_ns, height=height, width=width, restarts={"bus": 0}))
+    console.file.close()
+    return console.export_text()
+
+
+def test_four_clocks_are_one_and_two_light_times_apart() -> None:
+    model = LiveModel()
+    model.take(link(NOW))
+    text = drawn(model)
+    assert "one-way light time 8 min 19 s" in text
+    times = next(line for line in text.splitlines() if line.count("Z") >= 4).split("  ")
+    shown = [time.strip(" │") for time in times if time.strip(" │")]
+    seconds = [
+        np.datetime64(time.rstrip("Z").replace(" ", "T")).astype("datetime64[s]") for time in shown
+    ]
+    ground, seen, arrives, reply = (int(s.astype(np.int64)) for s in seconds)
+    assert (seen - ground, arrives - ground, reply - ground) == (-499, 499, 998)
+
+
+def test_a_value_that_has_stopped_coming_says_so() -> None:
+    model = LiveModel()
+    model.take(parameters(scet_s=[-3, -2, -1, 0], state=LimitState.NOMINAL))
+    assert "STALE" not in drawn(model)
+    assert "STALE, last received 1 min 0 s ago" in drawn(model, NOW + 60 * S)
+
+
+def test_stored_data_is_counted_and_never_shown_as_live() -> None:
+    model = LiveModel()
+    model.take(parameters(scet_s=[-9, -8], state=LimitState.CRITICAL_HIGH, playback=True))
+    text = drawn(model)
+    assert "OUT OF LIMITS" not in text
+    assert model.playback_rows == 2
+    assert model.blocks == {}
+
+
+def test_limits_are_said_in_words_with_the_time_since_when() -> None:
+    model = LiveModel()
+    model.take(parameters(scet_s=[-5, -4], state=LimitState.NOMINAL))
+    model.take(parameters(scet_s=[-3, -2], state=LimitState.CRITICAL_HIGH))
+    model.take(parameters(scet_s=[-1, 0], state=LimitState.CRITICAL_HIGH))
+    shown = model.blocks["POWER"].parameters["PWR_BUS_VOLTAGE"]
+    assert shown.since_ns == NOW - 502 * S
+    assert "critical high since SCET" in drawn(model)
+
+
+def test_late_data_does_not_replace_newer() -> None:
+    model = LiveModel()
+    model.take(parameters(scet_s=[0], state=LimitState.NOMINAL))
+    model.take(parameters(scet_s=[-100], state=LimitState.CRITICAL_LOW))
+    assert model.blocks["POWER"].parameters["PWR_BUS_VOLTAGE"].limit == LimitState.NOMINAL
+
+
+@pytest.mark.parametrize("speed", [1.0, 60.0])
+def test_silence_is_not_shown_as_the_last_state(speed: float) -> None:
+    model = LiveModel(speed=speed)
+    model.take(link(NOW))
+    model.take(status("receive", NOW))
+    assert "locked" in drawn(model, NOW + round(2 * speed * S))
+    text = drawn(model, NOW + round(10 * speed * S))
+    assert "locked" not in text
+    assert "UNKNOWN" in text
+    assert "silent" in text
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (160, 45), (240, 70)])
+def test_clocks_and_values_stand_on_any_screen(width: int, height: int) -> None:
+    model = LiveModel()
+    model.take(link(NOW))
+    model.take(parameters(scet_s=[-1, 0], state=LimitState.NOMINAL))
+    text = drawn(model, width=width, height=height)
+    assert "31 V" in text
+    assert [line for line in text.splitlines() if line.count("Z") >= 4]
+    assert all(len(line) <= width for line in text.splitlines())
