@@ -13,7 +13,8 @@ app = typer.Typer(
     help="Ground segment for a relay spacecraft at Sun-Earth L4.",
     epilog="Begin with `l4 run`: it starts a simulated spacecraft and the ground, and shows both.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    # Rich's help imports a Markdown parser and a highlighter, 0.2 s: the first page goes without.
+    rich_markup_mode="rich" if sys.argv[1:] not in ([], ["-h"], ["--help"]) else None,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,
 )
