@@ -74,7 +74,7 @@ class Outcome:
     samples: list[Sample] = field(default_factory=list)
     finished_s: dict[str, float] = field(default_factory=dict)
     cpu_s: dict[str, float] = field(default_factory=dict)
-    latency_ms: dict[str, float] = field(default_factory=dict)
+    latency_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
     load: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
@@ -142,7 +142,8 @@ class Watch:
         self._sent = sent
         self._clock = open_clock(site.settings)
         self._latency = latency
-        self.ages_ns: list[np.ndarray] = []
+        # From the link to: packets decoded, parameters published, parameters at the subscriber.
+        self.ages_ns: dict[str, list[np.ndarray]] = {"decoded": [], "published": [], "heard": []}
         self.status: dict[str, StatusMessage] = {}
         self.link: LinkMessage | None = None
         self.station: dict[str, float] = {}
@@ -155,9 +156,10 @@ class Watch:
         for message in self._site.viewer.receive(timeout_s):
             if message.topic == Topic.PARAMETERS:
                 # Opened as a subscriber would, then the clock is read.
-                tables = parse(ParametersMessage, message.body).tables
-                now_ns = self._clock.now_ns()
-                self.ages_ns += [now_ns - table.ert_ns for table in tables]
+                body = parse(ParametersMessage, message.body)
+                told_ns = (body.reception_ns, message.time_ns, self._clock.now_ns())
+                for name, now_ns in zip(self.ages_ns, told_ns, strict=True):
+                    self.ages_ns[name] += [now_ns - table.ert_ns for table in body.tables]
             elif message.topic == Topic.LINK:
                 self.link = parse(LinkMessage, message.body)
             elif message.topic.startswith(Topic.STATUS):
@@ -223,16 +225,14 @@ def run(case: str, what: str, order: Order, sent: Sent, keep: bool, **settings: 
         site.close()
         outcome.load = os.getloadavg()
     outcome.audit = audit(site.settings.archive_file, sent, watch)
-    if watch.ages_ns:
-        ages = np.concatenate(watch.ages_ns) / 1e6
-        # The first second warms kernels and caches.
+    for name, ages_ns in watch.ages_ns.items():
+        if not ages_ns:
+            continue
+        ages = np.concatenate(ages_ns) / 1e6
+        # The first tenth warms caches.
         ages = ages[len(ages) // 10 :]
-        outcome.latency_ms = {
-            "median": float(np.median(ages)),
-            "99 %": float(np.percentile(ages, 99)),
-            "99.9 %": float(np.percentile(ages, 99.9)),
-            "longest": float(ages.max()),
-        }
+        shares = {"median": 50.0, "99 %": 99.0, "99.9 %": 99.9, "longest": 100.0}
+        outcome.latency_ms[name] = {k: float(np.percentile(ages, v)) for k, v in shares.items()}
     if not keep:
         shutil.rmtree(directory, ignore_errors=True)
     return outcome
@@ -312,9 +312,9 @@ def show(console: Console, outcome: Outcome) -> None:
         f"  {sent.frames:,} CADUs, {sent.packets:,} packets of {sent.packet_octets:,} octets, "
         f"{sent.values:,} parameter samples; load of the machine {outcome.load[0]:.1f}"
     )
-    if outcome.latency_ms:
-        told = ", ".join(f"{name} {value:.2f} ms" for name, value in outcome.latency_ms.items())
-        console.print(f"  frame handed to the link → parameters at a subscriber: {told}")
+    for name, figures in outcome.latency_ms.items():
+        told = ", ".join(f"{share} {value:.2f} ms" for share, value in figures.items())
+        console.print(f"  frame handed to the link → {name}: {told}")
     console.print(f"  audit: {outcome.audit}\n")
 
 

@@ -118,9 +118,15 @@ class Traffic:
             octets[self._starts[mine] + 3] = word & 0xFF
         first = self._counts.get(BULK_APID, 0)
         self._counts[BULK_APID] = first + self._bulk
-        data = self._random.bytes(BULK_OCTETS - 6)
+        # As compressed images and encrypted bundles are: nothing in it can be made smaller.
         bulk = [
-            build_packet(SpacePacket(BULK_APID, data, sequence_count=(first + i) % 16384))
+            build_packet(
+                SpacePacket(
+                    BULK_APID,
+                    self._random.bytes(BULK_OCTETS - 6),
+                    sequence_count=(first + i) % 16384,
+                )
+            )
             for i in range(self._bulk)
         ]
         return PacketBatch(octets, template.offsets, template.vcid, template.ert_ns), bulk
@@ -228,7 +234,7 @@ def station(order: Order) -> None:
             at = buffer.stored * chunk
             buffer.put(clock.now_ns(), bytes(view[at : at + chunk]))
         largest = max(largest, buffer.octets)
-        link.exchange(0.0005 if per_second and due < chunks else 0.005)
+        link.exchange(0.001 if per_second and due < chunks else 0.005)
         if now - shown >= 1.0:
             shown = now
             link.send_state(carrier=True, owlt_s=0.0)
