@@ -7,6 +7,7 @@ import numpy as np
 from ground.receive.chain import ReceiveChain
 from ground.receive.profile import LinkProfile
 from protocols.coding.randomiser import randomise
+from protocols.errors import LocalError
 from protocols.packets.assembly import FrameMultiplexer
 from protocols.packets.space_packet import SpacePacket, build_packet
 
@@ -20,9 +21,18 @@ def warm_chain(profile: LinkProfile) -> None:
     """
     if profile.open_questions or profile.input not in (None, "cadu"):
         return
-    multiplexer = FrameMultiplexer(profile.frame_parameters())
-    multiplexer.push(0, build_packet(SpacePacket(1, bytes(profile.frame_length))))
-    blocks = multiplexer.take(FRAMES, fill=True)
+    parameters = profile.frame_parameters()
+    channels = range(parameters.vcid_count)
+    vcid = next((v for v in channels if parameters.content_of(v) == "packets"), None)
+    if vcid is None:
+        return
+    try:
+        multiplexer = FrameMultiplexer(parameters)
+        multiplexer.push(vcid, build_packet(SpacePacket(1, bytes(profile.frame_length))))
+        blocks = multiplexer.take(FRAMES, fill=True)
+    except LocalError:
+        # Frames can be received that our multiplexer does not build; the first of them compile.
+        return
     coding = profile.coding
     if coding.reed_solomon is not None:
         if coding.reed_solomon.data_length != blocks.shape[1]:
