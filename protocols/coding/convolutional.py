@@ -53,6 +53,8 @@ _OVERLAP: Final[dict[Rate, int]] = {"1/2": 96, "2/3": 128, "3/4": 160, "5/6": 22
 #: Mean magnitude of the decoder's symbols, which reach to 12: where the fewest bits were wrong,
 #: 5 to 8 % more than with symbols of 256 levels, or 0.03 dB.
 _MEAN: Final[dict[Rate, float]] = {"1/2": 6.5, "2/3": 7.5, "3/4": 8.0, "5/6": 7.5, "7/8": 9.0}
+#: Symbols of a chunk that are copied rather than decoded in two calls.
+_COPIED: Final = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,8 @@ class ViterbiDecoder:
 
     segment_bits: decoded at once, rounded up so that puncturing and octets fit; a bit comes out at
     most this and the overlap (96 bits at rate 1/2) after it was sent.  Less is slower: each segment
-    also costs twice the overlap.  The first symbol pushed must be the first of the puncturing
+    also costs twice the overlap, and 32 segments take no longer than one: push as many at once if
+    speed is wanted.  The first symbol pushed must be the first of the puncturing
     pattern (at rate 1/2: of a pair); the state of the encoder need not be known.
     """
 
@@ -192,6 +195,8 @@ class ViterbiDecoder:
         self._before = -(-overlap // code.period) * code.period
         while (self._before + self._segment + self._behind) % kernels.BLOCK:
             self._behind += 1
+        self._steps = self._before + self._segment + self._behind
+        self._work = kernels.workspace(self._before, self._segment, self._steps)
         self._symbols = self._bits = self._compared = self._errors = 0
         #: Symbols that are still needed, and the index of the first of them in the stream.
         self._rest = np.empty(0, np.float32)
@@ -215,19 +220,19 @@ class ViterbiDecoder:
         self._symbols += len(chunk)
         parts: list[U8] = []
         if len(self._rest):
-            # What is left over is joined with just enough to be done with it, and the rest of a
-            # large chunk is read in place.
-            window = self._before + self._segment + self._behind
-            enough = self.code.symbols_of(window + self._segment)
+            # A large chunk is not copied: what is left over is joined with just enough to be done
+            # with it, and the rest is read in place.
+            enough = max(self.code.symbols_of(self._steps + self._segment), _COPIED)
             joined = np.concatenate((self._rest, chunk[:enough]))
             begin = self._base + len(self._rest)
             parts.append(self._run(joined, self._base))
-            needed = self._needed()
-            if needed < begin or len(chunk) <= enough:
-                chunk = np.concatenate((joined, chunk[enough:]))
+            if len(chunk) <= enough:
+                chunk = joined
             else:
                 self._base = begin
-        parts.append(self._run(chunk, self._base))
+                parts.append(self._run(chunk, begin))
+        else:
+            parts.append(self._run(chunk, self._base))
         needed = self._needed()
         self._rest = chunk[needed - self._base :].copy()
         self._base = needed
@@ -274,10 +279,11 @@ class ViterbiDecoder:
             code.kept,
             self._before,
             segment,
-            self._before + segment + self._behind,
+            self._steps,
             code.first == "G2",
             "G1" in inverted,
             "G2" in inverted,
+            self._work,
             out,
         )
         self._compared += code.symbols_of(self._begun + bits) - sent

@@ -21,10 +21,8 @@ from numba import njit
 from protocols.coding.lanes import (
     LANES,
     count_ones,
-    high,
+    greater,
     load,
-    low,
-    maximum,
     minus,
     plus,
     signs,
@@ -33,6 +31,7 @@ from protocols.coding.lanes import (
     store,
     where_negative,
 )
+from protocols.coding.soft_symbols import mean_magnitude, turn
 from protocols.coding.trellis import step_back, step_forward
 
 U8 = npt.NDArray[np.uint8]
@@ -46,19 +45,6 @@ LIMIT: Final = 12
 _NEGATIVE: Final = -64
 #: Steps between two transpositions: 32 symbols of each lane.
 BLOCK: Final = 16
-
-
-@njit(cache=True, fastmath={"reassoc", "nsz"})
-def _mean_magnitude(symbols: F32) -> Any:
-    """Mean magnitude of the finite ones, 0 if there are none."""
-    total = np.float32(0)
-    count = np.int32(0)
-    for i in range(len(symbols)):
-        magnitude = abs(symbols[i])
-        finite = magnitude < np.float32(1e30)
-        total += magnitude if finite else np.float32(0)
-        count += np.int32(finite)
-    return total / count if count > 0 else 0.0
 
 
 @njit(cache=True)
@@ -114,7 +100,7 @@ def fill(
         if end <= begin:
             continue
         part = symbols[begin:end]
-        unscaled = _mean_magnitude(part)
+        unscaled = mean_magnitude(part)
         gain = mean / unscaled if unscaled > 0 else 0.0
         lead = begin - first[lane]
         if whole:
@@ -143,8 +129,8 @@ def search(
     g2_inverted: bool,
     metrics: U8,
     spare: U8,
+    rows_of_block: U8,
     turned: U8,
-    spare_turned: U8,
     decisions: U32,
     hard: U32,
     ends: U32,
@@ -152,7 +138,7 @@ def search(
     """Add, compare, select over all steps (a multiple of BLOCK) of 32 lanes.
 
     rows: int8 [LANES, 2 · steps] of `fill`.  swapped: the symbol of G2 comes first.
-    metrics, spare: uint8 [64 · LANES]; turned, spare_turned: uint8 [LANES · LANES].
+    metrics, spare: uint8 [64 · LANES]; rows_of_block, turned: uint8 [LANES · LANES].
     decisions: uint32 [steps − warm_up, 64] is for `step_back`.  hard: uint32 [steps, 2] gets the
     lanes whose symbols are negative, ends: uint32 [6] the bits of the best state.
     """
@@ -161,22 +147,16 @@ def search(
     row_vectors = rows.shape[1] // LANES
     for block in range(steps // BLOCK):
         for lane in range(LANES):
-            store(turned, lane, load(rows, lane * row_vectors + block))
-        # Five perfect shuffles of 32 × 32 octets transpose them.
-        for _ in range(5):
-            for i in range(LANES // 2):
-                upper, lower = load(turned, i), load(turned, i + LANES // 2)
-                store(spare_turned, 2 * i, low(upper, lower))
-                store(spare_turned, 2 * i + 1, high(upper, lower))
-            turned, spare_turned = spare_turned, turned
+            store(rows_of_block, lane, load(rows, lane * row_vectors + block))
+        turn(rows_of_block, turned)
         for step in range(BLOCK):
             t = block * BLOCK + step
             first, second = load(turned, 2 * step), load(turned, 2 * step + 1)
             hard[t, 0], hard[t, 1] = signs(first), signs(second)
             zero, offset = splat(0), splat(_NEGATIVE)
             # What it costs to say that the symbol was a 0 (sent as positive) or a 1.
-            first_1, first_0 = maximum(first, zero), maximum(minus(offset, first), zero)
-            second_1, second_0 = maximum(second, zero), maximum(minus(offset, second), zero)
+            first_1, first_0 = greater(first, zero), greater(minus(offset, first), zero)
+            second_1, second_0 = greater(second, zero), greater(minus(offset, second), zero)
             if swapped:
                 first_0, first_1, second_0, second_1 = second_0, second_1, first_0, first_1
             if g1_inverted:
@@ -277,6 +257,19 @@ def pack(
     return errors
 
 
+def workspace(warm_up: int, segment: int, steps: int) -> tuple[npt.NDArray[Any], ...]:
+    """Memory of `decode`, kept from call to call: to get it anew takes as long as a small call."""
+    return (
+        np.empty((LANES, 2 * steps), np.int8),
+        np.empty(2 * steps, np.int8),
+        np.empty((4, 64 * LANES), np.uint8),
+        np.empty((steps - warm_up, 64), np.uint32),
+        np.empty((steps, 2), np.uint32),
+        np.empty(6, np.uint32),
+        np.empty(6 + segment, np.uint32),
+    )
+
+
 @njit(cache=True)
 def decode(
     symbols: F32,
@@ -291,6 +284,7 @@ def decode(
     swapped: bool,
     g1_inverted: bool,
     g2_inverted: bool,
+    work: Any,
     out: Any,
 ) -> int:
     """Decode the segments of out, uint8 [n, segment / 8]; give the count of symbol errors.
@@ -298,16 +292,10 @@ def decode(
     symbols: float32; first: index in it of the first segment's first symbol, before the warm-up,
     negative where the stream has not begun; stride: symbols of a segment.  bits: wanted in all.
     mean, kept: as in `fill`.  warm_up, segment, steps: bits of a segment's window.
+    work: `workspace` of the last three.
     """
-    rows = np.empty((LANES, 2 * steps), np.int8)
-    room = np.empty(2 * steps, np.int8)
-    metrics, spare = np.empty(64 * LANES, np.uint8), np.empty(64 * LANES, np.uint8)
-    turned, spare_turned = np.empty(LANES * LANES, np.uint8), np.empty(LANES * LANES, np.uint8)
-    decisions = np.empty((steps - warm_up, 64), np.uint32)
-    hard = np.empty((steps, 2), np.uint32)
-    ends = np.empty(6, np.uint32)
-    decoded = np.empty(6 + segment, np.uint32)
-    packed = np.empty(LANES, np.uint8)
+    rows, room, octets, decisions, hard, ends, decoded = work
+    metrics, spare, rows_of_block, turned = octets[0], octets[1], octets[2], octets[3]
     whole = len(kept) == 2
     errors = 0
     for done in range(0, len(out), LANES):
@@ -317,11 +305,11 @@ def decode(
         fill(symbols, starts, mean, kept, whole, steps, rows, room)
         search(
             rows, warm_up, steps, swapped, g1_inverted, g2_inverted,
-            metrics, spare, turned, spare_turned, decisions, hard, ends,
+            metrics, spare, rows_of_block, turned, decisions, hard, ends,
         )  # fmt: skip
         trace_back(decisions, steps - warm_up, segment, ends, decoded)
         errors += pack(
-            decoded, hard[warm_up:], kept, swapped, g1_inverted, g2_inverted, wanted, packed,
+            decoded, hard[warm_up:], kept, swapped, g1_inverted, g2_inverted, wanted, spare,
             out[done : done + lanes],
         )  # fmt: skip
     return errors

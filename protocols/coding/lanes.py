@@ -6,7 +6,9 @@ AVX2 register, two of SSE or NEON, whatever the processor has.  A vector lives i
 are plain contiguous uint8, int8 or uint32 ones, and a vector is loaded from and stored to 32
 consecutive octets of them.  Indices count vectors (of 32 octets), not octets.
 
-`plus`, `minus` wrap; `add` and `subtract` saturate as int8.  Masks are uint32, bit i for lane i.
+`plus` and `minus` wrap; `add` and `subtract` saturate as int8, `add_unsigned` and `excess` as
+uint8.
+Masks are uint32, bit i for lane i.
 """
 
 # numba and llvmlite ship no types; the code generators are written in their terms.
@@ -33,6 +35,7 @@ intrinsic: Any = _intrinsic
 OCTET = ir.IntType(8)
 WORD = ir.IntType(32)
 VECTOR = ir.VectorType(OCTET, LANES)
+WIDE = ir.VectorType(ir.IntType(16), LANES)
 _MASK = ir.VectorType(ir.IntType(1), LANES)
 ZERO = ir.Constant(VECTOR, [0] * LANES)
 
@@ -44,13 +47,27 @@ class LanesType(types.Type):
         super().__init__(name="Lanes")
 
 
+class WideLanesType(types.Type):
+    """32 int16 in registers."""
+
+    def __init__(self) -> None:
+        super().__init__(name="WideLanes")
+
+
 LANES_TYPE: Final = LanesType()
+WIDE_TYPE: Final = WideLanesType()
 
 
 @register_model(LanesType)
 class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, frontend_type: Any) -> None:
         super().__init__(manager, frontend_type, VECTOR)
+
+
+@register_model(WideLanesType)
+class _WideModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, frontend_type: Any) -> None:
+        super().__init__(manager, frontend_type, WIDE)
 
 
 def place(context: Any, builder: Any, signature: Any, args: Any, octets: int) -> Any:
@@ -87,6 +104,58 @@ def store(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
+def load_wide(typing_context: Any, array: Any, index: Any) -> Any:
+    """32 int16: vector number `index` of a contiguous array."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        where = place(context, builder, signature, args, 2 * LANES)
+        value = builder.load(builder.bitcast(where, WIDE.as_pointer()))
+        value.align = 1
+        return value
+
+    return WIDE_TYPE(array, index), generate
+
+
+@intrinsic
+def store_wide(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
+    """Put 32 int16 at vector number `index` of a contiguous array."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        where = place(context, builder, signature, args, 2 * LANES)
+        builder.store(args[2], builder.bitcast(where, WIDE.as_pointer())).align = 1
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), generate
+
+
+@intrinsic
+def widen(typing_context: Any, value: Any) -> Any:
+    """int8 lanes as int16."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.sext(args[0], WIDE)
+
+    return WIDE_TYPE(value), generate
+
+
+@intrinsic
+def narrow(typing_context: Any, value: Any) -> Any:
+    """int16 lanes as int8, saturated."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(WIDE, [WIDE, WIDE])
+        value = args[0]
+        for name, bound in (("smin", 127), ("smax", -128)):
+            function = cgutils.get_or_insert_function(
+                builder.module, kind, f"llvm.{name}.v{LANES}i16"
+            )
+            value = builder.call(function, [value, ir.Constant(WIDE, [bound] * LANES)])
+        return builder.trunc(value, VECTOR)
+
+    return LANES_TYPE(value), generate
+
+
+@intrinsic
 def splat(typing_context: Any, value: Any) -> Any:
     """The low eight bits of an integer, in every lane."""
 
@@ -99,14 +168,14 @@ def splat(typing_context: Any, value: Any) -> Any:
     return LANES_TYPE(value), generate
 
 
-def _two(operation: Any, meaning: str) -> Any:
+def _two(operation: Any, meaning: str, kind: Any = LANES_TYPE) -> Any:
     """An intrinsic of two vectors that gives a vector."""
 
     def typed(typing_context: Any, a: Any, b: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return operation(builder, args[0], args[1])
 
-        return LANES_TYPE(a, b), generate
+        return kind(a, b), generate
 
     typed.__doc__ = meaning
     return intrinsic(typed)
@@ -129,14 +198,31 @@ def _interleave(begin: int) -> Any:
 
 plus = _two(lambda builder, a, b: builder.add(a, b), "a + b modulo 256.")
 minus = _two(lambda builder, a, b: builder.sub(a, b), "a − b modulo 256.")
+plus_wide = _two(lambda builder, a, b: builder.add(a, b), "a + b, int16.", WIDE_TYPE)
+minus_wide = _two(lambda builder, a, b: builder.sub(a, b), "a − b, int16.", WIDE_TYPE)
 add = _two(_llvm("llvm.sadd.sat"), "a + b as int8, saturated.")
 subtract = _two(_llvm("llvm.ssub.sat"), "a − b as int8, saturated.")
-minimum = _two(_llvm("llvm.smin"), "The lesser as int8.")
-maximum = _two(_llvm("llvm.smax"), "The greater as int8.")
+add_unsigned = _two(_llvm("llvm.uadd.sat"), "a + b as uint8, saturated.")
+excess = _two(_llvm("llvm.usub.sat"), "a − b as uint8, 0 where b is greater.")
+minimum = _two(_llvm("llvm.umin"), "The lesser as uint8.")
+maximum = _two(_llvm("llvm.umax"), "The greater as uint8.")
+greater = _two(_llvm("llvm.smax"), "The greater as int8.")
 xor = _two(lambda builder, a, b: builder.xor(a, b), "Bits of a or b but not of both.")
 both = _two(lambda builder, a, b: builder.and_(a, b), "Bits of a and b.")
 low = _two(_interleave(0), "a0 b0 a1 b1 … a15 b15.")
 high = _two(_interleave(LANES // 2), "a16 b16 a17 b17 … a31 b31.")
+
+
+@intrinsic
+def magnitude(typing_context: Any, value: Any) -> Any:
+    """|value| of int8 lanes, as uint8: that of −128 is 128."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(VECTOR, [VECTOR, ir.IntType(1)])
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.abs.v{LANES}i8")
+        return builder.call(function, [args[0], ir.Constant(ir.IntType(1), 0)])
+
+    return LANES_TYPE(value), generate
 
 
 @intrinsic
@@ -189,3 +275,13 @@ def count_ones(typing_context: Any, mask: Any) -> Any:
         return builder.zext(builder.ctpop(word), ir.IntType(64))
 
     return types.int64(mask), generate
+
+
+@intrinsic
+def quarter(typing_context: Any, value: Any) -> Any:
+    """uint8 lanes divided by 4, rounded down."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.lshr(args[0], ir.Constant(VECTOR, [2] * LANES))
+
+    return LANES_TYPE(value), generate

@@ -1,4 +1,4 @@
-"""Soft decoders beside named peers: Viterbi (GNU Radio, libfec) and LDPC.
+"""Soft decoders beside named peers: Viterbi (GNU Radio, libfec) and LDPC (ldpc from PyPI).
 
     .venv/bin/python -m tests.benchmarks --only bench_decoders
 
@@ -20,10 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from protocols.coding.convolutional import ConvolutionalCode, ViterbiDecoder
+from protocols.coding.ldpc import LdpcCode
 from tests.benchmarks.harness import Case, PeerMissing
 
 HERE = Path(__file__).resolve().parent
 BITS = 2_400_000
+#: Codewords that the slow peer is given.
+SOME = 60
 #: Noise at which none of the decoders errs on these bits, so that all outputs are the data.
 SIGMA = 0.5
 
@@ -141,13 +144,13 @@ def viterbi() -> Iterable[Case]:
         "Mbit/s",
         lambda: ViterbiDecoder(code, segment_bits=4096).push(eight_bits),
     )
-    chunk = 4096
-    yield Case(
-        f"Viterbi k=7 r=1/2, pushes of {chunk} symbols",
-        BITS,
-        "Mbit/s",
-        lambda: _pushed(ViterbiDecoder(code), symbols, chunk),
-    )
+    for chunk in (4096, 65536):
+        yield Case(
+            f"Viterbi k=7 r=1/2, pushes of {chunk} symbols",
+            BITS,
+            "Mbit/s",
+            lambda chunk=chunk: _pushed(ViterbiDecoder(code), symbols, chunk),
+        )
     for rate in ("3/4", "7/8"):
         punctured = ConvolutionalCode(rate)  # type: ignore[arg-type]
         sent = (1 - 2.0 * punctured.encode(data)).astype(np.float32)
@@ -171,5 +174,82 @@ def _pushed(decoder: ViterbiDecoder, symbols: np.ndarray, chunk: int) -> None:
         decoder.push(symbols[at : at + chunk])
 
 
+def ldpc() -> Iterable[Case]:
+    settings = (
+        ("AR4JA 1/2 1024", 2.5, 4096),
+        ("AR4JA 1/2 1024", 1.75, 2048),
+        ("AR4JA 4/5 1024", 4.0, 4096),
+        ("AR4JA 1/2 4096", 1.5, 512),
+        ("AR4JA 1/2 16384", 1.2, 64),
+        ("C2", 4.0, 512),
+    )
+    for name, ebn0_db, n in settings:
+        code = LdpcCode(name)
+        rng = np.random.default_rng(2)
+        data = rng.integers(0, 256, (n, code.data_length), np.uint8)
+        sent = np.unpackbits(code.encode(data), axis=1)
+        rate = code.data_length / code.block_length
+        variance = 0.5 / rate * 10 ** (-ebn0_db / 10)
+        noise = rng.standard_normal(sent.shape, np.float32)
+        symbols = (1 - 2 * sent.astype(np.float32)) + np.float32(variance**0.5) * noise
+
+        def package(
+            code: LdpcCode = code,
+            symbols: np.ndarray = symbols[:SOME],
+            variance: float = variance,
+        ) -> Callable[[], object]:
+            """The PyPI package `ldpc`: hard decisions and the probability of each being wrong."""
+            try:
+                from ldpc import BpDecoder
+                from scipy.sparse import csr_matrix
+            except ImportError as error:
+                raise PeerMissing("ldpc (PyPI)") from error
+            matrix = code.parity_check_matrix
+            ones = matrix.ones()
+            shape = (matrix.rows * matrix.size, matrix.columns * matrix.size)
+            h = csr_matrix((np.ones(len(ones), np.uint8), (ones[:, 0], ones[:, 1])), shape)
+            decoder = BpDecoder(
+                h,
+                error_rate=0.1,
+                max_iter=100,
+                bp_method="minimum_sum",
+                ms_scaling_factor=0.75,
+                input_vector_type="received_vector",
+            )
+            received = np.zeros((len(symbols), shape[1]), np.uint8)
+            wrong = np.full((len(symbols), shape[1]), 0.5)
+            received[:, : symbols.shape[1]] = symbols < 0
+            ratios = 2 * np.abs(symbols.astype(np.float64)) / variance
+            wrong[:, : symbols.shape[1]] = 1 / (1 + np.exp(ratios))
+
+            def work() -> object:
+                out: list[np.ndarray] = []
+                for bits, probability in zip(received, wrong, strict=True):
+                    decoder.update_channel_probs(probability)
+                    out.append(decoder.decode(bits)[: 8 * code.data_length])
+                return np.packbits(np.array(out), axis=1)
+
+            return work
+
+        def equal(ours: object, theirs: object) -> bool:
+            return np.array_equal(np.asarray(ours)[:SOME], np.asarray(theirs))
+
+        with_peer = (name, ebn0_db) == ("AR4JA 1/2 1024", 2.5)
+        yield Case(
+            f"LDPC {name} at {ebn0_db} dB",
+            8 * data.size,
+            "Mbit/s",
+            lambda code=code, symbols=symbols: code.decode(symbols).data,
+            {"ldpc": package} if with_peer else {},
+            equal=equal,
+            peer_units={"ldpc": 8 * SOME * code.data_length},
+            goals={"ldpc": 4} if with_peer else {},
+        )
+    code = LdpcCode("AR4JA 1/2 1024")
+    data = np.random.default_rng(3).integers(0, 256, (2048, 128), np.uint8)
+    yield Case("LDPC AR4JA 1/2 1024, encoder", 8 * data.size, "Mbit/s", lambda: code.encode(data))
+
+
 def cases() -> Iterable[Case]:
     yield from viterbi()
+    yield from ldpc()

@@ -196,6 +196,17 @@ def test_every_chunking_gives_the_same(
     assert pieces.statistics == whole.statistics
 
 
+def test_a_large_chunk_after_a_small_one() -> None:
+    """Longer than what is copied: read in place behind the join."""
+    code = ConvolutionalCode("3/4")
+    symbols = np.random.default_rng(14).normal(0, 1, 700_001).astype(np.float32)
+    wanted = decoded(code, symbols)
+    decoder = ViterbiDecoder(code)
+    cuts = [0, 999, 400_000, 400_001, 700_001]
+    got = [decoder.push(symbols[begin:end]) for begin, end in pairwise(cuts)]
+    assert np.array_equal(np.concatenate((*got, decoder.finish())), wanted)
+
+
 def test_finish_begins_a_new_stream() -> None:
     code = ConvolutionalCode("5/6")
     data = random_octets(700, 3)
