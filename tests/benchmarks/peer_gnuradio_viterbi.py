@@ -9,14 +9,14 @@ import sys
 from array import array
 from pathlib import Path
 
-from gnuradio import blocks, fec, gr
-
 G1, G2 = 0o117, 0o155  # 171 and 133 octal with the newest bit last; negative: inverted
 #: The fastest of 2,048 … 65,536 here.
 FRAME_BITS = 60_000
 
 
 def main() -> None:
+    from gnuradio import blocks, fec, gr
+
     symbols = list(Path(sys.argv[1]).read_bytes())
     source = blocks.vector_source_b(symbols, False)
     mode = fec.CC_STREAMING
