@@ -66,7 +66,8 @@ class Sample:
 
 @dataclass
 class Outcome:
-    """finished_s: when each stage had all that was sent; cpu_s: by process."""
+    """finished_s: when each stage had all that was sent; cpu_s: by process, since it was RUNNING
+    (loading Numba is no part of it)."""
 
     case: str
     what: str
@@ -119,6 +120,10 @@ class Site:
             out = self.processes[name].stdout
             assert out is not None
             os.set_blocking(out.fileno(), False)
+
+    def cpu_s(self) -> dict[str, float]:
+        times = {name: process.cpu_times() for name, process in self.seen.items()}
+        return {name: both.user + both.system for name, both in times.items()}
 
     def close(self) -> None:
         self.viewer.close()
@@ -214,13 +219,12 @@ def run(case: str, what: str, order: Order, sent: Sent, keep: bool, **settings: 
         site.start_station()
         while not watch.station:
             watch.look(0.02)
+        idle_cpu_s = site.cpu_s()
         # The station counts from its first chunk.
         begin = time.monotonic() - watch.station["seconds"]
         watch.sample(begin)
         _follow(watch, outcome, begin)
-        for name, process in site.seen.items():
-            times = process.cpu_times()
-            outcome.cpu_s[name] = times.user + times.system
+        outcome.cpu_s = {name: cpu_s - idle_cpu_s[name] for name, cpu_s in site.cpu_s().items()}
     finally:
         site.close()
         outcome.load = os.getloadavg()
@@ -337,6 +341,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="link time of the long cases")
     parser.add_argument("--mbit", type=float, default=0.0, help="rate that the file is sized for")
     parser.add_argument("--bulk", type=float, default=0.0, help="share of octets not declared")
+    parser.add_argument("--natural", action="store_true", help="science, too, as `l4 run` sends it")
     parser.add_argument("--chunk", type=int, default=32, help="CADUs in a chunk at high rate")
     parser.add_argument("--keep", action="store_true", help="keep the run directories")
     parser.add_argument("--json", type=Path)
@@ -354,7 +359,7 @@ def main() -> int:
             }[case]
             path = Path(scratch) / f"{case}.cadu"
             frames = round(mbit * 1e6 * seconds / 8 / 1279)
-            sent = write_cadus(path, frames, bulk_share=arguments.bulk)
+            sent = write_cadus(path, frames, bulk_share=arguments.bulk, natural=arguments.natural)
             what = {
                 "sustained": "as fast as it is taken",
                 "burst": f"{mbit:.0f} Mbit/s for 10 s",
@@ -362,6 +367,8 @@ def main() -> int:
             }[case]
             if arguments.bulk:
                 what += f", {100 * arguments.bulk:.0f} % of the octets without definition"
+            if arguments.natural:
+                what += ", the simulator's own mix of packets"
             order = Order("", str(path), sends, chunk)
             outcome = run(case, what, order, sent, arguments.keep, **settings)
             path.unlink()

@@ -30,6 +30,8 @@ from protocols.identifiers import SCID_L4_RELAY, VirtualChannel
 from protocols.packets.assembly import FrameMultiplexer
 from protocols.packets.batch import PacketBatch
 from protocols.packets.space_packet import SpacePacket, build_packet
+from protocols.telemetry.calibration import Text
+from protocols.telemetry.tables import Ragged
 from spacecraft_sim.adapters.zmq_link import ZmqStation
 from spacecraft_sim.scenario import load
 from spacecraft_sim.spacecraft import Spacecraft
@@ -66,31 +68,34 @@ class Sent:
         return 8 * CADU_OCTETS * self.frames
 
 
-def housekeeping() -> PacketBatch:
-    """An hour of the nominal scenario's housekeeping channel."""
+def simulated(*, natural: bool) -> PacketBatch:
+    """An hour of the nominal scenario: its housekeeping channel, or all that it sends (`natural`:
+    half of the octets are housekeeping, half science in packets of variable length)."""
     start_ns = 2_170_000_000 * SECOND_NS
     spacecraft = Spacecraft(load("nominal"), seed=1, start_ns=start_ns)
     downlink = spacecraft.step(start_ns + 3600 * SECOND_NS, b"")
     packets = ReceiveChain(load_profile("l4_relay")).push(downlink.cadus.tobytes(), 0).packets
-    return packets.select((packets.vcid == VirtualChannel.HOUSEKEEPING) & ~packets.is_idle)
+    wanted = natural | (packets.vcid == VirtualChannel.HOUSEKEEPING)
+    return packets.select(wanted & ~packets.is_idle)
 
 
-def _values(packets: PacketBatch) -> dict[int, int]:
-    """Samples in a packet of each APID; an element of a repeat is one, the time code none."""
-    found: dict[int, int] = {}
+def _values(packets: PacketBatch) -> int:
+    """Samples in packets; an element of a repeat is one, a text is one, the time code none."""
+    found = 0
     for table in DICTIONARY.decode(packets):
-        columns = [c for name, c in table.raw.items() if name != table.definition.time]
-        found[table.definition.apid] = sum(
-            int(np.asarray(column).size) // len(table) for column in columns
-        )
+        for name, column in table.raw.items():
+            if isinstance(table.definition.parameters[name].calibration, Text):
+                found += len(table)
+            elif name != table.definition.time:
+                found += (column.values if isinstance(column, Ragged) else column).size
     return found
 
 
 class Traffic:
     """Endless packets: `more()` is the template once more, with new times and counts."""
 
-    def __init__(self, start_ns: int, bulk_share: float) -> None:
-        self._template = housekeeping()
+    def __init__(self, start_ns: int, bulk_share: float, *, natural: bool) -> None:
+        self._template = simulated(natural=natural)
         lengths = self._template.length
         self._starts = self._template.offsets[:-1]
         self._next_ns = start_ns
@@ -132,13 +137,13 @@ class Traffic:
         return PacketBatch(octets, template.offsets, template.vcid, template.ert_ns), bulk
 
 
-def write_cadus(path: Path, frames: int, *, bulk_share: float = 0.0) -> Sent:
+def write_cadus(path: Path, frames: int, *, bulk_share: float = 0.0, natural: bool = False) -> Sent:
     """A file of CADUs back to back; `bulk_share` of the packets' octets are without definition."""
     parameters = FrameParameters(
         kind="aos", frame_length=FRAME_OCTETS, fecf="crc16", ocf=True, scid=SCID_L4_RELAY
     )
     multiplexer = FrameMultiplexer(parameters)
-    traffic = Traffic(2_200_000_000 * SECOND_NS, bulk_share)
+    traffic = Traffic(2_200_000_000 * SECOND_NS, bulk_share, natural=natural)
     code = ReedSolomon(interleave=5)
     marker = np.frombuffer(ASM, np.uint8)
     sent = Sent(0, 0, 0, 0, {})
@@ -147,7 +152,6 @@ def write_cadus(path: Path, frames: int, *, bulk_share: float = 0.0) -> Sent:
         sent.by_apid[apid] = sent.by_apid.get(apid, 0) + packets
         sent.packets += packets
         sent.packet_octets += octets
-        sent.values += packets * traffic.values.get(apid, 0)
 
     def put(frames: np.ndarray) -> None:
         cadus = np.empty((len(frames), CADU_OCTETS), np.uint8)
@@ -159,7 +163,9 @@ def write_cadus(path: Path, frames: int, *, bulk_share: float = 0.0) -> Sent:
     with path.open("wb") as file:
         while sent.frames < frames:
             packets, bulk = traffic.more()
-            multiplexer.push(VirtualChannel.HOUSEKEEPING, packets)
+            for vcid in np.unique(packets.vcid).tolist():
+                multiplexer.push(vcid, packets.select(packets.vcid == vcid))
+            sent.values += traffic.values
             for apid in np.unique(packets.apid).tolist():
                 mine = packets.apid == apid
                 note(apid, int(mine.sum()), int(packets.length[mine].sum()))
