@@ -13,9 +13,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks.harness import RUNS, Case, Result, measure, verdict
+from tests.benchmarks.harness import (
+    RUNS,
+    Case,
+    Result,
+    keep_freed_memory,
+    measure,
+    one_core,
+    verdict,
+)
 
 HERE = Path(__file__).resolve().parent
+MACHINE = (
+    f"{platform.machine().replace('_', '-')}, {os.cpu_count()} cores, "
+    f"Python {platform.python_version()}"
+)
 
 
 def _cases(only: str) -> list[tuple[str, Case]]:
@@ -65,9 +77,8 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=RUNS, help="timed runs (median is shown)")
     parser.add_argument("--json", type=Path, help="keep the figures in this file")
     arguments = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core for ours and for peers
-    os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+    keep_freed_memory("tests.benchmarks")
+    one_core()
     console = Console(width=None if sys.stdout.isatty() else 160)
     table = Table("work", "ours", "peers (our ratio)", "goals", show_lines=True)
     report: list[dict[str, object]] = []
@@ -93,8 +104,8 @@ def main() -> int:
         )
     console.print(table)
     console.print(
-        f"{platform.machine()}, Python {platform.python_version()}, one core, "
-        f"medians of {arguments.runs}"
+        f"{MACHINE}; one core for ours and for peers, medians of {arguments.runs}; "
+        "freed memory is kept (glibc), for ours and for peers"
     )
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")

@@ -21,7 +21,7 @@ from protocols.telemetry.calibration import Polynomial
 from protocols.telemetry.declaration import Dictionary, PacketDefinition, Parameter, Repeat
 from protocols.telemetry.limits import Limits
 from protocols.telemetry.tables import Ragged
-from protocols.telemetry.xtce import export_xtce
+from protocols.telemetry.xtce import export_xtce, import_xtce
 from tests.benchmarks.harness import Case, PeerMissing
 
 PACKETS = 2_000_000
@@ -42,11 +42,16 @@ def _dictionary(**more: Any) -> Dictionary:
     return Dictionary("JPSS", (PacketDefinition("GEOLOCATION", APID, fields),))
 
 
-def _packets() -> PacketBatch:
+def _jpss(pattern: str) -> Path | None:
+    """A file of the public JPSS-1 set, None where the shared data folder is not."""
     folder = Path(os.environ.get("L4_SHARED", Path(__file__).parents[3] / "shared"))
-    files = list((folder / "captures" / "jpss").glob("*.DAT1"))
-    if files:
-        once = np.fromfile(files[0], np.uint8)
+    return next((folder / "captures" / "jpss").glob(pattern), None)
+
+
+def _packets() -> PacketBatch:
+    file = _jpss("*.DAT1")
+    if file is not None:
+        once = np.fromfile(file, np.uint8)
     else:
         once = np.random.default_rng(4).integers(0, 256, 71 * 7200).astype(np.uint8)
         once.reshape(-1, 71)[:, :6] = list((APID).to_bytes(2, "big") + b"\xc0\0" + b"\x00\x40")
@@ -128,12 +133,12 @@ def ccsdspy_variable(octets: bytes) -> Callable[[], Columns]:
     return run
 
 
-def space_packet_parser(dictionary: Dictionary, batch: PacketBatch) -> Callable[[], Columns]:
+def space_packet_parser(document: bytes, batch: PacketBatch) -> Callable[[], Columns]:
     try:
         from space_packet_parser.xtce.definitions import XtcePacketDefinition
     except ImportError as error:
         raise PeerMissing("space-packet-parser") from error
-    peer = XtcePacketDefinition.from_xtce(io.BytesIO(export_xtce(dictionary)))
+    peer = XtcePacketDefinition.from_xtce(io.BytesIO(document))
     packets = list(batch)
 
     def run() -> Columns:
@@ -141,6 +146,10 @@ def space_packet_parser(dictionary: Dictionary, batch: PacketBatch) -> Callable[
         return {name: [packet[name] for packet in found] for name, _ in SPLIT}
 
     return run
+
+
+def yamcs() -> Callable[[], Columns]:
+    raise PeerMissing("a Java program, not on the package registries; 0.40 M/s when measured")
 
 
 def construct_parse(definition: PacketDefinition, batch: PacketBatch) -> Callable[[], Columns]:
@@ -172,9 +181,18 @@ def construct_build(
 
 def numpy_calibrated(batch: PacketBatch, dictionary: Dictionary) -> Columns:
     """Calibration and limits as one writes them by hand over a structured dtype."""
-    found: dict[str, Any] = {}
+    return _with_states(dictionary, numpy_dtype(batch))
+
+
+def _with_states(dictionary: Dictionary, columns: object) -> Columns:
+    """Raw columns calibrated and judged; others as they are."""
+    assert isinstance(columns, Mapping)
     (definition,) = dictionary.definitions
-    for name, raw in numpy_dtype(batch).items():
+    if any(name.endswith(" state") for name in columns):
+        return columns
+    found: dict[str, Any] = {}
+    for name, _ in SPLIT:
+        raw = np.asarray(columns[name])
         parameter = definition.parameters[name]
         assert isinstance(parameter.calibration, Polynomial)
         assert isinstance(parameter.limits, Limits)
@@ -211,11 +229,10 @@ def cases() -> Iterator[Case]:
         {
             "NumPy dtype": lambda: lambda: numpy_dtype(batch),
             "ccsdspy FixedLength": lambda: ccsdspy_fixed(batch.octets.tobytes()),
-            "space-packet-parser": lambda: space_packet_parser(dictionary, batch.slice(0, 2000)),
             "construct": lambda: construct_parse(definition, batch.slice(0, 2000)),
         },
         equal=_equal,
-        peer_units={"space-packet-parser": 2000, "construct": 2000},
+        peer_units={"construct": 2000},
         goals={"NumPy dtype": 1.8, "ccsdspy FixedLength": 10},
         goal_rate=24,
     )
@@ -229,9 +246,32 @@ def cases() -> Iterator[Case]:
         PACKETS,
         "Mpacket/s",
         lambda: _judged(limited, batch),
-        {"NumPy by hand": lambda: lambda: numpy_calibrated(batch, limited)},
-        equal=_equal,
+        {
+            "NumPy by hand": lambda: lambda: numpy_calibrated(batch, limited),
+            # It has no limits: it only decodes here, and is calibrated for the comparison alone.
+            "ccsdspy (decodes only)": lambda: ccsdspy_fixed(batch.octets.tobytes()),
+        },
+        equal=lambda ours, peer: _equal(ours, _with_states(limited, peer)),
+        goals={"ccsdspy (decodes only)": 5},
         goal_rate=12,
+    )
+
+    file = _jpss("*xtce*.xml")
+    document = file.read_bytes() if file is not None else export_xtce(dictionary)
+    imported = import_xtce(document)
+    yield Case(
+        "telemetry: the same by imported XTCE",
+        PACKETS,
+        "Mpacket/s",
+        lambda: _decoded(imported, batch),
+        {
+            "space-packet-parser": lambda: space_packet_parser(document, batch.slice(0, FEW)),
+            "Yamcs": yamcs,
+        },
+        equal=_equal,
+        peer_units={"space-packet-parser": FEW},
+        goals={"space-packet-parser": 1000, "Yamcs": 40},
+        goal_rate=16,  # 40 × what Yamcs did
     )
 
     n = PACKETS // 2
@@ -265,6 +305,7 @@ def cases() -> Iterator[Case]:
         {"ccsdspy VariableLength": lambda: ccsdspy_variable(few_variable.octets.tobytes())},
         equal=_equal,
         peer_units={"ccsdspy VariableLength": FEW},
+        goals={"ccsdspy VariableLength": 1000},
         goal_rate=13,
     )
 

@@ -7,7 +7,9 @@ in the table instead of measured.
 
 from __future__ import annotations
 
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +18,27 @@ from dataclasses import dataclass, field
 RUNS = 7
 #: One run lasts at least this long: short work is repeated inside it.
 SHORTEST_RUN_S = 0.05
+#: glibc returns large freed arrays to the system, whose fresh pages then cost more than the work
+#: (measured: columns of 2 M packets at 10 instead of 41 M packets/s, NumPy's at 12 instead of 16).
+#: Ours and the peers keep what they free.  (Read when a process starts; other C libraries ignore it.)
+KEEP_FREED_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": "8000000000",
+    "MALLOC_TRIM_THRESHOLD_": "16000000000",
+}
+
+
+def keep_freed_memory(module: str) -> None:
+    """Start `python -m module` again in this process with that policy, unless it has it."""
+    if any(name not in os.environ for name in KEEP_FREED_MEMORY):
+        os.environ.update(KEEP_FREED_MEMORY | dict(os.environ))
+        os.execv(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]])
+
+
+def one_core() -> None:
+    """Keep this process and those it starts on one core, before Numba is imported."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 
 class PeerMissing(Exception):
@@ -29,7 +52,7 @@ class Case:
     units: amount of work in one call (e.g. packets); unit: its name, e.g. "Mpacket/s" with
     scale 1e6.  ours and peers take nothing and return their output; `equal(ours, peer's)` compares
     the outputs before anything is timed.  A peer may do less work in one call, `peer_units` says
-    how much.  goals: peer → least ratio wanted.
+    how much.  goals: peer → least ratio wanted; goal_rate: least rate wanted, in `unit`.
     """
 
     name: str
