@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ground.monitor.staleness import Staleness
 from ground.warming import warm_dictionary
-from protocols.bus.fields import Labelled, code_dtype
 from protocols.bus.messages import (
     Event,
     EventKind,
@@ -26,7 +25,6 @@ from protocols.bus.messages import (
     Severity,
 )
 from protocols.telemetry import tables
-from protocols.telemetry.calibration import Enumeration
 from protocols.telemetry.declaration import Dictionary, Parameter
 from protocols.telemetry.limits import LimitMonitor, Limits, LimitState, LimitTransition
 from protocols.telemetry.limits import severity as severity_of
@@ -40,6 +38,7 @@ _BOUND = {
 }
 
 
+NO_STATES = np.empty(0, np.uint8)
 COUNTS = ("packets", "playback", "undefined", "wrong_length", "values", "transitions")
 
 
@@ -148,21 +147,16 @@ class Decoder:
     def _table(
         self, table: tables.ParameterTable, playback: npt.NDArray[np.bool_], first_packet: int
     ) -> ParameterTable:
-        columns: list[ParameterColumn] = []
-        for name, parameter in table.definition.parameters.items():
-            limited = parameter.limits is not None
-            # Judged first: values that are compared with limits are calibrated on the way.
-            state = table.limit_state(name) if limited else np.empty(0, np.uint8)
-            raw = table.raw[name]
-            columns.append(
-                ParameterColumn(
-                    name=name,
-                    engineering=_engineering(table, parameter),
-                    raw=None if parameter.calibration is None else raw,
-                    limit_state=state,
-                    unit=parameter.unit,
-                )
+        columns = [
+            ParameterColumn(
+                name=name,
+                raw=table.raw[name],
+                limit_state=NO_STATES if parameter.limits is None else table.limit_state(name),
+                calibration=parameter.calibration,
+                unit=parameter.unit,
             )
+            for name, parameter in table.definition.parameters.items()
+        ]
         self.counts["values"] += len(columns) * len(table)
         return ParameterTable(
             definition=table.definition.name,
@@ -265,23 +259,6 @@ class Decoder:
         self.limits.restore(snapshot["limits"])
         self.staleness.restore(snapshot["staleness"])
         self.counts = Counter(snapshot["counts"])
-
-
-def _engineering(table: tables.ParameterTable, parameter: Parameter) -> tables.Column:
-    raw, calibration = table.raw[parameter.name], parameter.calibration
-    if calibration is None:
-        return raw
-    if not isinstance(calibration, Enumeration) or not isinstance(raw, np.ndarray):
-        return table.engineering(parameter.name)
-    # Labels by number: a text for each sample would be made here only to be numbered for the bus.
-    labels: list[str] = []
-
-    def numbered(found: npt.NDArray[np.str_]) -> npt.NDArray[Any]:
-        labels[:] = found.tolist()
-        return np.arange(len(found), dtype=code_dtype(len(found)))
-
-    codes = calibration.look_up(raw, numbered)
-    return cast(tables.Column, Labelled(codes, tuple(labels)))
 
 
 def _fresh(name: str, scet_ns: int, ert_ns: int, reception_ns: int) -> Event:

@@ -39,8 +39,8 @@ TURN_S = 0.2
 
 STATE_VERSION = 2
 
-#: Octets of packets that become one message of parameters, which is some four times as large.
-TOGETHER_OCTETS = 1 << 20
+#: Octets of packets that become one message of parameters, which is a third larger.
+TOGETHER_OCTETS = 2 << 20
 
 Where = tuple[str, int]
 

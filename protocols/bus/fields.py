@@ -8,7 +8,7 @@ msgpack is the carrier; everything it yields is checked here, so that received o
 `RemoteError` and nothing else.
 """
 
-# msgpack ships no types: what comes out of it is annotated in `_pack` and `_unpack` alone.
+# msgpack ships no types: what comes out of it is annotated in `pack_plain` and `unpack_plain`.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
@@ -87,18 +87,19 @@ class Map:
 
 def pack_map(entries: Mapping[str, object]) -> bytes:
     """LocalError if an entry is not a plain value."""
-    return _pack(entries)
+    return pack_plain(entries)
 
 
 def unpack_map(octets: bytes) -> Map:
     """RemoteError unless the octets are exactly one map with text keys."""
-    value = _unpack(octets)
+    value = unpack_plain(octets)
     if not isinstance(value, dict):
         raise RemoteError(f"{type(value).__name__} where a map is wanted", data=octets[:64])
     return Map(cast(dict[str, object], value), octets)
 
 
-def _pack(value: object) -> bytes:
+def pack_plain(value: object) -> bytes:
+    """LocalError unless it is made of plain values."""
     try:
         return cast(bytes, msgpack.packb(value, use_bin_type=True))
     except (TypeError, ValueError, OverflowError) as error:
@@ -109,7 +110,8 @@ def _refuse_extension(code: int, octets: bytes) -> object:
     raise RemoteError(f"msgpack extension {code}", data=octets[:64])
 
 
-def _unpack(octets: bytes) -> object:
+def unpack_plain(octets: bytes) -> object:
+    """RemoteError unless the octets are one value of bounded size."""
     try:
         return msgpack.unpackb(
             octets,
@@ -218,6 +220,28 @@ def array(*dtypes: str, dimensions: int = 1) -> Codec:
     return Codec(pack, unpack)
 
 
+def mostly_zero(dtype: str) -> Codec:
+    """Array [n], sent as n alone where all of it is zero: flags and limit states, that is, nearly
+    always."""
+    full = array(dtype)
+    zero = np.zeros(1, DTYPES[dtype])
+
+    def pack(value: npt.ArrayLike) -> object:
+        values = np.asarray(value)
+        return len(values) if values.ndim == 1 and not values.any() else full.pack(values)
+
+    def unpack(value: object) -> npt.NDArray[Any]:
+        if isinstance(value, list):
+            return full.unpack(cast(list[object], value))
+        length = _unpack_integer(value)
+        if length < 0:
+            raise RemoteError(f"array of {length} zeros")
+        # No memory for them: whoever sent the number may lie.
+        return np.broadcast_to(zero, length)
+
+    return Codec(pack, unpack)
+
+
 def list_of(codec: Codec) -> Codec:
     def unpack(value: object) -> tuple[Any, ...]:
         if not isinstance(value, list):
@@ -250,44 +274,24 @@ def _text_key(key: object) -> str:
     return key
 
 
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """Text of few kinds, for who has the codes already: value i is `labels[codes[i]]`.
-
-    It is sent as an array of text is, and received as one.  codes: uint8 or int32, any shape.
-    """
-
-    codes: npt.NDArray[Any]
-    labels: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-
 _CODES = array("|u1", "<i4", dimensions=MAX_DIMENSIONS)
 _LABELS = list_of(TEXT)
 _NUMBERS = array(dimensions=MAX_DIMENSIONS)
 _ENDS = array("<i8")
 
 
-def _pack_column(values: npt.ArrayLike | Ragged | Labelled) -> object:
-    if isinstance(values, Labelled):
-        return {"labels": _LABELS.pack(values.labels), "codes": _CODES.pack(values.codes)}
+def _pack_column(values: npt.ArrayLike | Ragged) -> object:
     if isinstance(values, Ragged):
         return {"values": _pack_column(values.values), "offsets": _ENDS.pack(values.offsets)}
     column = np.asarray(values)
     if column.dtype.kind not in "UO":
         return _NUMBERS.pack(column)
     labels, codes = np.unique(column.astype(np.str_), return_inverse=True)
+    dtype = np.uint8 if len(labels) <= 256 else np.int32
     return {
         "labels": _LABELS.pack(labels),
-        "codes": _CODES.pack(codes.astype(code_dtype(len(labels))).reshape(column.shape)),
+        "codes": _CODES.pack(codes.astype(dtype).reshape(column.shape)),
     }
-
-
-def code_dtype(labels: int) -> npt.DTypeLike:
-    """Of codes into so many labels."""
-    return np.uint8 if labels <= 256 else np.int32
 
 
 def _unpack_column(value: object, *, ragged: bool = True) -> npt.NDArray[Any] | Ragged:
@@ -426,12 +430,12 @@ def from_map(kind: type[M], value: object) -> M:
 
 def build_message(message: Declared, version: int) -> bytes:
     """Body of a message; LocalError if a value does not fit its field."""
-    return _pack([type(message).__name__, version, to_map(message)])
+    return pack_plain([type(message).__name__, version, to_map(message)])
 
 
 def parse_message(kind: type[M], version: int, body: bytes) -> M:
     """The message in a body.  RemoteError if it is not one of this kind and version."""
-    value = _unpack(body)
+    value = unpack_plain(body)
     if not isinstance(value, list) or len(cast(list[object], value)) != 3:
         raise RemoteError("body is not a message", data=body[:64])
     name, found, fields = cast(list[object], value)

@@ -8,16 +8,17 @@ its result in one transaction.  All times are integer TAI nanoseconds.
 # ruff: noqa: RUF009 — `declare` returns a `dataclasses.field`
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TypeVar
+from functools import cached_property
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from protocols.bus.calibrations import CALIBRATION
 from protocols.bus.fields import (
     BATCH,
-    COLUMN,
     FLAG,
     INTEGER,
     NUMBER,
@@ -28,19 +29,17 @@ from protocols.bus.fields import (
     build_message,
     check_offsets,
     declare,
-    from_map,
     list_of,
     map_of,
+    mostly_zero,
     nested,
     parse_message,
     to_map,
 )
 from protocols.errors import LocalError
 from protocols.packets.batch import PacketBatch
-from protocols.telemetry.tables import Column
-
-#: Version of all bodies together; raised when a field changes its meaning or disappears.
-MESSAGE_VERSION = 1
+from protocols.telemetry.calibration import Calibration, Enumeration, Text
+from protocols.telemetry.tables import Column, Ragged, calibrated
 
 I64 = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -50,11 +49,16 @@ _FLAGS, _INT64, _UINT8 = array("|b1"), array("<i8"), array("|u1")
 
 
 class BusMessage:
-    """What all bodies share."""
+    """What all bodies share.
+
+    VERSION: raised when a field changes its meaning or disappears.
+    """
+
+    VERSION: ClassVar[int] = 1
 
     def build(self) -> bytes:
         """Octets of the body.  LocalError if a value does not fit its field."""
-        return build_message(self, MESSAGE_VERSION)  # type: ignore[arg-type]
+        return build_message(self, self.VERSION)  # type: ignore[arg-type]
 
 
 M = TypeVar("M", bound=BusMessage)
@@ -62,7 +66,7 @@ M = TypeVar("M", bound=BusMessage)
 
 def parse(kind: type[M], body: bytes) -> M:
     """The message of this kind in a body; RemoteError for anything else."""
-    return parse_message(kind, MESSAGE_VERSION, body)  # type: ignore[type-var]
+    return parse_message(kind, kind.VERSION, body)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,35 +130,37 @@ class OpaqueMessage(BusMessage):
 class ParameterColumn:
     """One parameter over the m rows of its table.
 
-    engineering, raw: as in `protocols.telemetry.tables`: [m], [m, count] or `Ragged`; numbers, or
-    text as objects (a sender may give `fields.Labelled`); octets have one axis more.  Where both
-    are the same, raw may be given as None, and is the engineering column itself.  limit_state:
-    uint8 [m] of `LimitState`, empty if the parameter has no limits.
+    raw: as in `protocols.telemetry.tables`: [m], [m, count] or `Ragged`; octets have one axis more;
+    None: the table's `scet_ns` (a packet's time code).  calibration: what makes engineering values
+    of them, None if they are such already.  limit_state: uint8 [m] of `LimitState`, empty if the
+    parameter has no limits.
     """
 
     name: str = declare(TEXT)
-    engineering: Column = declare(COLUMN)
-    raw: Column | None = declare(OPTIONAL_COLUMN)
-    limit_state: LimitStates = declare(_UINT8)
+    raw: Column = declare(OPTIONAL_COLUMN)
+    limit_state: LimitStates = declare(mostly_zero("|u1"))
+    calibration: Calibration | None = declare(CALIBRATION, default=None)
     unit: str = declare(TEXT, default="")
 
     def __post_init__(self) -> None:
-        m = len(self.engineering)
-        if self.raw is None:
-            object.__setattr__(self, "raw", self.engineering)
-        assert self.raw is not None
-        _require(len(self.raw) == m, f"{self.name}: {len(self.raw)} raw of {m} values")
-        _require(len(self.limit_state) in (0, m), f"{self.name}: limit states for {m} values")
+        if self.calibration is not None:
+            _require_calibrated(self.name, self.calibration, self.raw)
+
+    @cached_property
+    def engineering(self) -> Column:
+        """Shaped like `raw`: float64 by polynomial and spline, text by enumeration and text."""
+        return calibrated(self.calibration, self.raw)
 
 
-def _pack_parameter(column: ParameterColumn) -> dict[str, object]:
-    entries = to_map(column)
-    if column.raw is column.engineering:
-        entries["raw"] = None
-    return entries
-
-
-_PARAMETER = Codec(_pack_parameter, lambda value: from_map(ParameterColumn, value))
+def _require_calibrated(name: str, calibration: Calibration, raw: Column | None) -> None:
+    """LocalError unless the calibration can be applied to such values."""
+    values = raw.values if isinstance(raw, Ragged) else np.asarray(raw)
+    text, labelled = isinstance(calibration, Text), isinstance(calibration, Enumeration)
+    kind = "u" if text else "iu" if labelled else "iuf"
+    fits = raw is not None and values.dtype.kind in kind
+    if text:
+        fits = fits and values.itemsize == 1 and (isinstance(raw, Ragged) or values.ndim > 1)
+    _require(fits, f"{name}: {type(calibration).__name__} of {values.dtype} [{values.ndim} axes]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,20 +170,31 @@ class ParameterTable(BusMessage):
     packet: int64 [m], number of the packet in `receive`'s journal (`first_packet` + row).
     """
 
+    VERSION: ClassVar[int] = 2
+
     definition: str = declare(TEXT)
     packet: I64 = declare(_INT64)
     scet_ns: I64 = declare(_INT64)
     ert_ns: I64 = declare(_INT64)
-    playback: Flags = declare(_FLAGS)
-    columns: tuple[ParameterColumn, ...] = declare(list_of(_PARAMETER))
+    playback: Flags = declare(mostly_zero("|b1"))
+    columns: tuple[ParameterColumn, ...] = declare(list_of(nested(ParameterColumn)))
 
     def __post_init__(self) -> None:
         m = len(self.scet_ns)
-        lengths = [len(self.packet), len(self.ert_ns), len(self.playback)]
-        lengths += [len(column.engineering) for column in self.columns]
         _require(
-            all(length == m for length in lengths), f"{self.definition}: {lengths} of {m} rows"
+            len(self.packet) == len(self.ert_ns) == len(self.playback) == m,
+            f"{self.definition}: columns of other lengths than {m}",
         )
+        columns = tuple(
+            replace(column, raw=self.scet_ns) if cast(Any, column.raw) is None else column
+            for column in self.columns
+        )
+        for column in columns:
+            _require(len(column.raw) == m, f"{column.name}: {len(column.raw)} of {m} values")
+            _require(
+                len(column.limit_state) in (0, m), f"{column.name}: limit states for {m} values"
+            )
+        object.__setattr__(self, "columns", columns)
 
     def __len__(self) -> int:
         return len(self.scet_ns)
@@ -190,6 +207,17 @@ class ParameterTable(BusMessage):
         raise LocalError(f"{self.definition} has no parameter {name!r}")
 
 
+def _pack_table(table: ParameterTable) -> dict[str, object]:
+    entries = to_map(table)
+    for column, entry in zip(table.columns, cast(list[Any], entries["columns"]), strict=True):
+        if column.raw is table.scet_ns:
+            entry["raw"] = None
+    return entries
+
+
+_TABLE = Codec(_pack_table, nested(ParameterTable).unpack)
+
+
 @dataclass(frozen=True, eq=False)
 class ParametersMessage(BusMessage):
     """Everything decoded from the `PacketsMessage`s that came since the message before.
@@ -198,12 +226,14 @@ class ParametersMessage(BusMessage):
     first_row: rows (packets decoded) in this journal before these.
     """
 
+    VERSION: ClassVar[int] = 2
+
     link: str = declare(TEXT)
     journal: str = declare(TEXT)
     sequence: int = declare(INTEGER)
     reception_ns: int = declare(INTEGER)
     first_row: int = declare(INTEGER)
-    tables: tuple[ParameterTable, ...] = declare(list_of(nested(ParameterTable)))
+    tables: tuple[ParameterTable, ...] = declare(list_of(_TABLE))
 
     @property
     def rows(self) -> int:
@@ -341,7 +371,6 @@ def _require(condition: bool, otherwise: str) -> None:
 
 
 __all__ = [
-    "MESSAGE_VERSION",
     "BusMessage",
     "Event",
     "EventKind",

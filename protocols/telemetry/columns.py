@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from protocols.packets.batch import PacketBatch
 from protocols.telemetry import kernels
-from protocols.telemetry.calibration import Polynomial, Text
+from protocols.telemetry.calibration import Polynomial
 from protocols.telemetry.declaration import (
     COMPARISONS,
     PRIMARY_HEADER_OCTETS,
@@ -377,10 +377,3 @@ def calibrate_and_judge(
         state,
     )
     return engineering if calibrated else raw
-
-
-def ragged_engineering(parameter: Parameter, column: Ragged) -> Column:
-    if isinstance(parameter.calibration, Text) and parameter.type.variable:
-        text = [parameter.calibration.decode(row.tobytes(), fixed=False) for row in column]
-        return np.array(text, np.str_)
-    return Ragged(parameter.engineering(column.values), column.offsets)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protocols.errors import LocalError
-from protocols.telemetry.calibration import Enumeration, Spline
+from protocols.telemetry.calibration import Calibration, Enumeration, Spline, Text
 from protocols.telemetry.limits import EnumerationLimits, Limits
 
 if TYPE_CHECKING:
@@ -63,6 +63,18 @@ class Ragged:
 
 
 Column = npt.NDArray[Any] | Ragged
+
+
+def calibrated(calibration: Calibration | None, raw: Column) -> Column:
+    """Engineering values of a column, shaped like it; text of octets has one axis less."""
+    if calibration is None:
+        return raw
+    if not isinstance(raw, Ragged):
+        return calibration.apply(raw)
+    if isinstance(calibration, Text) and raw.values.ndim == 1:
+        text = [calibration.decode(row.tobytes(), fixed=False) for row in raw]
+        return np.array(text, np.str_)
+    return Ragged(calibration.apply(raw.values), raw.offsets)
 
 
 def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -132,15 +144,8 @@ class ParameterTable:
         Polynomials and splines give float64, enumerations and text give str.
         """
         if name not in self._engineering:
-            parameter = self.definition.parameters.get(name)
-            column = self._column(name)
-            assert parameter is not None
-            if isinstance(column, Ragged):
-                from protocols.telemetry.columns import ragged_engineering
-
-                self._engineering[name] = ragged_engineering(parameter, column)
-            else:
-                self._engineering[name] = parameter.engineering(column)
+            raw = self._column(name)
+            self._engineering[name] = calibrated(self.definition.parameters[name].calibration, raw)
         return self._engineering[name]
 
     def limit_state(self, name: str) -> U8:

@@ -23,6 +23,7 @@ from ground.config import free_base_port, prepare_run_directory
 from ground.ports import Bus
 from ground.wiring import open_bus
 from protocols.bus.messages import ParameterColumn, ParametersMessage, ParameterTable, parse
+from protocols.telemetry.calibration import Polynomial
 from tests.benchmarks.harness import Case
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,9 +45,9 @@ def table_message(first_row: int) -> ParametersMessage:
     columns = tuple(
         ParameterColumn(
             name=f"PARAMETER_{i}",
-            engineering=rng.normal(size=ROWS),
             raw=rng.integers(0, 65536, ROWS, np.uint16),
             limit_state=np.zeros(ROWS, np.uint8),
+            calibration=Polynomial((-50.0, 0.01)),
             unit="V",
         )
         for i in range(PARAMETERS)

@@ -16,6 +16,7 @@ from protocols.bus.messages import (
     StatusMessage,
 )
 from protocols.identifiers import Topic
+from protocols.telemetry.calibration import Polynomial
 from protocols.telemetry.limits import LimitState
 
 S = 10**9
@@ -27,8 +28,8 @@ def parameters(*, scet_s: list[int], state: LimitState, playback: bool = False) 
     n = len(scet)
     column = ParameterColumn(
         name="PWR_BUS_VOLTAGE",
-        engineering=np.linspace(30, 31, n),
         raw=np.arange(n),
+        calibration=Polynomial((30.0, 1 / max(1, n - 1))),
         limit_state=np.full(n, state, np.uint8),
         unit="V",
     )

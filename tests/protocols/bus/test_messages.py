@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from protocols.bus import messages
-from protocols.bus.fields import DTYPES, Labelled
+from protocols.bus.calibrations import CALIBRATION
+from protocols.bus.fields import COLUMN, DTYPES
 from protocols.bus.messages import (
     Event,
     EventKind,
@@ -32,6 +33,7 @@ from protocols.bus.messages import (
 )
 from protocols.errors import LocalError, RemoteError
 from protocols.packets.batch import PacketBatch
+from protocols.telemetry.calibration import Calibration, Enumeration, Polynomial, Spline, Text
 from protocols.telemetry.tables import Ragged
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -106,25 +108,62 @@ def columns(draw: st.DrawFn, m: int) -> object:
     return np.array(draw(st.lists(st.sampled_from(["OFF", "ON", "#7"]), min_size=m, max_size=m)))
 
 
+FINITE = st.floats(-1e6, 1e6)
+CALIBRATIONS = st.one_of(
+    st.builds(Polynomial, st.lists(FINITE, min_size=1, max_size=4)),
+    st.builds(
+        Spline,
+        st.dictionaries(FINITE, FINITE, min_size=2, max_size=4).map(
+            lambda points: tuple(sorted(points.items()))
+        ),
+        st.sampled_from([0, 1]),
+        st.booleans(),
+    ),
+    st.builds(
+        Enumeration,
+        st.dictionaries(
+            st.integers(0, 255), st.sampled_from(["OFF", "ON"]), min_size=1, max_size=4
+        ),
+    ),
+    st.builds(Text, st.sampled_from(["US-ASCII", "UTF-8"]), st.sampled_from([None, True, False])),
+)  # fmt: skip
+
+
+@st.composite
+def parameter_columns(draw: st.DrawFn, name: str, scet_ns: np.ndarray) -> ParameterColumn:
+    m = len(scet_ns)
+    calibration: Calibration | None = draw(st.none() | CALIBRATIONS)
+    if isinstance(calibration, Text):
+        lengths = [draw(st.integers(0, 3)) for _ in range(m)]
+        raw: object = draw(
+            st.just(Ragged.from_rows([bytes(n) for n in lengths], np.uint8))
+            | hnp.arrays(np.uint8, (m, 3))
+        )
+    elif calibration is not None:
+        raw = draw(hnp.arrays(np.uint8, m) | hnp.arrays(np.int16, (m, 2)))
+    else:
+        raw = draw(columns(m) | st.just(scet_ns))
+    return ParameterColumn(
+        name=name,
+        raw=raw,  # type: ignore[arg-type]
+        limit_state=draw(hnp.arrays(np.uint8, draw(st.sampled_from([0, m])))),
+        calibration=calibration,
+        unit=draw(st.text(max_size=5)),
+    )
+
+
 @st.composite
 def tables(draw: st.DrawFn) -> ParameterTable:
     m = draw(st.integers(1, 5))
+    scet_ns = draw(hnp.arrays(np.int64, m))
+    names = draw(st.lists(NAMES, max_size=3, unique=True))
     return ParameterTable(
         definition=draw(NAMES),
         packet=draw(hnp.arrays(np.int64, m)),
-        scet_ns=draw(hnp.arrays(np.int64, m)),
+        scet_ns=scet_ns,
         ert_ns=draw(hnp.arrays(np.int64, m)),
         playback=draw(hnp.arrays(np.bool_, m)),
-        columns=tuple(
-            ParameterColumn(
-                name=name,
-                engineering=draw(columns(m)),  # type: ignore[arg-type]
-                raw=draw(columns(m)),  # type: ignore[arg-type]
-                limit_state=draw(hnp.arrays(np.uint8, draw(st.sampled_from([0, m])))),
-                unit=draw(st.text(max_size=5)),
-            )
-            for name in draw(st.lists(NAMES, max_size=3, unique=True))
-        ),
+        columns=tuple(draw(parameter_columns(name, scet_ns)) for name in names),
     )
 
 
@@ -212,6 +251,9 @@ def assert_equal(got: object, want: object) -> None:
         assert type(got) is type(want)
         for field in dataclasses.fields(want):
             assert_equal(getattr(got, field.name), getattr(want, field.name))
+        if isinstance(want, ParameterColumn):
+            assert isinstance(got, ParameterColumn)
+            assert_equal(got.engineering, want.engineering)
     elif isinstance(want, tuple):
         assert isinstance(got, tuple)
         assert len(got) == len(want)
@@ -333,25 +375,91 @@ def test_lag_is_what_the_journal_holds_beyond_the_position() -> None:
     assert Position("t", "s", "j", 4, -1).lag == 0
 
 
-def test_numbered_text_and_values_that_are_raw_travel_once() -> None:
-    counts = np.arange(1000, dtype=np.uint32)
-    texts = np.array(["OFF", "ON"])[counts % 2]
-    plain = messages.ParameterColumn("P", counts, counts.copy(), np.empty(0, np.uint8))
-    shared = messages.ParameterColumn("P", counts, None, np.empty(0, np.uint8))
-    given = messages.ParameterColumn("S", texts, counts, np.empty(0, np.uint8))
-    numbered = Labelled((counts % 2).astype(np.uint8), ("OFF", "ON"))
-    coded = messages.ParameterColumn("S", numbered, counts, np.empty(0, np.uint8))  # type: ignore[arg-type]
+def one_column(
+    raw: object,
+    calibration: Calibration | None = None,
+    limit_state: np.ndarray | None = None,
+) -> tuple[ParameterTable, int]:
+    """A table of one parameter as it was received, and how many octets it took."""
+    m = len(raw)  # type: ignore[arg-type]
+    states = np.empty(0, np.uint8) if limit_state is None else limit_state
+    column = ParameterColumn("P", raw, states, calibration)  # type: ignore[arg-type]
+    times = np.arange(m)
+    body = ParameterTable("T", times, times, times, np.zeros(m, bool), (column,)).build()
+    return parse(ParameterTable, body), len(body)
 
-    def sent(*columns: messages.ParameterColumn) -> tuple[messages.ParameterTable, int]:
-        times = np.zeros(1000, np.int64)
-        table = messages.ParameterTable("T", times, times, times, np.zeros(1000, bool), columns)
-        body = table.build()
-        return messages.parse(messages.ParameterTable, body), len(body)
 
-    (one, long), (other, short) = sent(plain), sent(shared)
-    assert long - short > 4000
-    assert one.columns[0].raw.tolist() == other.columns[0].raw.tolist() == counts.tolist()
-    assert other.columns[0].raw is other.columns[0].engineering
-    assert sent(given)[0].columns[0].engineering.tolist() == texts.tolist()
-    assert sent(given)[1] == sent(coded)[1]
-    assert sent(coded)[0].columns[0].engineering.tolist() == texts.tolist()
+def test_values_travel_once_and_their_calibration_with_them() -> None:
+    counts = np.arange(1000, dtype=np.uint16) % 3
+    plain, octets = one_column(counts)
+    assert plain.columns[0].engineering is plain.columns[0].raw
+    labels = Enumeration({0: "OFF", 1: "ON"})
+    for calibration in (labels, Polynomial((1.5, 2.0)), Spline(((0, 1.0), (2, 5.0)))):
+        table, more = one_column(counts, calibration)
+        assert more < octets + 100
+        assert table.columns[0].calibration == calibration
+        found = table.columns[0].engineering
+        assert isinstance(found, np.ndarray)
+        assert found.tolist() == calibration.apply(counts).tolist()
+
+
+def test_states_that_are_all_nominal_take_no_room() -> None:
+    states = np.zeros(1000, np.uint8)
+    without, octets = one_column(np.arange(1000))
+    nominal, more = one_column(np.arange(1000), None, states)
+    assert len(without.columns[0].limit_state) == 0
+    assert more < octets + 10
+    assert nominal.columns[0].limit_state.tolist() == states.tolist()
+    states[7] = 5
+    assert one_column(np.arange(1000), None, states)[0].columns[0].limit_state.tolist() == (
+        states.tolist()
+    )
+
+
+def test_a_packets_time_code_and_its_scet_travel_once() -> None:
+    times = np.arange(1000)
+    column = ParameterColumn("SCET", times, np.empty(0, np.uint8))
+    table = ParameterTable("T", times, times + 1, times + 2, np.zeros(1000, bool), (column,))
+    copied = ParameterTable(
+        "T", times, times + 1, times + 2, np.zeros(1000, bool),
+        (dataclasses.replace(column, raw=times.copy()),),
+    )  # fmt: skip
+    message = ParametersMessage("l", "j", 0, 0, 0, (dataclasses.replace(table, scet_ns=times),))
+    body = message.build()
+    again = parse(ParametersMessage, body).tables[0].column("SCET").raw
+    assert isinstance(again, np.ndarray)
+    assert again.tolist() == times.tolist()
+    assert len(ParametersMessage("l", "j", 0, 0, 0, (copied,)).build()) > len(body) + 7000
+
+
+@pytest.mark.parametrize(
+    ("raw", "calibration"),
+    [
+        (np.array([0.5, np.nan]), Enumeration({0: "OFF"})),
+        (np.array(["a", "b"]), Polynomial((1.0,))),
+        (np.zeros(2, np.bool_), Spline(((0, 0.0), (1, 1.0)))),
+        (np.zeros(2, np.uint8), Text()),
+        (np.zeros((2, 2), np.uint16), Text()),
+    ],
+)
+def test_calibrations_that_do_not_fit_the_values_are_refused(
+    raw: np.ndarray, calibration: Calibration
+) -> None:
+    with pytest.raises(LocalError, match=type(calibration).__name__):
+        one_column(raw, calibration)
+    name, version, fields = msgpack.unpackb(one_column(np.arange(2))[0].build())
+    fields["columns"][0]["raw"] = COLUMN.pack(raw)
+    fields["columns"][0]["calibration"] = CALIBRATION.pack(calibration)
+    with pytest.raises(RemoteError, match=type(calibration).__name__):
+        parse(ParameterTable, msgpack.packb([name, version, fields]))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[], ["cubic", [1.0]], ["polynomial"], ["polynomial", ["x"]], ["polynomial", [1.0], 2],
+     ["spline", [[1, 2]], 1, False], ["spline", [[1], [2]], 1, False], ["text", "EBCDIC", None],
+     ["text", {}, None], ["text", "UTF-8", []], ["enumeration", [[1, "A"], [1, "B"]]], 7, "text"],
+)  # fmt: skip
+def test_calibrations_that_are_none_raise_remote_error(value: object) -> None:
+    with pytest.raises(RemoteError):
+        CALIBRATION.unpack(msgpack.packb(value))
