@@ -204,8 +204,9 @@ class StateStore(Protocol):
         """The last one saved; None if there is none or it is damaged."""
         ...
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Replace it; on disk when this returns.  `state`: what msgpack can say."""
+    def save(self, state: dict[str, Any], *, wait: bool = True) -> None:
+        """Replace it by `state`, made of what msgpack can say, as it is now.  `wait`: on disk when
+        this returns, else soon; OSError of the disk, if need be at the next call."""
         ...
 
 

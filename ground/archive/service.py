@@ -15,6 +15,7 @@ from ground.archive.decoding import Decoder
 from ground.archive.model import Position, Store
 from ground.ports import Bus, Clock, Message, Stop
 from ground.status import COMPILING, StatusReporter
+from ground.warming import settle
 from protocols.bus.messages import EventMessage, PacketsMessage, ServiceState, parse
 from protocols.errors import RemoteError
 from protocols.identifiers import Topic
@@ -59,6 +60,7 @@ class ArchiveService:
     def run(self, stop: Stop) -> None:
         self._status.announce(ServiceState.RECOVERING, COMPILING)
         self._decoder.warm()
+        settle()
         for topic, source in self._followed.items():
             position = self._store.position(topic, source)
             journal, sequence = (position.journal, position.sequence) if position else ("", -1)

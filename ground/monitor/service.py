@@ -17,6 +17,7 @@ import numpy as np
 from ground.monitor.decoding import Decoder
 from ground.ports import Bus, Clock, Message, StateStore, Stop
 from ground.status import COMPILING, StatusReporter
+from ground.warming import settle
 from protocols.bus.messages import (
     Event,
     EventMessage,
@@ -90,7 +91,7 @@ class MonitorService:
                 if time.monotonic() - self._began_s >= GRACE_S:
                     self._tell_silence()
             if time.monotonic() - self._saved_s >= SNAPSHOT_S:
-                self._save()
+                self._save(wait=False)
             self._tick()
         self._save()
         self._status.state = ServiceState.STOPPED
@@ -101,6 +102,7 @@ class MonitorService:
     def _recover(self) -> None:
         self._status.announce(ServiceState.RECOVERING, COMPILING)
         self._decoder.warm()
+        settle()
         last = self._bus.last(Topic.PARAMETERS)
         if last is not None:
             message = parse(ParametersMessage, last.body)
@@ -225,7 +227,7 @@ class MonitorService:
         if events:
             self._publish_events(self._position, events)
 
-    def _save(self) -> None:
+    def _save(self, *, wait: bool = True) -> None:
         self._saved_s = time.monotonic()
         if self._position[1] < 0:
             return
@@ -241,7 +243,8 @@ class MonitorService:
                 "parameters_sequence": 0 if told is None else told.sequence + 1,
                 "newest_ns": self._newest_ns,
                 "decoder": self._decoder.snapshot(),
-            }
+            },
+            wait=wait,
         )
 
     def _tick(self, *, now: bool = False) -> None:

@@ -152,10 +152,14 @@ class _Scan:
         self.torn = 0
         self.foreign = 0
 
+    def longer(self, view: memoryview) -> None:
+        """The file has been written on since: `chunks` goes on behind `whole`."""
+        self._view = view
+
     def chunks(self, start: int = 0) -> Iterator[tuple[int, LinkChunk]]:
         """(offset behind the chunk, chunk) for each whole chunk that ends behind `start`."""
         pieces: list[bytes] = []
-        at = 0
+        at = self.whole
         while at < len(self._view):
             try:
                 for offset, block_type, body, layouts in pcapng.walk(self._view, at):
@@ -270,6 +274,27 @@ class CaptureReader:
             self.damaged_octets += scan.damaged
             self.torn_octets += scan.torn
             self.foreign_blocks += scan.foreign
+
+    def follow(self, position: CapturePosition = START) -> Iterator[CapturedChunk | None]:
+        """The same chunks, and None at each end; asked for more then, it goes on from there.
+
+        Nothing is counted: whoever follows a capture reads what a writer has just written.
+        """
+        number, start = position
+        scan = _Scan(memoryview(b""))
+        while True:
+            # Listed before the file is looked at: what it got before its successor is then seen.
+            files = dict(self.files())
+            successor = min((n for n in files if n > number), default=None)
+            if number in files:
+                scan.longer(_mapped(files[number]))
+                for offset, chunk in scan.chunks(start):
+                    yield CapturedChunk(CapturePosition(number, offset), chunk)
+            if successor is None:
+                yield None
+            else:
+                number, start = successor, 0
+                scan = _Scan(memoryview(b""))
 
 
 class CaptureWriter:

@@ -45,7 +45,7 @@ _COUNT, _OCTETS, _LAST, _DISCONTINUITIES, _SHORTEST, _LONGEST, _SECONDARY, _TYPE
 )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _tally(
     octets: U8, offsets: I64, vcid: U8, start: int, places: I32, rows: I64, used: int, others: I64
 ) -> tuple[int, int]:

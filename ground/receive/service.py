@@ -1,8 +1,10 @@
 """receive: link → capture on disk → acknowledge → frames → packets → journal and bus.
 
-The capture is the input log, the journals of packets and opaque zones are the output logs.  What
-the chain makes of the capture does not depend on how it was cut, so a restarted receiver decodes
-again from its last snapshot and leaves out as many packets and zones as its journals already hold.
+What stands before the capture runs at the link's pace in a thread of its own (`intake.py`), what
+stands behind it here.  The capture is the input log, the journals of packets and opaque zones are
+the output logs.  What the chain makes of the capture does not depend on how it was cut, so a
+restarted receiver decodes again from its last snapshot and leaves out as many packets and zones as
+its journals already hold.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from ground.config import RECEIVE, RunSettings
-from ground.ports import Bus, Clock, Link, LinkChunk, StateStore, Stop
+from ground.ports import Bus, Clock, Link, StateStore, Stop
 from ground.receive.capture import (
     START,
     CapturedChunk,
@@ -22,16 +24,18 @@ from ground.receive.capture import (
     CaptureWriter,
 )
 from ground.receive.chain import ReceiveChain
+from ground.receive.intake import Intake
 from ground.receive.profile import LinkProfile
 from ground.receive.warming import warm_chain
 from ground.status import COMPILING, StatusReporter
+from ground.warming import settle
 from protocols.bus.messages import LinkMessage, OpaqueMessage, PacketsMessage, ServiceState, parse
 from protocols.errors import LocalError
 from protocols.identifiers import Topic
 from protocols.packets.batch import PacketBatch
 from protocols.packets.extraction import OpaqueZones
 
-#: Longest wait for the link: other services' requests for our journals wait as long.
+#: Longest wait for the capture: other services' requests for our journals wait as long.
 TURN_S = 0.05
 #: Counts are shown this often, wall seconds.
 LINK_INTERVAL_S = 0.5
@@ -77,6 +81,8 @@ class ReceiveService:
         self._packets = self._zones = self._idle = 0
         self._packets_told = self._zones_told = 0
         self._repeated = 0
+        # Captured and not decoded.
+        self._behind_octets = 0
         self._unsaved_octets = 0
         self._saved_s = self._shown_s = time.monotonic()
 
@@ -92,16 +98,24 @@ class ReceiveService:
             self._status.state = ServiceState.RUNNING
             if self._status.detail == COMPILING:
                 self._status.detail = ""
-            while not stop():
-                chunks = self._link.receive(TURN_S)
-                if chunks:
-                    self._take(writer, chunks)
-                self._bus.receive(0)
-                self._show(writer)
-                if self._snapshot_is_due():
-                    self._save()
+            intake = Intake(
+                self._link,
+                writer,
+                CaptureReader(self._settings.capture_dir),
+                sync=self._settings.sync,
+            )
+            intake.start()
+            try:
+                while not stop():
+                    self._turn(intake, writer, TURN_S)
+            finally:
+                intake.stop()
+            # Told to end in the middle of a backlog: what is captured is decoded all the same,
+            # and a receiver that is killed for it does so when it is started again.
+            while intake.behind_octets:
+                self._turn(intake, writer, 0)
             self._save()
-            self._show(writer, now=True)
+            self._show(writer, intake, now=True)
         self._status.state = ServiceState.STOPPED
         self._tick(now=True)
 
@@ -111,6 +125,7 @@ class ReceiveService:
         """Bring chain and journals to the capture's end."""
         self._status.announce(ServiceState.RECOVERING, COMPILING)
         warm_chain(self._profile)
+        settle()
         last = self._bus.last(Topic.PACKETS)
         if last is not None:
             packets = parse(PacketsMessage, last.body)
@@ -162,7 +177,7 @@ class ReceiveService:
             late and self._unsaved_octets > 0
         )
 
-    def _save(self) -> None:
+    def _save(self, *, wait: bool = True) -> None:
         self._saved_s = time.monotonic()
         self._unsaved_octets = 0
         self._state.save(
@@ -174,18 +189,18 @@ class ReceiveService:
                 "idle": self._idle,
                 "newest_ns": self._newest_ns,
                 "chain": self._chain.snapshot(),
-            }
+            },
+            wait=wait,
         )
 
     # ------------------------------------------------------------ the work
 
-    def _take(self, writer: CaptureWriter, chunks: Sequence[LinkChunk]) -> None:
-        taken = writer.append(chunks)
-        if self._settings.sync:
-            writer.sync()
-        for stream, sequence in {chunk.stream: chunk.sequence for chunk in chunks}.items():
-            self._link.acknowledge(stream, sequence)
-        self._decode(taken)
+    def _turn(self, intake: Intake, writer: CaptureWriter, timeout_s: float) -> None:
+        self._decode(intake.take(timeout_s))
+        self._bus.receive(0)
+        self._show(writer, intake)
+        if self._snapshot_is_due():
+            self._save(wait=False)
 
     def _decode(self, captured: Sequence[CapturedChunk]) -> None:
         if not captured:
@@ -254,21 +269,26 @@ class ReceiveService:
 
     # ------------------------------------------------------------ how it is
 
-    def _show(self, writer: CaptureWriter, *, now: bool = False) -> None:
+    def _show(self, writer: CaptureWriter, intake: Intake, *, now: bool = False) -> None:
         if now or time.monotonic() - self._shown_s >= LINK_INTERVAL_S:
             self._shown_s = time.monotonic()
-            message = self._link_message(writer)
+            message = self._link_message(writer, intake)
             self._bus.publish(Topic.LINK, message.build(), time_ns=message.time_ns)
+        self._behind_octets = intake.behind_octets
         self._tick(now=now)
 
-    def _link_message(self, writer: CaptureWriter) -> LinkMessage:
+    def _link_message(self, writer: CaptureWriter, intake: Intake) -> LinkMessage:
         link = self._link.statistics()
         chain = self._chain.statistics()
         names = ("chunks_in", "octets_in", "chunks_out", "octets_out", "reconnects")
         names += ("repeated_chunks", "lost_chunks", "gaps", "malformed")
         counts = {
             "link": {name: getattr(link, name) for name in names},
-            "capture": {"octets": writer.position.offset, "file": writer.position.file},
+            "capture": {
+                "octets": writer.position.offset,
+                "file": writer.position.file,
+                "behind_octets": intake.behind_octets,
+            },
             **chain.counts,
         }
         counts["packets"] = {**counts.get("packets", {}), "idle": self._idle}
@@ -291,5 +311,6 @@ class ReceiveService:
             "opaque_zones": self._zones,
             "idle_packets": self._idle,
             "repeated_packets": self._repeated,
+            "behind_octets": self._behind_octets,
         }
         self._status.tick(counters, newest_ns=self._newest_ns, now=now)

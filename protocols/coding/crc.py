@@ -112,7 +112,7 @@ def crc32_batch(frames: U8) -> npt.NDArray[np.uint32]:
 _GROUP: Final = 64
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _byte_swapped(x: Any) -> Any:
     x = ((x & np.uint64(0x00FF00FF00FF00FF)) << np.uint64(8)) | (
         (x >> np.uint64(8)) & np.uint64(0x00FF00FF00FF00FF)
@@ -123,7 +123,7 @@ def _byte_swapped(x: Any) -> Any:
     return (x << np.uint64(32)) | (x >> np.uint64(32))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _load(flat: U8, start: int, length: int, room: U8, preset: int, width: int) -> None:
     """Row and `width` zero bits to the end of `room`, preset added.
 
@@ -144,7 +144,7 @@ def _load(flat: U8, start: int, length: int, room: U8, preset: int, width: int) 
         target[i] ^= np.uint8((preset >> (width - 8 - 8 * i)) & 0xFF)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _finish(words: Any, width: int, distances: Any, x: Any, out: Any) -> None:
     """Remainders of a group.
 
@@ -208,7 +208,7 @@ def _finish(words: Any, width: int, distances: Any, x: Any, out: Any) -> None:
         out[g] = last[g]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _crc_rows_3(
     flat: U8, stride: int, length: int, preset: int, width: int, distances: Any, out: Any
 ) -> None:
@@ -242,7 +242,7 @@ def _crc_rows_3(
         _finish(words, width, distances, x, out[first : first + group])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _crc_rows_5(
     flat: U8, stride: int, length: int, preset: int, width: int, distances: Any, out: Any
 ) -> None:

@@ -20,7 +20,7 @@ UNCORRECTABLE = -1
 IN_VIRTUAL_FILL = -2
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def remainders(
     flat: U8, stride: int, interleave: int, length: int, table: U64, prefix: U8, out: U64
 ) -> None:
@@ -80,7 +80,7 @@ def remainders(
             o[0], o[1], o[2], o[3] = q0, q1, q2, q3
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def put_parity(remainder: U64, interleave: int, parity: int, out: U8) -> None:
     """Remainders, interleaved, into the last octets of each row of `out` [n, block length]."""
     octets = remainder.view(np.uint8)
@@ -93,7 +93,7 @@ def put_parity(remainder: U64, interleave: int, parity: int, out: U8) -> None:
                 target[j * interleave + c] = source[j]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def repair(
     flat: U8,
     stride: int,

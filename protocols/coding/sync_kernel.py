@@ -86,7 +86,7 @@ def _count_bits(typing_context: Any, value: Any) -> Any:
 _popcount: Any = intrinsic(_count_bits)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _distance(octets: U8, bit: int, marker: U64, marker_bits: int) -> int:
     """Bits in which the stream at `bit` differs from the marker (64 bits a word, left-aligned)."""
     errors = 0
@@ -109,7 +109,7 @@ def _distance(octets: U8, bit: int, marker: U64, marker_bits: int) -> int:
     return errors
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _find(
     octets: U8,
     begin: int,
@@ -165,7 +165,7 @@ def _find(
     return -1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _take(octets: U8, bit: int, inverted: bool, row: U8) -> None:
     """Octets from bit position `bit` on, upright, into `row`."""
     shift = bit & 7
@@ -185,7 +185,7 @@ def _take(octets: U8, bit: int, inverted: bool, row: U8) -> None:
         row[j] = np.uint8((source[j] << left) | (following[j] >> right)) ^ flip
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def synchronise(
     octets: U8,
     base: int,
@@ -381,7 +381,7 @@ def synchronise(
     return filled
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _emit(
     octets: U8,
     base: int,

@@ -89,7 +89,7 @@ def unwritable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _copy(target, source):
     """Octets of `source` into `target`, of the same length."""
     # Over two slices counted from 0, which LLVM vectorises; assigning a slice to a slice does not
@@ -98,7 +98,7 @@ def _copy(target, source):
         target[k] = source[k]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def packet_length(octets, at, available, encapsulation, longest):
     """Octets of the packet at `at`; 0 if its header is cut short, −1 wrong version, −2 length."""
     version = octets[at] >> 5
@@ -127,7 +127,7 @@ def packet_length(octets, at, available, encapsulation, longest):
     return length
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def walk(octets, encapsulation, longest, offsets):
     """Offsets of back-to-back packets; returns their number, why it ended and a value of no use.
 
@@ -170,7 +170,7 @@ def walk(octets, encapsulation, longest, offsets):
     return n, 1, touched
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def gather(frames, rows, start, end, out):
     """Octets [start, end) of the named rows, back to back into `out`."""
     at = 0
@@ -180,7 +180,7 @@ def gather(frames, rows, start, end, out):
         at += k
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def copy_packets(octets, offsets, which, out):
     """Packets named by index, int64 [m], back to back into `out`."""
     at = 0
@@ -190,7 +190,7 @@ def copy_packets(octets, offsets, which, out):
         at += end - start
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def extract(
     frames,
     slot,

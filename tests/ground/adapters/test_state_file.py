@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from ground.adapters.state_file import StateFile
 
 STATE = {"numbers": {1: [2, 3]}, "octets": b"\0\1", "text": "ü", "nothing": None}
@@ -27,3 +29,28 @@ def test_cut_or_changed_anywhere_it_is_no_snapshot(tmp_path: Path) -> None:
         assert store.load() is None
         path.write_bytes(octets[:at] + bytes([octets[at] ^ 0x10]) + octets[at + 1 :])
         assert store.load() is None
+
+
+def test_saved_in_passing_the_last_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "x.state"
+    store = StateFile(path)
+    state: dict[str, object] = {}
+    for number in range(20):
+        state["number"] = number
+        store.save(state, wait=False)
+    # What changes behind the call is not in the snapshot.
+    state["number"] = -1
+    assert store.load() == {"number": 19}
+    assert StateFile(path).load() == {"number": 19}
+
+
+def test_a_full_disk_is_told_at_the_next_call(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "x.state"
+    store = StateFile(path)
+    path.parent.rmdir()
+    store.save(STATE, wait=False)
+    with pytest.raises(OSError, match=r"x\.new"):
+        store.save(STATE, wait=False)
+    path.parent.mkdir()
+    store.save(STATE)
+    assert store.load() == STATE

@@ -1,0 +1,154 @@
+"""Link → capture on disk → acknowledged, in a thread of its own: at the pace of the link.
+
+Whoever decodes takes what is captured when it can.  As long as it keeps up it gets the chunks from
+memory; what it is behind by more than `HELD_OCTETS` it gets from the capture itself, so that an
+overload costs the decoder time, the capture nothing and memory no more than that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+
+from ground.ports import Link
+from ground.receive.capture import CapturedChunk, CapturePosition, CaptureReader, CaptureWriter
+
+#: Longest wait for the link: the time it takes to notice the end.
+TURN_S = 0.05
+#: Octets of captured chunks kept in memory for the decoder.
+HELD_OCTETS = 32 << 20
+#: Octets given out at once: the decoder looks at the bus in between.
+TAKEN_OCTETS = 4 << 20
+
+
+class Intake:
+    """`start`, then `take` again and again from one other thread, then `stop`.
+
+    sync: chunks are acknowledged, and given out, when the disk has them; else when the operating
+    system has them.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        writer: CaptureWriter,
+        reader: CaptureReader,
+        *,
+        sync: bool,
+        held_octets: int = HELD_OCTETS,
+    ) -> None:
+        self._link = link
+        self._writer = writer
+        self._reader = reader
+        self._sync = sync
+        self._held_octets = held_octets
+        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+        self._stopping = False
+        self._changed = threading.Condition()
+        # Below: under the condition's lock.
+        self._queue: deque[CapturedChunk] = deque()
+        self._queue_octets = 0
+        self._captured_octets = self._taken_octets = 0
+        self._ended = False
+        self._error: BaseException | None = None
+        #: End of what is captured, and acknowledged, by now.
+        self._end: CapturePosition = writer.position
+        #: Chunks behind this position are to be read from the capture, up to `_end`.
+        self._spilled_from: CapturePosition | None = None
+        # The decoder's own.
+        self._reading: Iterator[CapturedChunk | None] | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No more is taken off the link; what is captured can still be taken."""
+        self._stopping = True
+        self._thread.join()
+
+    @property
+    def behind_octets(self) -> int:
+        """Captured and not yet given out."""
+        return self._captured_octets - self._taken_octets
+
+    # ------------------------------------------------------------ the link's thread
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                chunks = self._link.receive(TURN_S)
+                if not chunks:
+                    continue
+                captured = self._writer.append(chunks)
+                if self._sync:
+                    self._writer.sync()
+                for stream, sequence in {c.stream: c.sequence for c in chunks}.items():
+                    self._link.acknowledge(stream, sequence)
+                self._hand_over(captured)
+        except BaseException as error:  # noqa: BLE001 - raised again in the decoder's thread
+            self._error = error
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+
+    def _hand_over(self, captured: list[CapturedChunk]) -> None:
+        octets = sum(len(chunk.octets) for _, chunk in captured)
+        with self._changed:
+            if self._spilled_from is None and self._queue_octets + octets > self._held_octets:
+                self._spilled_from = self._end
+            if self._spilled_from is None:
+                self._queue += captured
+                self._queue_octets += octets
+            self._end = self._writer.position
+            self._captured_octets += octets
+            self._changed.notify()
+
+    # ------------------------------------------------------------ the decoder's thread
+
+    def take(self, timeout_s: float) -> list[CapturedChunk]:
+        """What is captured, in order, each chunk once; empty when the time has passed.
+
+        Raises what ended the other thread, when everything captured before has been taken.
+        """
+        with self._changed:
+            if not self._queue and self._spilled_from is None and not self._ended:
+                self._changed.wait(timeout_s)
+            taken = self._from_queue()
+            if not taken and self._spilled_from is None and self._error is not None:
+                raise self._error
+        if not taken and self._spilled_from is not None:
+            taken = self._from_capture(self._spilled_from)
+        if taken:
+            self._taken_octets += sum(len(chunk.octets) for _, chunk in taken)
+        return taken
+
+    def _from_queue(self) -> list[CapturedChunk]:
+        taken: list[CapturedChunk] = []
+        octets = 0
+        while self._queue and octets < TAKEN_OCTETS:
+            taken.append(self._queue.popleft())
+            octets += len(taken[-1].chunk.octets)
+        self._queue_octets -= octets
+        return taken
+
+    def _from_capture(self, spilled_from: CapturePosition) -> list[CapturedChunk]:
+        if self._reading is None:
+            self._reading = self._reader.follow(spilled_from)
+        end = self._end
+        taken: list[CapturedChunk] = []
+        octets = 0
+        # What stands behind the end is written, but perhaps not on disk yet.
+        while octets < TAKEN_OCTETS and (not taken or taken[-1].position < end):
+            captured = next(self._reading)
+            if captured is None:
+                break
+            taken.append(captured)
+            octets += len(captured.chunk.octets)
+        with self._changed:
+            if taken and taken[-1].position >= self._end:
+                self._spilled_from = self._reading = None
+        return taken
+
+
+__all__ = ["Intake"]
