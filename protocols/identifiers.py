@@ -46,4 +46,5 @@ class Topic(StrEnum):
     PARAMETERS = "parameters"
     EVENTS = "events"
     LINK = "link"
+    PASSES = "passes"
     STATUS = "status"

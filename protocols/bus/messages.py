@@ -318,6 +318,93 @@ class LinkMessage(BusMessage):
     )
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Pass:
+    """One spacecraft over one station, times at the ground.
+
+    aos_ns, los_ns: downlink is received in [aos, los); setup_ns, release_ns: when the antenna is
+    taken and given back.  uplink_from_ns, uplink_to_ns: when the station may transmit (equal:
+    never).  owlt_aos_ns, owlt_los_ns: one-way light time at both ends, −1 if not known.
+    antenna: names joined by `_` where several track together.
+    """
+
+    aos_ns: int = declare(INTEGER)
+    los_ns: int = declare(INTEGER)
+    id: str = declare(TEXT)
+    mission: str = declare(TEXT)
+    station: str = declare(TEXT)
+    antenna: str = declare(TEXT)
+    setup_ns: int = declare(INTEGER)
+    release_ns: int = declare(INTEGER)
+    uplink_from_ns: int = declare(INTEGER)
+    uplink_to_ns: int = declare(INTEGER)
+    owlt_aos_ns: int = declare(INTEGER, default=-1)
+    owlt_los_ns: int = declare(INTEGER, default=-1)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.setup_ns <= self.aos_ns < self.los_ns <= self.release_ns,
+            f"pass {self.id}: setup <= AOS < LOS <= release wanted",
+        )
+        _require(
+            self.aos_ns <= self.uplink_from_ns <= self.uplink_to_ns <= self.los_ns,
+            f"pass {self.id}: an uplink window between AOS and LOS wanted",
+        )
+        _require(
+            (self.owlt_aos_ns < 0) == (self.owlt_los_ns < 0),
+            f"pass {self.id}: light time at both ends wanted, or at none",
+        )
+
+    def receives(self, ert_ns: int) -> bool:
+        return self.aos_ns <= ert_ns < self.los_ns
+
+    def transmits(self, ground_ns: int) -> bool:
+        return self.uplink_from_ns <= ground_ns < self.uplink_to_ns
+
+    @property
+    def uplink_arrival_ns(self) -> tuple[int, int] | None:
+        """The uplink window as the spacecraft hears it; None without light time."""
+        if self.owlt_aos_ns < 0:
+            return None
+        return self.uplink_from_ns + self.owlt_aos_ns, self.uplink_to_ns + self.owlt_los_ns
+
+    @property
+    def last_answered_ns(self) -> int | None:
+        """Until when a command's answer is still heard in this pass; None if in none of it."""
+        if self.owlt_aos_ns < 0:
+            return None
+        last_ns = min(self.uplink_to_ns, self.los_ns - 2 * self.owlt_los_ns)
+        return last_ns if last_ns > self.uplink_from_ns else None
+
+
+@dataclass(frozen=True)
+class PassesMessage(BusMessage):
+    """The published schedule as passes, in order of AOS; the newest one is kept.
+
+    version: counts publications of this schedule from 1.  [horizon_start_ns, horizon_end_ns): what
+    was planned; outside it the list says nothing.
+    """
+
+    schedule: str = declare(TEXT)
+    version: int = declare(INTEGER)
+    generated_ns: int = declare(INTEGER)
+    horizon_start_ns: int = declare(INTEGER)
+    horizon_end_ns: int = declare(INTEGER)
+    passes: tuple[Pass, ...] = declare(list_of(nested(Pass)))
+
+    def __post_init__(self) -> None:
+        _require(self.version >= 1, f"{self.schedule}: version {self.version}, 1 or more wanted")
+        _require(list(self.passes) == sorted(self.passes), f"{self.schedule}: passes out of order")
+
+    def receiving(self, now_ns: int) -> Pass | None:
+        """The pass that is on; of several the one that lasts longest."""
+        on = [p for p in self.passes if p.receives(now_ns)]
+        return max(on, key=lambda p: p.los_ns, default=None)
+
+    def next_after(self, now_ns: int) -> Pass | None:
+        return next((p for p in self.passes if p.aos_ns > now_ns), None)
+
+
 class ServiceState(StrEnum):
     STARTING = "starting"
     RECOVERING = "recovering"
@@ -381,6 +468,8 @@ __all__ = [
     "ParameterColumn",
     "ParameterTable",
     "ParametersMessage",
+    "Pass",
+    "PassesMessage",
     "Position",
     "ServiceState",
     "Severity",

@@ -25,6 +25,8 @@ from protocols.bus.messages import (
     ParameterColumn,
     ParametersMessage,
     ParameterTable,
+    Pass,
+    PassesMessage,
     Position,
     ServiceState,
     Severity,
@@ -183,7 +185,31 @@ EVENTS = st.builds(
     after=st.text(),
 )
 
+
+@st.composite
+def passes(draw: st.DrawFn) -> Pass:
+    # The same order as that of the times in a pass.
+    times = sorted(draw(st.lists(TIMES, min_size=6, max_size=6, unique=True)))
+    setup, aos, up, down, los, release = times
+    owlt = draw(st.none() | st.tuples(OWLT, OWLT)) or (-1, -1)
+    names = [draw(NAMES) for _ in range(4)]
+    return Pass(aos, los, *names, setup, release, up, down, *owlt)
+
+
+TIMES = st.integers(-(2**62), 2**62)
+OWLT = st.integers(0, 10**14)
+PASSES = st.builds(
+    PassesMessage,
+    schedule=NAMES,
+    version=st.integers(1, 2**31),
+    generated_ns=INT64,
+    horizon_start_ns=INT64,
+    horizon_end_ns=INT64,
+    passes=st.lists(passes(), max_size=4).map(sorted).map(tuple),
+)
+
 MESSAGES = st.one_of(
+    PASSES,
     packets_messages(),
     opaque_messages(),
     st.builds(
@@ -286,7 +312,8 @@ def test_damaged_messages_raise_remote_error_only(
 
 
 KINDS = (
-    PacketsMessage, OpaqueMessage, ParametersMessage, EventMessage, LinkMessage, StatusMessage
+    PacketsMessage, OpaqueMessage, ParametersMessage, EventMessage, LinkMessage, StatusMessage,
+    PassesMessage,
 )  # fmt: skip
 
 
