@@ -41,6 +41,9 @@ def replay(
     archive: Annotated[
         Path | None, typer.Option(help="Put packets and parameters into this archive.")
     ] = None,
+    parquet: Annotated[
+        Path | None, typer.Option(help="Put parameters into Parquet files here, one a packet type.")
+    ] = None,
     packets_out: Annotated[
         Path | None, typer.Option("--packets", help="Write the packets back to back to this file.")
     ] = None,
@@ -135,10 +138,13 @@ def replay(
         "rs_basis": rs_basis,
         "rs_known_prefix": rs_known_prefix,
     }
+    if input_ == "packets":
+        flags["input"] = input_  # packets have no frame length to be given
     given = {name: value for name, value in flags.items() if value is not None}
     profile = load_profile(mission, **given) if mission is not None or given else None
     # What is kept needs some time of arrival: if nobody knows it, it is now.
-    unknown_ns = 0 if archive is None and live is None else tai_ns_from_unix_ns(time.time_ns())
+    kept = archive or parquet or live
+    unknown_ns = tai_ns_from_unix_ns(time.time_ns()) if kept else 0
     ert_ns = tai_ns_from_utc_iso(start) if start else unknown_ns
     if live is not None:
         _replay_live(file, profile, live, _pace(pace), input_, port, ert_ns)
@@ -155,6 +161,11 @@ def replay(
 
             name = profile.dictionary if profile is not None else None
             sinks.append(stack.enter_context(open_archive_sink(archive, name, Path(file).name)))
+        if parquet is not None:
+            from ground.wiring import open_parquet_sink
+
+            name = profile.dictionary if profile is not None else None
+            sinks.append(stack.enter_context(open_parquet_sink(parquet, name)))
         result = run_replay(
             sys.stdin.buffer if file == "-" else Path(file),
             profile,
@@ -162,6 +173,8 @@ def replay(
             port=port,
             pace=_pace(pace),
             ert_ns=ert_ns,
+            # Nothing but the JSON shows them, and hashing takes longer than decoding.
+            digests=summary == "json",
             sinks=sinks,
             progress=stack.enter_context(_progress_bar()) if show else None,
         )
@@ -314,7 +327,9 @@ def _say_if_wrong(summary: Mapping[str, Any]) -> bool:
     frames = summary.get("frames", 0)
     vcs: Mapping[str, Any] = summary.get("vcs", {})
     good = sum(vc.get("frames", 0) for vc in vcs.values())
-    packets = sum(vc.get("space_packets", 0) for vc in vcs.values()) or summary.get("packets", 0)
+    packets = sum(vc.get("space_packets", 0) for vc in vcs.values()) or summary.get(
+        "space_packets", 0
+    )
     if not frames and not packets:
         print("l4: nothing was found in the input", file=sys.stderr)
         return False

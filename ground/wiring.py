@@ -19,6 +19,7 @@ from protocols.identifiers import Topic, VirtualChannel
 from protocols.telemetry.declaration import Dictionary
 
 if TYPE_CHECKING:
+    from ground.archive.parquet_sink import ParquetSink
     from ground.archive.sink import ArchiveSink
     from ground.receive.profile import LinkProfile
 
@@ -114,6 +115,17 @@ def open_archive_sink(archive: Path, dictionary: str | None, stream: str) -> Ite
             ScaledClock.wall().now_ns,
             playback=playback_channels(dictionary),
         )
+
+
+def open_parquet_sink(directory: Path, dictionary: str | None) -> ParquetSink:
+    """Where `l4 replay --parquet` puts parameters."""
+    from ground.archive.decoding import Decoder
+    from ground.archive.parquet_sink import ParquetSink
+
+    opened = open_dictionary(dictionary)
+    if opened is None:
+        raise LocalError("--parquet wants a dictionary: --dictionary l4 or an XTCE file")
+    return ParquetSink(directory, Decoder(opened))
 
 
 # ---------------------------------------------------------------- services

@@ -69,7 +69,7 @@ def export(
     files = []
     for definition, parameters in definitions.items():
         columns = [_column(reader, name) for name in parameters]
-        file = target / f"{_file_name(definition)}.{form}"
+        file = target / f"{file_name(definition)}.{form}"
         schema = _wide_schema(definition, columns, form)
         _write(file, form, schema, _wide(reader, definition, columns, start_ns, stop_ns), counted)
         files.append(file)
@@ -111,7 +111,8 @@ def _write(
 # ---------------------------------------------------------------- schemas
 
 
-def _time_fields(names: Sequence[str]) -> list[pa.Field]:
+def time_fields(names: Sequence[str]) -> list[pa.Field]:
+    """Two fields a time: a UTC timestamp, and TAI ns as an exact integer."""
     fields = []
     for name in names:
         fields.append(pa.field(name, pa.timestamp("ns", tz="UTC"), metadata={"unit": "UTC"}))
@@ -121,7 +122,7 @@ def _time_fields(names: Sequence[str]) -> list[pa.Field]:
 
 
 def _wide_schema(definition: str, columns: Sequence[_Column], form: Form) -> pa.Schema:
-    fields = [*_time_fields(TIMES[:3]), pa.field("packet", pa.int64())]
+    fields = [*time_fields(TIMES[:3]), pa.field("packet", pa.int64())]
     for column in columns:
         info = column.info
         # CSV has no other place for the unit.
@@ -137,7 +138,7 @@ def _long_schema() -> pa.Schema:
     return pa.schema(
         [
             pa.field("parameter", pa.string()),
-            *_time_fields(TIMES[:3]),
+            *time_fields(TIMES[:3]),
             pa.field("packet", pa.int64()),
             pa.field("value", pa.float64()),
             pa.field("text", pa.string()),
@@ -160,7 +161,7 @@ def _wide(
     reader: Reader, definition: str, columns: Sequence[_Column], start_ns: int, stop_ns: int
 ) -> Iterator[list[pa.Array]]:
     for layout, run in reader.runs(definition, start_ns, stop_ns):
-        arrays = _times(run.times[:3])
+        arrays = time_arrays(run.times[:3])
         arrays.append(pa.array(run.times[3]))
         for column in columns:
             if column.id not in layout.parameters:
@@ -187,7 +188,7 @@ def _long(
                 text = column.info.kind != "number"
                 yield [
                     _constant(column.info.name, n),
-                    *_times(run.times[:3]),
+                    *time_arrays(run.times[:3]),
                     pa.array(run.times[3]),
                     numbers,
                     _values(column, values, valid) if text else pa.nulls(n, pa.string()),
@@ -195,7 +196,8 @@ def _long(
                 ]
 
 
-def _times(times: Sequence[npt.NDArray[np.int64]]) -> list[pa.Array]:
+def time_arrays(times: Sequence[npt.NDArray[np.int64]]) -> list[pa.Array]:
+    """The arrays of `time_fields`, from TAI ns; times without a UTC timestamp are null there."""
     arrays = []
     for tai in times:
         outside = (tai > MAX_NS - _NO_UTC_NS) | (tai < NO_SCET + _NO_UTC_NS)
@@ -212,9 +214,18 @@ def _values(
     missing = None if valid is None else ~valid
     if not pa.types.is_string(column.type):
         return pa.array(values, mask=missing).cast(column.type)
-    # A code without a label is shown as its number: nothing received is hidden.
+    return labelled(column.labels, values, missing)
+
+
+def labelled(
+    labels: Mapping[int, str],
+    values: npt.NDArray[Any],
+    missing: npt.NDArray[np.bool_] | None = None,
+) -> pa.Array:
+    """Codes as their labels; a code without one is shown as its number: nothing received is
+    hidden."""
     codes, which = np.unique(values, return_inverse=True)
-    texts = pa.array([column.labels.get(code, f"#{code}") for code in codes.tolist()], pa.string())
+    texts = pa.array([labels.get(code, f"#{code}") for code in codes.tolist()], pa.string())
     return texts.take(pa.array(which.astype(np.int64), mask=missing))
 
 
@@ -222,7 +233,7 @@ def _constant(text: str, n: int) -> pa.Array:
     return pa.repeat(pa.scalar(text, pa.string()), n)
 
 
-def _file_name(definition: str) -> str:
+def file_name(definition: str) -> str:
     """A file name from a definition's name; LocalError if nothing of it is left."""
     name = re.sub(r"[^\w.-]+", "_", definition).strip(".")
     if not name:
@@ -230,4 +241,4 @@ def _file_name(definition: str) -> str:
     return name
 
 
-__all__ = ["export"]
+__all__ = ["export", "file_name", "labelled", "time_arrays", "time_fields"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import json
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -30,22 +31,13 @@ MACHINE = (
 )
 
 
-def _cases(only: str) -> list[tuple[str, Case]]:
-    found: list[tuple[str, Case]] = []
+def _cases(only: str) -> Iterator[Case]:
+    """One at a time: what a case has laid out is given up before the next is made."""
     for path in sorted(HERE.glob("bench_*.py")):
-        spec = importlib.util.spec_from_file_location(f"tests.benchmarks.{path.stem}", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-        if not hasattr(module, "cases"):
-            continue
-        if only in path.stem:
-            found += [(path.stem, case) for case in module.cases()]
-        else:
-            found += [(path.stem, case) for case in module.cases() if only in case.name]
-    return found
+        module = importlib.import_module(f"tests.benchmarks.{path.stem}")
+        for case in module.cases():
+            if only in path.stem or only in case.name:
+                yield case
 
 
 def _row(table: Table, result: Result) -> None:
@@ -82,9 +74,8 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 160)
     table = Table("work", "ours", "peers (our ratio)", "goals", show_lines=True)
     report: list[dict[str, object]] = []
-    cases = _cases(arguments.only)
-    for number, (_, case) in enumerate(cases, 1):
-        print(f"[{number}/{len(cases)}] {case.name}", file=sys.stderr, flush=True)
+    for case in _cases(arguments.only):
+        print(case.name, file=sys.stderr, flush=True)
         result = measure(case, arguments.runs)
         _row(table, result)
         report.append(

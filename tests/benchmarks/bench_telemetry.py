@@ -107,12 +107,10 @@ def ccsdspy_fixed(octets: bytes) -> Callable[[], Columns]:
     return run
 
 
-def ccsdspy_variable(octets: bytes) -> Callable[[], Columns]:
-    try:
-        import ccsdspy
-    except ImportError as error:
-        raise PeerMissing("ccsdspy") from error
-    packet = ccsdspy.VariableLength(
+def ccsdspy_variable_packet() -> Any:
+    import ccsdspy
+
+    return ccsdspy.VariableLength(
         [
             ccsdspy.PacketField(name="A", data_type="uint", bit_length=32),
             ccsdspy.PacketField(name="B", data_type="uint", bit_length=16),
@@ -122,6 +120,13 @@ def ccsdspy_variable(octets: bytes) -> Callable[[], Columns]:
             ccsdspy.PacketArray(name="X", data_type="uint", bit_length=16, array_shape="N"),
         ]
     )
+
+
+def ccsdspy_variable(octets: bytes) -> Callable[[], Columns]:
+    try:
+        packet = ccsdspy_variable_packet()
+    except ImportError as error:
+        raise PeerMissing("ccsdspy") from error
 
     def run() -> Columns:
         with warnings.catch_warnings():
@@ -217,6 +222,32 @@ def _judged(dictionary: Dictionary, batch: PacketBatch) -> Columns:
     return found
 
 
+def counted_packets(n: int) -> tuple[Dictionary, PacketBatch]:
+    """Packets with a counted array of 1 to 24 samples."""
+    random = np.random.default_rng(4)
+    counted = PacketDefinition(
+        "COUNTED",
+        12,
+        (
+            *(Parameter(name, field) for name, field in (("A", Int32ub), ("B", Int16ub))),
+            *(Parameter(name, field) for name, field in (("C", Int16ub), ("D", Float32b))),
+            Parameter("N", Int8ub),
+            Repeat(Parameter("X", Int16ub), "N"),
+        ),
+    )
+    variable = Dictionary("VARIABLE", (counted,))
+    offsets = np.zeros(n + 1, np.int64)
+    np.cumsum(random.integers(1, 25, n), out=offsets[1:])
+    columns = {
+        "A": random.integers(0, 2**32, n, np.uint32),
+        "B": random.integers(0, 2**16, n, np.uint16),
+        "C": random.integers(0, 2**16, n, np.uint16),
+        "D": random.normal(size=n).astype(np.float32),
+        "X": Ragged(random.integers(0, 2**16, offsets[-1], np.uint16), offsets),
+    }
+    return variable, variable.encode_batch("COUNTED", columns, raw=True)
+
+
 def cases() -> Iterator[Case]:
     batch = _packets()
     dictionary = _dictionary()
@@ -237,7 +268,6 @@ def cases() -> Iterator[Case]:
         goal_rate=24,
     )
 
-    random = np.random.default_rng(4)
     limited = _dictionary(
         calibration=Polynomial((1.0, 0.5)), limits=Limits((-1e8, 1e10), (-1e9, 1e11))
     )
@@ -275,27 +305,7 @@ def cases() -> Iterator[Case]:
     )
 
     n = PACKETS // 2
-    counted = PacketDefinition(
-        "COUNTED",
-        12,
-        (
-            *(Parameter(name, field) for name, field in (("A", Int32ub), ("B", Int16ub))),
-            *(Parameter(name, field) for name, field in (("C", Int16ub), ("D", Float32b))),
-            Parameter("N", Int8ub),
-            Repeat(Parameter("X", Int16ub), "N"),
-        ),
-    )
-    variable = Dictionary("VARIABLE", (counted,))
-    offsets = np.zeros(n + 1, np.int64)
-    np.cumsum(random.integers(1, 25, n), out=offsets[1:])
-    columns = {
-        "A": random.integers(0, 2**32, n, np.uint32),
-        "B": random.integers(0, 2**16, n, np.uint16),
-        "C": random.integers(0, 2**16, n, np.uint16),
-        "D": random.normal(size=n).astype(np.float32),
-        "X": Ragged(random.integers(0, 2**16, offsets[-1], np.uint16), offsets),
-    }
-    packets = variable.encode_batch("COUNTED", columns, raw=True)
+    variable, packets = counted_packets(n)
     few_variable = packets.slice(0, FEW)
     yield Case(
         "telemetry: variable-length packets (1..24 samples) to columns",
