@@ -22,8 +22,10 @@ Trajectory = Callable[[F64], F64]
 #: GM of the Sun, km³/s² (DE421 header, IAU-2009 system of constants to its digits).
 SUN_GM_KM3_S2: Final = 132_712_440_040.0
 
-#: 1e-12 s is 0.3 mm; with speeds under 0.01 c the limit is never reached.
+#: 1e-12 s is 0.3 mm; with speeds under 0.01 c the limit is never reached.  Far away the last digits
+#: of float64 are more than that, so a part of the light time itself is allowed as well.
 _TOLERANCE_S: Final = 1e-12
+_TOLERANCE: Final = 1e-14
 _MOST_ITERATIONS: Final = 12
 
 
@@ -50,7 +52,7 @@ def _solve(
             better_s = better_s + shapiro_delay_s(sun(t_s), known_km, other_km)
         change_s = float(np.max(np.abs(better_s - light_time_s), initial=0.0))
         light_time_s = better_s
-        if change_s < _TOLERANCE_S:
+        if change_s < _TOLERANCE_S + _TOLERANCE * float(np.max(light_time_s, initial=0.0)):
             return light_time_s
     raise LocalError(
         f"light time still changes by {change_s} s after {_MOST_ITERATIONS} iterations; "
