@@ -21,6 +21,8 @@ from protocols.packets.batch import PacketBatch
 I64 = npt.NDArray[np.int64]
 
 NEW, COPY, DUPLICATE, CONFLICT = 0, 1, 2, 3
+#: Packets of a batch are told apart by APID (−1 … 2047), virtual channel (a byte) and playback.
+KINDS = 2049 * 512
 #: Octets of a space packet's primary header; what is shorter has no identity to read.
 HEADER_OCTETS = 6
 
@@ -136,6 +138,18 @@ class Ingest:
         timed = np.flatnonzero(space & (scet != NO_SCET))
         if not len(timed):
             return known
+        # As they come, by APID (16 bits: NumPy then sorts by radix): where each SCET is later than
+        # the one before, and the first than what is stored, every packet is new.
+        order = timed[np.argsort(apid[timed].astype(np.uint16), kind="stable")]
+        a, s = apid[order], scet[order]
+        first = np.flatnonzero(np.diff(a, prepend=-1))
+        late = np.diff(s) > 0
+        late[first[1:] - 1] = True
+        if late.all() and all(
+            time > self._newest.get((stream, one), NO_SCET)
+            for one, time in zip(a[first].tolist(), s[first].tolist(), strict=True)
+        ):
+            return known
         order = timed[np.lexsort((timed, sequence[timed], scet[timed], apid[timed]))]
         a, s, q = apid[order], scet[order], sequence[order]
         again = np.zeros(len(order), np.bool_)
@@ -200,13 +214,18 @@ class Ingest:
         playback: Flags,
     ) -> None:
         kind = (apid[kept] + 1) * 512 + packets.vcid[kept].astype(np.int64) * 2 + playback[kept]
-        kinds, which = np.unique(kind, return_inverse=True)
+        kinds, which = _numbered(kind)
+        # Packets of the first kind, then of the second …, each in the order of arrival.
+        order = np.argsort(which, kind="stable")
+        counts = np.bincount(which, minlength=len(kinds))
+        stops = np.cumsum(counts)
+        latest = np.maximum.reduceat(scet[kept[order]], stops - counts).tolist()
         channels = np.empty(len(kinds), np.int64)
-        for i, one in enumerate(kinds.tolist()):
+        for i, (one, count, newest) in enumerate(
+            zip(kinds.tolist(), counts.tolist(), latest, strict=True)
+        ):
             of_apid = one // 512 - 1
             channels[i] = channel = self._channel(stream, one // 2 % 256, of_apid, bool(one & 1))
-            mine = scet[kept][which == i]
-            newest = int(mine.max())
             self._newest[stream, of_apid] = max(
                 newest, self._newest.get((stream, of_apid), NO_SCET)
             )
@@ -214,13 +233,13 @@ class Ingest:
                 "UPDATE channel SET packets = packets + ?1,"
                 # max of anything and NULL is NULL: a batch without SCET must not hide the highest.
                 " scet_max = ifnull(max(scet_max, ?2), ifnull(scet_max, ?2)) WHERE id = ?3",
-                (len(mine), None if newest == NO_SCET else newest, channel),
+                (count, None if newest == NO_SCET else newest, channel),
             )
         number = self._next_packet + np.arange(len(kept))
         self._next_packet += len(kept)
-        many = np.bincount(which, minlength=len(kinds)) >= packet_groups.LEAST
+        many = counts >= packet_groups.LEAST
         for i in np.flatnonzero(many).tolist():
-            mine = np.flatnonzero(which == i)
+            mine = order[stops[i] - counts[i] : stops[i]]
             index = kept[mine]
             packet_groups.write_groups(
                 self._db,
@@ -401,6 +420,18 @@ class Ingest:
             "INSERT INTO counter VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET value = value + ?2",
             [(name, amount) for name, amount in Counter(amounts).items() if amount],
         )
+
+
+def _numbered(kind: I64) -> tuple[I64, npt.NDArray[np.integer[Any]]]:
+    """The kinds that occur, in order, and the number of each entry's among them: as `np.unique`,
+    which sorts."""
+    occurs = np.zeros(KINDS, np.bool_)
+    occurs[kind] = True
+    kinds = np.flatnonzero(occurs)
+    # Sorting by 16 bits is a radix sort; more kinds than that in one batch are not worth a thought.
+    place = np.empty(KINDS, np.uint16 if len(kinds) <= 1 << 16 else np.int64)
+    place[kinds] = np.arange(len(kinds))
+    return kinds, place[kind]
 
 
 def _int64(times: npt.NDArray[Any]) -> I64:

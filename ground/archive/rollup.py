@@ -60,7 +60,8 @@ def reduce_samples(
     if good is not None:
         times, values = times[good], values[good]
     bucket = times // width_ns
-    return _reduce(values, bucket, _starts(bucket))
+    starts = _starts(bucket)
+    return _reduce(values, bucket[starts], starts)
 
 
 def _good(values: Array, valid: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:
@@ -77,8 +78,8 @@ def _reduce(values: Array, bucket: I64, starts: npt.NDArray[np.intp]) -> Array:
         values = values.view(np.uint8)
     entries = np.empty(len(starts), entry_dtype(values.dtype))
     if len(starts):
-        entries["bucket"] = bucket[starts]
-        entries["count"] = np.diff(starts, append=len(bucket))
+        entries["bucket"] = bucket
+        entries["count"] = np.diff(starts, append=len(values))
         # Opposite infinities in one bucket: their mean is NaN, which is what it should be.
         with np.errstate(invalid="ignore", over="ignore"):
             # Converted first: reduceat converts in small buffers, which takes three times as long.
@@ -92,43 +93,59 @@ def reduce_entries(entries: Array, factor: int) -> Array:
     """Entries `factor` times as wide; the input is sorted by bucket and may repeat buckets."""
     bucket = entries["bucket"] // factor
     starts = _starts(bucket)
+    return _widen(entries, bucket[starts], starts)
+
+
+def _widen(entries: Array, bucket: I64, starts: npt.NDArray[np.intp]) -> Array:
+    """Entries from each start to the next as one, of that bucket."""
+    if len(starts) == len(entries):
+        wide = entries.copy()
+        wide["bucket"] = bucket
+        return wide
     wide = np.empty(len(starts), entries.dtype)
-    if len(starts):
-        wide["bucket"] = bucket[starts]
-        wide["count"] = np.add.reduceat(entries["count"], starts)
-        with np.errstate(invalid="ignore", over="ignore"):
-            wide["sum"] = np.add.reduceat(entries["sum"], starts)
-        wide["min"] = np.minimum.reduceat(entries["min"], starts)
-        wide["max"] = np.maximum.reduceat(entries["max"], starts)
+    wide["bucket"] = bucket
+    wide["count"] = np.add.reduceat(entries["count"], starts)
+    with np.errstate(invalid="ignore", over="ignore"):
+        wide["sum"] = np.add.reduceat(entries["sum"], starts)
+    wide["min"] = np.minimum.reduceat(entries["min"], starts)
+    wide["max"] = np.maximum.reduceat(entries["max"], starts)
     return wide
 
 
 class RollUp:
-    """Roll-ups of the columns of one segment, which share their sorted times."""
+    """Roll-ups of the columns of one segment, which share their sorted times, and so their buckets
+    at every width; only a column with samples that do not count has others."""
 
     def __init__(self, times: I64) -> None:
         self._times = times
-        self._widths: list[int] = []
+        #: Width, its buckets, and where each begins among those of the width before (the samples).
+        self._levels: list[tuple[int, I64, npt.NDArray[np.intp]]] = []
+        narrow, bucket = 1, times
         for width in WIDTHS_NS:
-            if self._widths:
-                self._widths.append(width)
-                continue
-            bucket = times // width
-            starts = _starts(bucket)
-            if len(starts) * SAMPLES_PER_ENTRY <= len(times):
-                self._widths.append(width)
-                self._bucket, self._first = bucket, starts
+            bucket_of = bucket // (width // narrow)
+            starts = _starts(bucket_of)
+            if self._levels or len(starts) * SAMPLES_PER_ENTRY <= len(times):
+                narrow, bucket = width, bucket_of[starts]
+                self._levels.append((width, bucket, starts))
 
     def levels(self, values: Array, valid: npt.NDArray[np.bool_] | None) -> list[tuple[int, Array]]:
         """The widths worth keeping, each with a column's entries."""
-        if not self._widths:
+        if not self._levels:
             return []
-        if _good(values, valid) is None:
-            entries = _reduce(values, self._bucket, self._first)
-        else:
-            entries = reduce_samples(self._times, values, valid, self._widths[0])
-        kept = [(self._widths[0], entries)]
-        for width in self._widths[1:]:
+        if _good(values, valid) is not None:
+            return self._levels_of_some(values, valid)
+        first_width, bucket, starts = self._levels[0]
+        kept = [(first_width, _reduce(values, bucket, starts))]
+        for width, bucket, starts in self._levels[1:]:
+            kept.append((width, _widen(kept[-1][1], bucket, starts)))
+        return kept
+
+    def _levels_of_some(
+        self, values: Array, valid: npt.NDArray[np.bool_] | None
+    ) -> list[tuple[int, Array]]:
+        first_width = self._levels[0][0]
+        kept = [(first_width, reduce_samples(self._times, values, valid, first_width))]
+        for width, _, _ in self._levels[1:]:
             last, entries = kept[-1]
             kept.append((width, reduce_entries(entries, width // last)))
         return kept
