@@ -6,7 +6,7 @@ Indexed by what the answer holds, so that the cost of a choice does not grow wit
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ground.scheduling.compiled import Answer, Compiled
@@ -40,11 +40,14 @@ class Chooser:
         self.complexes = list(by_complex.values())
         self.day = max(1, min(86400, compiled.length))
 
-    def draw(self, answer: Answer) -> Neighbourhood:
+    def draw(self, answer: Answer, around: Sequence[int] = ()) -> Neighbourhood:
+        """`around`: requests of which some are freed in any case."""
         self._index(answer)
         kind = self.random.choices(list(self.kinds), list(self.weight.values()))[0]
         size = max(4, round(self.size[kind]))
         free = self.kinds[kind](answer, size)
+        if around:
+            free.update(self.random.sample(around, min(len(around), max(2, size // 3))))
         free -= set(self.compiled.locked)
         return Neighbourhood(kind, frozenset(free), frozenset(self._around(free, answer)))
 

@@ -71,6 +71,26 @@ class Judge:
                         continue
                     self.published.setdefault(compiled.index[track.request], []).append(placement)
 
+    @property
+    def unit(self) -> float:
+        """About what one hour of tracking is worth: the scale of temperatures.
+
+        The squares are taken where a tenth of a mission's hours is missing.
+        """
+        objective, requests = self.objective, self.compiled.requests
+        if not requests:
+            return 1.0
+        hours = sum(request.duration for request in requests) / 3600
+        unit = objective.hours * sum(request.priority for request in requests) / len(requests)
+        unit += objective.satisfied * len(requests) / hours
+        for weight, totals in (
+            (objective.u_square + objective.u_max, self.requested),
+            (objective.agency_square + objective.agency_max, self.agency_requested),
+        ):
+            wanted = [total / 3600 for total in totals if total]
+            unit += 0.2 * weight * sum(1 / total for total in wanted) / max(1, len(wanted))
+        return unit or 1.0
+
     def missing(self, answer: Answer) -> list[int]:
         """Requested seconds that each mission does not get."""
         compiled = self.compiled

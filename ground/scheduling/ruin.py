@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ground.scheduling import ruin_kernels as kernels
 from ground.scheduling.compiled import Answer, Compiled
 from ground.scheduling.objective import Judge
 
 
-def _int64(values: ArrayLike) -> np.ndarray:
-    return np.ascontiguousarray(np.array(values, dtype=np.int64))
+def _padded(lists: Sequence[Sequence[int]]) -> np.ndarray:
+    """Each row: how many, which, zeros."""
+    table = np.zeros((len(lists), 1 + max(map(len, lists), default=0)), np.int64)
+    for row, those in zip(table, lists, strict=True):
+        row[0] = len(those)
+        row[1 : 1 + len(those)] = those
+    return table
 
 
 def _starts(lengths: Sequence[int]) -> np.ndarray:
@@ -55,37 +59,26 @@ class Annealer:
     def _choices(self) -> None:
         requests = self.compiled.requests
         self.choice0 = _starts([len(r.antennas) for r in requests])
-        flat = [those for r in requests for those in r.antennas]
-        self.choice_antenna0 = _starts([len(those) for those in flat])
-        self.choice_antenna = _int64([a for those in flat for a in those])
+        self.choice = _padded([those for r in requests for those in r.antennas])
 
     def load(self, answer: Answer) -> None:
         """The answer becomes the present one and the best one."""
         compiled, requests = self.compiled, self.compiled.requests
         slots = [max(2 if r.segments > 1 else 1, len(answer[r.index])) for r in requests]
         slot0 = _starts(slots)
-        self.data = self._data(slots, slot0)
+        self.data = self._data(slot0)
         count = int(slot0[-1])
+        slot = np.zeros((count, 6), np.int64)
+        slot[:, kernels.WINDOW] = slot[:, kernels.LOGGED] = -1
+        slot[:, kernels.REQUEST] = np.repeat(np.arange(len(requests)), slots)
         antennas, missions = len(compiled.antennas), len(compiled.missions)
         self.state = kernels.State(
-            on=np.zeros(count, np.int64),
-            off=np.zeros(count, np.int64),
-            window=np.full(count, -1, np.int64),
-            choice=np.zeros(count, np.int64),
-            antenna_slots=np.zeros((antennas, self._most(slots, antennas)), np.int64),
-            antenna_count=np.zeros(antennas, np.int64),
-            mission_slots=np.zeros(
-                (missions, max(sum(slots[i] for i in m) for m in compiled.mission_requests) + 1),
-                np.int64,
-            ),
-            mission_count=np.zeros(missions, np.int64),
+            slot=slot,
+            held=np.zeros((antennas + missions, 1 + self._most(slots)), np.int64),
             given=np.zeros(len(requests), np.int64),
             missing=np.array(self.judge.requested, np.float64),
             group_missing=np.array(self.judge.agency_requested, np.float64),
-            touched=np.zeros(count, np.int64),
-            touched_at=np.full(count, -1, np.int64),
-            old=np.zeros((count, 4), np.int64),
-            counters=np.zeros(1, np.int64),
+            log=np.zeros((count + 1, 5), np.int64),
         )
         for request, placements in zip(requests, answer, strict=True):
             for number, (choice, on, off) in enumerate(placements):
@@ -98,71 +91,74 @@ class Annealer:
                     on,
                     off,
                 )
-        kernels._forget(self.state)
-        self._remember()
+        kernels.forget(self.state)
+        self.value = self.best_value = kernels.value(self.data, self.state)
+        self._run_best = self.state.slot[:, :3].copy()
+        self.best = self._run_best.copy()
 
-    def _most(self, slots: list[int], antennas: int) -> int:
-        """Most slots that an antenna may hold at a time."""
-        held = [0] * antennas
+    def _most(self, slots: list[int]) -> int:
+        """Most slots that an antenna or a mission may hold."""
+        held = [0] * len(self.compiled.antennas)
         for request in self.compiled.requests:
             for antenna in {a for those in request.antennas for a in those}:
                 held[antenna] += slots[request.index]
-        return max(held, default=0) + 1
-
-    def _remember(self) -> None:
-        self.best_on = self.state.on.copy()
-        self.best_off = self.state.off.copy()
-        self.best_window = self.state.window.copy()
+        missions = [sum(slots[i] for i in those) for those in self.compiled.mission_requests]
+        return max([*held, *missions], default=0)
 
     def _window(self, index: int, choice: int, on: int, off: int) -> int:
-        first = int(self.data.window0[index])
+        first = int(self.data.request[index, kernels.WINDOW0])
         if self.movable[index]:
             for number, (other, lo, hi) in enumerate(self.compiled.requests[index].windows):
                 if other == choice and lo <= on and off <= hi:
                     return first + number
         return -2
 
-    def _data(self, slots: list[int], slot0: np.ndarray) -> kernels.Data:
+    def _data(self, slot0: np.ndarray) -> kernels.Data:
         compiled, requests, objective = self.compiled, self.compiled.requests, self.judge.objective
         windows = [(r.index, *w) for r in requests for w in r.windows]
-        window_choice = [int(self.choice0[r]) + c for r, c, _, _ in windows]
         users: list[list[int]] = [[] for _ in compiled.antennas]
         for number, (index, choice, _, _) in enumerate(windows):
             for antenna in requests[index].antennas[choice]:
                 users[antenna].append(number)
         published = [self.judge.published.get(r.index, []) for r in requests]
-        flat = [
-            (int(self.choice0[i]) + c, on, off)
-            for i, those in enumerate(published)
-            for c, on, off in those
-        ]
+        table = np.zeros((len(requests) + 1, 10), np.int64)
+        table[:-1, : kernels.SLOT0] = np.array(
+            [
+                (
+                    r.duration,
+                    r.minimum,
+                    r.setup,
+                    r.teardown,
+                    r.segment_minimum if r.segments > 1 else 0,
+                    r.mission,
+                    self.movable[r.index],
+                )
+                for r in requests
+            ],
+            np.int64,
+        ).reshape(-1, kernels.SLOT0)
+        table[:, kernels.SLOT0] = slot0
+        table[:, kernels.WINDOW0] = _starts([len(r.windows) for r in requests])
+        table[:, kernels.PUBLISHED0] = _starts([len(those) for those in published])
         return kernels.Data(
-            duration=_int64([r.duration for r in requests]),
-            minimum=_int64([r.minimum for r in requests]),
-            setup=_int64([r.setup for r in requests]),
-            teardown=_int64([r.teardown for r in requests]),
-            segment=_int64([r.segment_minimum if r.segments > 1 else 0 for r in requests]),
-            mission=_int64([r.mission for r in requests]),
-            movable=self.movable,
+            request=table,
+            window=np.array(
+                [(lo, hi, int(self.choice0[r]) + c, r) for r, c, lo, hi in windows], np.int64
+            ).reshape(-1, 4),
+            choice=self.choice,
+            users=_padded(users),
+            published=np.array(
+                [
+                    (int(self.choice0[i]) + c, on, off)
+                    for i, those in enumerate(published)
+                    for c, on, off in those
+                ],
+                np.int64,
+            ).reshape(-1, 3),
             weight=np.array([objective.hours * r.priority / 3600 for r in requests]),
-            slot0=slot0,
-            slot_request=_int64(np.repeat(np.arange(len(requests)), slots)),
-            window0=_starts([len(r.windows) for r in requests]),
-            window_lo=_int64([w[2] for w in windows]),
-            window_hi=_int64([w[3] for w in windows]),
-            window_choice=_int64(window_choice),
-            choice0=self.choice_antenna0,
-            choice_antenna=self.choice_antenna,
-            antenna0=_starts([len(those) for those in users]),
-            antenna_window=_int64([w for those in users for w in those]),
-            window_request=_int64([w[0] for w in windows]),
             requested=np.array(self.judge.requested, np.float64),
-            group=_int64(compiled.agency),
+            group_of=np.array(compiled.agency, np.int64),
             group_requested=np.array(self.judge.agency_requested, np.float64),
-            published0=_starts([len(those) for those in published]),
-            published_choice=_int64([f[0] for f in flat]),
-            published_on=_int64([f[1] for f in flat]),
-            published_off=_int64([f[2] for f in flat]),
             terms=np.array(
                 [
                     objective.satisfied,
@@ -173,14 +169,13 @@ class Annealer:
                     objective.change,
                 ]
             ),
+            antennas=len(compiled.antennas),
         )
 
-    def run(
-        self, seed: int, steps: int, hot: float, cold: float, strength: float = 4.0
-    ) -> tuple[float, float]:
-        """(value of the best, value of the present answer) after so many steps."""
-        self._remember_choice()
-        return kernels.anneal(
+    def run(self, seed: int, steps: int, hot: float, cold: float, strength: float = 4.0) -> None:
+        """So many steps; `value` is then that of the present answer, `best_value` of the best."""
+        self._run_best[:] = self.state.slot[:, :3]
+        best, self.value = kernels.anneal(
             self.data,
             self.state,
             seed % (1 << 31),
@@ -188,32 +183,27 @@ class Annealer:
             hot,
             cold,
             strength,
-            self.best_on,
-            self.best_off,
-            self.best_window,
+            self._run_best,
         )
-
-    def _remember_choice(self) -> None:
-        self.best_on[:] = self.state.on
-        self.best_off[:] = self.state.off
-        self.best_window[:] = self.state.window
+        if best > self.best_value:
+            self.best_value = best
+            self.best[:] = self._run_best
 
     def answer(self) -> Answer:
-        """The best of the last `run`."""
+        """The best since `load`."""
         found: Answer = []
+        slot0 = self.data.request[:, kernels.SLOT0]
         for request in self.compiled.requests:
             index = request.index
-            first, last = int(self.data.slot0[index]), int(self.data.slot0[index + 1])
             placements = []
-            for slot in range(first, last):
-                window = int(self.best_window[slot])
+            for slot in range(int(slot0[index]), int(slot0[index + 1])):
+                on, off, window = (int(x) for x in self.best[slot])
                 if window == -1:
                     continue
                 if window == -2:
-                    choice = int(self.state.choice[slot])
+                    choice = int(self.state.slot[slot, kernels.CHOICE])
                 else:
-                    choice = int(self.data.window_choice[window])
-                choice -= int(self.choice0[index])
-                placements.append((choice, int(self.best_on[slot]), int(self.best_off[slot])))
+                    choice = int(self.data.window[window, kernels.CHOICE_OF])
+                placements.append((choice - int(self.choice0[index]), on, off))
             found.append(tuple(sorted(placements, key=lambda p: p[1])))
         return found

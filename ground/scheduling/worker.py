@@ -1,0 +1,191 @@
+"""One searching process: ruin and recreate where its kernels know the rules, CP-SAT elsewhere.
+
+A run is a sequence of cycles, each an annealing from hot to cold of growing length: the first ends
+soon, so that there is a good answer early, the last has most of the time.  A round is a part of a
+cycle; between rounds the processes exchange answers.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from ground.scheduling.compiled import Answer, Compiled
+from ground.scheduling.model import Problem
+from ground.scheduling.neighbourhood import Chooser
+from ground.scheduling.objective import Judge, Objective
+from ground.scheduling.ruin import Annealer, movable
+from ground.scheduling.subproblem import Limits, Subproblem
+
+#: Share of the run that each cycle takes, and its rounds.
+CYCLES = ((0.1, 4), (0.25, 8), (0.65, 20))
+#: Temperatures, in hours of tracking.
+HOT_H, COLD_H = 1.5, 0.08
+#: Steps between two looks at the clock, some tens of milliseconds.
+BATCH = 500
+#: Steps of ruin and recreate that a second of CP-SAT stands for where work is counted.
+STEPS_A_SECOND = 15_000
+
+
+@dataclass(frozen=True)
+class Round:
+    """begin and end: shares of the run; hot and cold: temperatures at these, in hours."""
+
+    number: int
+    begin: float
+    end: float
+    hot: float
+    cold: float
+    first: bool
+    late: bool
+
+
+def rounds() -> Iterator[Round]:
+    number, at = 0, 0.0
+    for share, count in CYCLES:
+        for k in range(count):
+            ratio = COLD_H / HOT_H
+            yield Round(
+                number,
+                at + share * k / count,
+                at + share * (k + 1) / count,
+                HOT_H * ratio ** (k / count),
+                HOT_H * ratio ** ((k + 1) / count),
+                first=k == 0,
+                late=k >= 0.7 * count,
+            )
+            number += 1
+        at += share
+
+
+@dataclass(frozen=True)
+class Report:
+    """Of a round: the best answer since the last `Worker.take`, and how many steps it took."""
+
+    value: float
+    answer: Answer
+    steps: int
+
+
+class Worker:
+    """Holds an answer and improves it round by round."""
+
+    def __init__(self, problem: Problem, objective: Objective, answer: Answer, seed: int) -> None:
+        self.judge = Judge(Compiled(problem), objective)
+        self.seed = seed
+        self.unit = self.judge.unit
+        compiled = self.judge.compiled
+        known = movable(compiled)
+        self.exact = [i for i in range(len(known)) if not known[i] and i not in compiled.locked]
+        self.chooser = Chooser(compiled, seed)
+        self.annealer = Annealer(self.judge, answer)
+        self.anneals = bool(known.any())
+        self.calls = 0
+
+    def take(self, answer: Answer) -> None:
+        self.annealer.load(answer)
+
+    def run(self, task: Round, seconds: float | None, steps: int | None) -> Report:
+        """A round of so many seconds, or of so much work."""
+        exact = 0.0 if not self.exact else 0.4 if self.anneals else 1.0
+        done = 0
+        if exact:
+            done += self._exactly(seconds and seconds * exact, steps and round(steps * exact))
+        if self.anneals:
+            rest = 1 - exact
+            done += self._anneal(task, seconds and seconds * rest, steps and round(steps * rest))
+        return Report(self.annealer.best_value, self.annealer.answer(), done)
+
+    def _anneal(self, task: Round, seconds: float | None, steps: int | None) -> int:
+        begin, done, share = time.monotonic(), 0, 0.0
+        while share < 1.0:
+            now = BATCH if steps is None else min(BATCH, steps - done)
+            hot = task.hot * (task.cold / task.hot) ** share * self.unit
+            self.calls += 1
+            self.annealer.run(self.seed * 1_000_003 + self.calls, now, hot, hot)
+            done += now
+            if steps is not None:
+                share = done / steps
+            elif seconds:
+                share = (time.monotonic() - begin) / seconds
+            else:
+                break
+        return done
+
+    def _exactly(self, seconds: float | None, steps: int | None) -> int:
+        """CP-SAT neighbourhoods around requests whose rules the kernels do not know."""
+        begin, done = time.monotonic(), 0
+        answer, value = self.annealer.answer(), self.annealer.best_value
+        limit = 0.2
+        while True:
+            left = None if seconds is None else seconds - (time.monotonic() - begin)
+            if (left is not None and left <= 0.02) or (steps is not None and done >= steps):
+                break
+            drawn = self.chooser.draw(answer, self.exact)
+            outcome = Subproblem(self.judge, answer, drawn.free, drawn.elastic).solve(
+                Limits(limit, 1e9 if left is None else left), self.seed + self.calls
+            )
+            self.calls += 1
+            done += round(limit * STEPS_A_SECOND)
+            found = value if outcome.answer is None else self.judge.value(outcome.answer)
+            self.chooser.learn(drawn.kind, found > value + 1e-9, outcome.optimal)
+            if outcome.answer is not None and found >= value:
+                answer, value = outcome.answer, found
+        self.annealer.load(answer)
+        return done
+
+
+def serve(
+    pipe: Connection, problem: Problem, objective: Objective, answer: Answer, seed: int
+) -> None:
+    """Body of a process: (round, answer or None, seconds, steps) -> Report, until None comes."""
+    worker = Worker(problem, objective, answer, seed)
+    pipe.send("ready")
+    while (message := pipe.recv()) is not None:
+        task, given, seconds, steps = message
+        if given is not None:
+            worker.take(given)
+        pipe.send(worker.run(task, seconds, steps))
+
+
+class Remote:
+    """A worker in a process of its own; spawned, so that it inherits no threads."""
+
+    def __init__(self, problem: Problem, objective: Objective, answer: Answer, seed: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, other = context.Pipe()
+        self.process = context.Process(
+            target=serve, args=(other, problem, objective, answer, seed), daemon=True
+        )
+        self.process.start()
+        other.close()
+        self.ready = False
+
+    def is_ready(self, wait: bool) -> bool:
+        if not self.ready and (wait or self.pipe.poll()):
+            self.pipe.recv()
+            self.ready = True
+        return self.ready
+
+    def begin(
+        self, task: Round, answer: Answer | None, seconds: float | None, steps: int | None
+    ) -> None:
+        self.pipe.send((task, answer, seconds, steps))
+
+    def end(self) -> Report:
+        return self.pipe.recv()
+
+    def close(self) -> None:
+        try:
+            self.pipe.send(None)
+        except (BrokenPipeError, OSError):
+            # It has gone already: that is what was wanted.
+            self.process.join(0)
+        self.process.join(1)
+        if self.process.is_alive():
+            self.process.terminate()
+            self.process.join()
+        self.pipe.close()
