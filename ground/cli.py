@@ -66,6 +66,8 @@ Examples:
 
 `l4 run` — in real time: light takes its 8 minutes, the first telemetry is already on its way
 
+`l4 run --stations YEOJU --speed 600` — one station: half of the day there is no pass
+
 `l4 run --speed 60 --scenario storm` — a solar storm, an hour a minute
 
 `l4 run --duration 60 --no-view --json` — run for a minute, print what was received
@@ -102,6 +104,16 @@ def run(
         str, typer.Option("--mission", "-m", help="Link profile, with --replay (`l4 missions`).")
     ] = "l4_relay",
     pace: Annotated[str, typer.Option(help="With --replay: full, recorded, or a factor.")] = "full",
+    passes: Annotated[
+        bool,
+        typer.Option(
+            "--passes/--no-passes", help="The link is up in planned passes only, or always."
+        ),
+    ] = True,
+    stations: Annotated[
+        str,
+        typer.Option(help="Antennas of the passes, the preferred first, as YEOJU,DSS-26."),
+    ] = "",
 ) -> None:
     """Start the simulated spacecraft and the ground services, and watch them. Ctrl-C stops all.
 
@@ -133,6 +145,8 @@ def run(
                 mission=mission,
                 replay=replay,
                 pace=pace,
+                passes=passes,
+                stations=stations,
             )
         )
     )
@@ -158,6 +172,7 @@ def _register() -> None:
     """Commands of other modules; their own imports are light."""
     from ground.archive_commands import archive_app
     from ground.replay_command import missions, replay
+    from ground.schedule_commands import schedule_app
     from ground.xtce_commands import xtce_app
 
     app.command(
@@ -168,6 +183,7 @@ def _register() -> None:
     )(replay)
     app.command(epilog="Example: l4 missions danuri")(missions)
     app.add_typer(archive_app, name="archive")
+    app.add_typer(schedule_app, name="schedule")
     app.add_typer(xtce_app, name="xtce")
 
 

@@ -138,6 +138,13 @@ class Worker:
         return done
 
 
+def warm(problem: Problem, objective: Objective) -> None:
+    """Compiles the kernels (on a machine's first run), so that no search waits for them."""
+    compiled = Compiled(problem)
+    if compiled.requests:
+        Annealer(Judge(compiled, objective), compiled.empty()).run(1, 1, 1.0, 1.0)
+
+
 def serve(
     pipe: Connection, problem: Problem, objective: Objective, answer: Answer, seed: int
 ) -> None:

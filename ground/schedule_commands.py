@@ -1,0 +1,242 @@
+"""`l4 schedule …`: antennas among missions, with the proven bound beside the answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from protocols.errors import LocalError
+
+schedule_app = typer.Typer(
+    help="Schedule deep-space antennas, and say how near to the best possible the schedule is.",
+    no_args_is_help=True,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+@schedule_app.callback()
+def _schedule() -> None: ...
+
+
+@schedule_app.command(
+    epilog="Example: l4 schedule benchmark problems.json --maintenance maintenance.csv "
+    "--week W10_2018 --objective hours --seconds 60 --out schedule.json"
+)
+def benchmark(
+    problems: Annotated[Path, typer.Argument(help="SatNet problem file (JSON), by week.")],
+    week: Annotated[str, typer.Option(help="Week of the file, like W10_2018.")],
+    maintenance: Annotated[Path | None, typer.Option(help="SatNet maintenance file (CSV).")] = None,
+    objective: Annotated[
+        str, typer.Option(help="hours, satisfied, or fairness (U_RMS and U_MAX together).")
+    ] = "hours",
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Stop after so many seconds. [default: 60]")
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Instead of --seconds: count work; the same for a seed."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the schedule here (SatNet JSON).")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Searching processes. [default: cores]")
+    ] = None,
+    bound_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="So long a process of its own proves a bound; 0: none. [default: a quarter]"
+        ),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Solve a week of the SatNet benchmark; print value, proven bound and gap.
+
+    The bound's process shares the cores with the searching ones while it runs.
+    """
+    import os
+
+    from ground.scheduling.objective import OBJECTIVES
+    from ground.scheduling.satnet import read_problem, write_schedule
+
+    kinds = ("hours", "satisfied", "fairness")
+    if objective not in kinds:
+        raise LocalError(f"--objective {objective!r}: one of {', '.join(kinds)} wanted")
+    if seconds is not None and steps is not None:
+        raise LocalError("--seconds and --steps: one of the two wanted")
+    if seconds is None and steps is None:
+        seconds = 60.0
+    problem = read_problem(problems, maintenance, week)
+    if bound_seconds is None:
+        bound_seconds = min(150.0, (seconds or 60.0) / 4)
+    report = _solve(
+        problem,
+        OBJECTIVES[objective],
+        objective,
+        seconds,
+        steps,
+        seed,
+        workers or os.cpu_count() or 1,
+        bound_seconds,
+        quiet=json_,
+    )
+    schedule = report.pop("schedule")
+    if out is not None:
+        out.write_text(json.dumps(write_schedule(problem, schedule), indent=1) + "\n")
+    if json_:
+        print(json.dumps({"week": week, "objective": objective, **report}, indent=2))
+    else:
+        _print(week, report, out)
+
+
+def _solve(
+    problem: Any,
+    objective: Any,
+    kind: str,
+    seconds: float | None,
+    steps: int | None,
+    seed: int,
+    workers: int,
+    bound_seconds: float,
+    quiet: bool,
+) -> dict[str, Any]:
+    from ground.scheduling.bounding import BoundProcess
+    from ground.scheduling.rules import violations
+    from ground.scheduling.solve import Progress, solve
+    from ground.scheduling.worker import warm
+
+    begin = time.monotonic()
+    warm(problem, objective)
+    prepared_s = time.monotonic() - begin
+    bounds = BoundProcess(problem, kind, bound_seconds) if bound_seconds > 0 else None
+    try:
+        with _view(quiet, seconds) as show:
+
+            def on_progress(progress: Progress) -> None:
+                show(progress, bounds.latest() if bounds else {})
+
+            solution = solve(
+                problem,
+                objective,
+                seconds=seconds,
+                steps=steps,
+                seed=seed,
+                workers=workers,
+                on_progress=on_progress,
+            )
+        proven = bounds.finish() if bounds else {}
+    finally:
+        if bounds:
+            bounds.close()
+    metrics = solution.metrics
+    broken = violations(problem, solution.schedule)
+    if broken:
+        raise LocalError(f"the solver broke a rule, which is a fault in it: {broken[0]}")
+    return {
+        "schedule": solution.schedule,
+        "hours": metrics.hours,
+        "requested_hours": metrics.requested_hours,
+        "satisfied": metrics.satisfied,
+        "requests": metrics.requests,
+        "u_rms": metrics.u_rms,
+        "u_max": metrics.u_max,
+        "tracks": metrics.tracks,
+        "bounds": proven,
+        "gap": {name: _gap(name, metrics, bound) for name, bound in proven.items()},
+        "elapsed_s": solution.elapsed_s,
+        "prepared_s": prepared_s,
+        "steps": solution.steps,
+        "seed": seed,
+        "workers": workers,
+        "curve": [
+            {
+                "elapsed_s": p.elapsed_s,
+                "hours": p.metrics.hours,
+                "satisfied": p.metrics.satisfied,
+                "u_rms": p.metrics.u_rms,
+                "u_max": p.metrics.u_max,
+                "phase": p.phase,
+            }
+            for p in solution.curve
+        ],
+    }
+
+
+def _gap(name: str, metrics: Any, bound: float) -> float:
+    """Of the bound, for hours and requests; the difference, for U_RMS and U_MAX."""
+    value = getattr(metrics, name)
+    if name in ("hours", "satisfied"):
+        return (bound - value) / bound if bound else 0.0
+    return value - bound
+
+
+class _view:
+    """One line that follows the search on a terminal; nothing with --json."""
+
+    def __init__(self, quiet: bool, seconds: float | None) -> None:
+        self.quiet, self.seconds = quiet, seconds
+        self.status: Any = None
+
+    def __enter__(self) -> Any:
+        if not self.quiet:
+            from rich.console import Console
+
+            self.status = Console(stderr=True).status("searching")
+            self.status.__enter__()
+        return self._show
+
+    def _show(self, progress: Any, bounds: dict[str, float]) -> None:
+        if self.status is None:
+            return
+        metrics = progress.metrics
+        limit = f" of {self.seconds:.0f}" if self.seconds else ""
+        bound = "".join(
+            f", {name} {'≤' if name in ('hours', 'satisfied') else '≥'} {value:.4g} proven"
+            for name, value in bounds.items()
+        )
+        self.status.update(
+            f"{progress.elapsed_s:.0f}{limit} s: {metrics.hours:.1f} h, "
+            f"{metrics.satisfied}/{metrics.requests} requests, "
+            f"U_RMS {metrics.u_rms:.3f}, U_MAX {metrics.u_max:.3f}{bound}"
+        )
+
+    def __exit__(self, *error: object) -> None:
+        if self.status is not None:
+            self.status.__exit__(*error)
+
+
+def _print(week: str, report: dict[str, Any], out: Path | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    names = {"hours": "tracking hours", "satisfied": "requests satisfied"}
+    names |= {"u_rms": "U_RMS", "u_max": "U_MAX"}
+    table = Table(box=None, header_style="dim", title=week, title_justify="left")
+    table.add_column("")
+    for title in ("value", "asked", "proven bound", "gap"):
+        table.add_column(title, justify="right")
+    asked = {"hours": f"{report['requested_hours']:,.1f}", "satisfied": str(report["requests"])}
+    for name, title in names.items():
+        value = report[name]
+        bound, gap = report["bounds"].get(name), report["gap"].get(name)
+        whole = name in asked
+        table.add_row(
+            title,
+            f"{value:,.1f}" if name == "hours" else f"{value}" if whole else f"{value:.4f}",
+            asked.get(name, ""),
+            "" if bound is None else f"≤ {bound:,.1f}" if whole else f"≥ {bound:.4f}",
+            "" if gap is None else f"{gap:.2%}" if whole else f"{gap:.4f}",
+        )
+    console = Console()
+    console.print(table)
+    where = f", written to {out}" if out else ""
+    console.print(
+        f"{report['tracks']} tracks in {report['elapsed_s']:.1f} s "
+        f"({report['steps']:,} steps, {report['workers']} workers, seed {report['seed']}){where}",
+        style="dim",
+        soft_wrap=True,
+    )
