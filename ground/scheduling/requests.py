@@ -176,7 +176,11 @@ class _Builder:
         """When all antennas of the set see the mission's target."""
         if self.view_periods is None:
             raise RequestFileError(f"{where}: views is missing, and no visibility to ask was given")
-        target = self.missions[row.mission].target or row.mission
+        target = self.missions[row.mission].target
+        if not target:
+            raise RequestFileError(
+                f"{where}: mission {row.mission} has no target to look for, and views is missing"
+            )
         periods: list[Interval] | None = None
         for name in names:
             if (target, name) not in self._seen:

@@ -37,7 +37,7 @@ from ground.scheduling.requests_fields import (
 
 @dataclass(frozen=True)
 class MissionRow:
-    """`[[mission]]`; its target is called as itself unless said otherwise."""
+    """`[[mission]]`.  `target`: a body, l4, l5, an OEM or TLE file beside the request file."""
 
     name: str = key(TEXT)
     agency: str = key(TEXT, "")
@@ -125,7 +125,6 @@ class RequestFile:
     sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     antenna: tuple[AntennaRow, ...] = ()
     mission: tuple[MissionRow, ...] = ()
-    target: tuple[Mapping[str, Any], ...] = ()
     request: tuple[RequestRow, ...] = ()
     commitment: tuple[CommitmentRow, ...] = ()
     quota: tuple[QuotaRow, ...] = ()
@@ -160,7 +159,7 @@ def parse_requests(text: str, source: str = "requests.toml") -> RequestFile:
     if not isinstance(values, dict):
         raise RequestFileError(f"{source}: a table wanted, with name, start, end, [[request]], …")
     rows: dict[str, Any] = {}
-    for name in (*_TABLES, "target"):
+    for name in _TABLES:
         those = values.pop(name, [])
         if not isinstance(those, list):
             raise RequestFileError(f"{source}: {name}: a list of tables, [[{name}]], wanted")
@@ -190,7 +189,6 @@ def parse_requests(text: str, source: str = "requests.toml") -> RequestFile:
         source,
         replace(header, sets=None),
         sets=sets,
-        target=tuple(rows["target"]),
         **tables,
     )
 
@@ -215,8 +213,6 @@ def request_file_dict(file: RequestFile) -> dict[str, Any]:
     for name in _TABLES:
         if rows := getattr(file, name):
             values[name] = [write_table(row) for row in rows]
-    if file.target:
-        values["target"] = [dict(row) for row in file.target]
     return values
 
 

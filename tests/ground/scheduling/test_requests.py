@@ -62,6 +62,7 @@ diameter_m = 34
 [[mission]]
 name = "Relay"
 agency = "KASA"
+target = "l4"
 [[mission]]
 name = "MRO"
 agency = "NASA"
