@@ -35,6 +35,7 @@ from typing import Any, cast
 
 from protocols.errors import LocalError
 from protocols.identifiers import Topic
+from protocols.telemetry.sampling import MOST_HZ
 from protocols.timecodes.tai import tai_ns_from_unix_ns
 
 #: Below the range from which Linux and macOS take ephemeral ports, unassigned at IANA.
@@ -65,6 +66,8 @@ class RunSettings:
     capture_octets: a capture file is followed by the next beyond this.
     snapshot_octets: receive saves the chain's state after so much of the capture: it bounds what
         a restart decodes again.
+    sample_hz: parameters are decoded of at most so many packets a second of each definition and
+        virtual channel (0: of every packet), on-board events of all; packets are archived all.
     sync: wait for the disk before a chunk is acknowledged or a journaled message is published, so
         that even a power failure loses nothing; without it only kill -9 loses nothing.
     """
@@ -78,6 +81,7 @@ class RunSettings:
     capture_octets: int = 256 * MIB
     snapshot_octets: int = 16 * MIB
     sync: bool = True
+    sample_hz: int = 0
 
     def __post_init__(self) -> None:
         if not 1024 <= self.base_port <= 65535 - PORTS:
@@ -90,6 +94,8 @@ class RunSettings:
                 f"journal_octets {self.journal_octets}: at least two segments of "
                 f"{self.journal_segment_octets} wanted"
             )
+        if not 0 <= self.sample_hz <= MOST_HZ:
+            raise LocalError(f"sample_hz {self.sample_hz}: 0..{MOST_HZ} wanted")
         if not self.mission or not self.link_name.isprintable() or not self.link_name:
             raise LocalError("mission and link_name must not be empty")
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ground.archive.parquet_sink import ParquetSink
     from ground.archive.sink import ArchiveSink
     from ground.receive.profile import LinkProfile
+    from protocols.telemetry.sampling import Sampler
 
 #: What a viewer wants: the present, not every packet.
 VIEWER_TOPICS = (Topic.PARAMETERS, Topic.EVENTS, Topic.LINK, Topic.STATUS)
@@ -91,6 +92,17 @@ def open_dictionary(name: str | None) -> Dictionary | None:
     from protocols.telemetry.xtce import import_xtce
 
     return import_xtce(path.read_bytes())
+
+
+def open_sampler(settings: RunSettings, dictionary: str | None) -> Sampler | None:
+    """What chooses the packets to be decoded, on-board events all; None: all of all."""
+    from ground.monitor.l4_events import EVENT_PACKET
+    from protocols.telemetry.sampling import Sampler
+
+    if not settings.sample_hz:
+        return None
+    always = (EVENT_PACKET.definition,) if dictionary == "l4" else ()
+    return Sampler(settings.sample_hz, always=always)
 
 
 def playback_channels(dictionary: str | None) -> tuple[int, ...]:
@@ -219,7 +231,11 @@ def _run_monitor(settings: RunSettings, stop: Stop) -> None:
     from ground.receive.profile import load_profile
 
     name = load_profile(settings.mission).dictionary
-    decoder = Decoder(open_dictionary(name), EVENT_PACKET if name == "l4" else None)
+    decoder = Decoder(
+        open_dictionary(name),
+        EVENT_PACKET if name == "l4" else None,
+        sampler=open_sampler(settings, name),
+    )
 
     def work(bus: Bus, clock: Clock) -> None:
         state = StateFile(settings.state_file(MONITOR))
@@ -234,7 +250,8 @@ def _run_archive(settings: RunSettings, stop: Stop) -> None:
     from ground.archive.store import ArchiveStore
     from ground.receive.profile import load_profile
 
-    decoder = Decoder(open_dictionary(load_profile(settings.mission).dictionary))
+    name = load_profile(settings.mission).dictionary
+    decoder = Decoder(open_dictionary(name), sampler=open_sampler(settings, name))
 
     def work(bus: Bus, clock: Clock) -> None:
         with ArchiveStore.open(settings.archive_file) as store:

@@ -20,6 +20,7 @@ from protocols.packets.batch import PacketBatch
 from protocols.telemetry.calibration import Enumeration, Text
 from protocols.telemetry.declaration import Dictionary, PacketDefinition, Parameter
 from protocols.telemetry.fields import Kind
+from protocols.telemetry.sampling import Sampler
 from protocols.telemetry.tables import ParameterTable, Ragged
 
 Array = npt.NDArray[Any]
@@ -36,11 +37,13 @@ class DecodedBatch:
 class Decoder:
     """One dictionary (None: the mission has none, packets are archived without parameters).
 
+    sampler: which packets give parameters; None: all that have a definition.
     counts: undefined, wrong_length (packets that gave no parameters).
     """
 
-    def __init__(self, dictionary: Dictionary | None) -> None:
+    def __init__(self, dictionary: Dictionary | None, *, sampler: Sampler | None = None) -> None:
         self._dictionary = dictionary
+        self.sampler = sampler
         self._info: dict[str, dict[str, ColumnInfo]] = {}
         self.counts: Counter[str] = Counter(undefined=0, wrong_length=0)
 
@@ -52,7 +55,7 @@ class Decoder:
         scet_ns = np.full(len(packets), NO_SCET, np.int64)
         if self._dictionary is None:
             return DecodedBatch(scet_ns, [])
-        decoded = self._dictionary.decode(packets)
+        decoded = self._dictionary.decode(packets, self.sampler)
         self.counts["undefined"] += len(decoded.unmatched)
         self.counts["wrong_length"] += len(decoded.wrong_length)
         tables: list[TableColumns] = []

@@ -20,6 +20,7 @@ from protocols.bus.messages import EventMessage, PacketsMessage, ServiceState, p
 from protocols.errors import RemoteError
 from protocols.identifiers import Topic
 from protocols.packets.batch import PacketBatch
+from protocols.telemetry.sampling import sampling_counts, sampling_text
 
 #: Longest time, wall seconds, that a message waits for others to share its transaction.
 COMMIT_S = 0.2
@@ -70,7 +71,7 @@ class ArchiveService:
             if self._due():
                 self._commit()
             if not self._pending and not self._lag():
-                self._status.state, self._status.detail = ServiceState.RUNNING, ""
+                self._status.state = ServiceState.RUNNING
                 self._compact()
             self._tick()
         # What was received in the meantime is in the journals: it is asked for again.
@@ -160,7 +161,11 @@ class ArchiveService:
 
     def _tick(self, *, now: bool = False) -> None:
         if now or self._status.due:
+            sampler = self._decoder.sampler
             counters = {**self._store.counters(), **self._decoder.counts, **self._counts}
+            counters |= sampling_counts(sampler)
+            if self._status.state is ServiceState.RUNNING or sampler is not None:
+                self._status.detail = sampling_text(sampler)
             self._status.tick(counters, newest_ns=self._newest_ns, now=now)
 
 

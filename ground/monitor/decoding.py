@@ -28,6 +28,7 @@ from protocols.telemetry import tables
 from protocols.telemetry.declaration import Dictionary, Parameter
 from protocols.telemetry.limits import LimitMonitor, Limits, LimitState, LimitTransition
 from protocols.telemetry.limits import severity as severity_of
+from protocols.telemetry.sampling import Sampler
 
 _SEVERITY = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
 _BOUND = {
@@ -95,13 +96,20 @@ class _Samples:
 class Decoder:
     """State of all parameters of one dictionary (None: the mission has none, nothing is decoded).
 
+    sampler: which packets are decoded; None: all of them.  (One that it leaves out changes no limit
+    state and tells no event.)
     counts: names of COUNTS; `undefined` packets have no definition.
     """
 
     def __init__(
-        self, dictionary: Dictionary | None, event_packet: EventPacket | None = None
+        self,
+        dictionary: Dictionary | None,
+        event_packet: EventPacket | None = None,
+        *,
+        sampler: Sampler | None = None,
     ) -> None:
         self._dictionary = dictionary
+        self.sampler = sampler
         self._event_packet = event_packet
         self.limits = LimitMonitor()
         self.staleness = Staleness()
@@ -116,7 +124,7 @@ class Decoder:
         self.counts["packets"] += len(message.packets)
         if self._dictionary is None:
             return Decoded((), ())
-        decoded = self._dictionary.decode(message.packets)
+        decoded = self._dictionary.decode(message.packets, self.sampler)
         self.counts["playback"] += int(np.count_nonzero(message.playback))
         self.counts["undefined"] += len(decoded.unmatched)
         self.counts["wrong_length"] += len(decoded.wrong_length)
@@ -253,12 +261,15 @@ class Decoder:
             "limits": self.limits.snapshot(),
             "staleness": self.staleness.snapshot(),
             "counts": dict(self.counts),
+            "sampler": None if self.sampler is None else self.sampler.snapshot(),
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         self.limits.restore(snapshot["limits"])
         self.staleness.restore(snapshot["staleness"])
         self.counts = Counter(snapshot["counts"])
+        if self.sampler is not None:
+            self.sampler.restore(snapshot.get("sampler"))
 
 
 def _fresh(name: str, scet_ns: int, ert_ns: int, reception_ns: int) -> Event:

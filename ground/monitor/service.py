@@ -29,6 +29,7 @@ from protocols.bus.messages import (
 from protocols.errors import RemoteError
 from protocols.identifiers import Topic
 from protocols.packets.batch import PacketBatch
+from protocols.telemetry.sampling import sampling_counts, sampling_text
 
 #: Time between snapshots, wall seconds; a restart runs again what came since.
 SNAPSHOT_S = 5.0
@@ -86,7 +87,7 @@ class MonitorService:
             self._gather(self._bus.receive(TURN_S))
             lag = sum(position.lag for position in self._bus.positions())
             if not self._repeating and not lag:
-                self._status.state, self._status.detail = ServiceState.RUNNING, ""
+                self._status.state = ServiceState.RUNNING
                 # Until receive has answered, no lag only means that we do not know of one.
                 if time.monotonic() - self._began_s >= GRACE_S:
                     self._tell_silence()
@@ -254,7 +255,10 @@ class MonitorService:
             "events": self._events,
             "malformed": self._malformed,
             "stale": sum(r.stale for r in self._decoder.staleness.rhythms.values()),
+            **sampling_counts(self._decoder.sampler),
         }
+        if self._status.state is ServiceState.RUNNING or self._decoder.sampler is not None:
+            self._status.detail = sampling_text(self._decoder.sampler)
         self._status.tick(counters, newest_ns=self._newest_ns, now=now)
 
 

@@ -30,6 +30,7 @@ from protocols.telemetry.declaration import (
 from protocols.telemetry.fields import FieldType, Kind
 from protocols.telemetry.layout import Slot, StaticPart, VariablePart
 from protocols.telemetry.limits import Limits
+from protocols.telemetry.sampling import Sampler
 from protocols.telemetry.tables import Column, DecodedPackets, ParameterTable, Ragged, frozen
 
 I64 = npt.NDArray[np.int64]
@@ -213,7 +214,9 @@ def plan_dictionary(dictionary: Dictionary) -> DictionaryPlan:
     )
 
 
-def decode(dictionary: Dictionary, batch: PacketBatch) -> DecodedPackets:
+def decode(
+    dictionary: Dictionary, batch: PacketBatch, sampler: Sampler | None = None
+) -> DecodedPackets:
     """See `Dictionary.decode`."""
     plan = dictionary.plan
     n = len(batch)
@@ -225,7 +228,7 @@ def decode(dictionary: Dictionary, batch: PacketBatch) -> DecodedPackets:
     octets, offsets = frozen(batch.octets), frozen(batch.offsets)
     kernels.classify(octets, offsets, 0, 1, *plan.tests, which, counts)
     first = plan.definitions[max(int(which[0]), 0)]
-    if counts.sum() == 1 and not first.definition.layout.variable:
+    if sampler is None and counts.sum() == 1 and not first.definition.layout.variable:
         table = _sweep(plan, first, batch, which)
         if table is not None:
             return DecodedPackets([table], none, {})
@@ -238,6 +241,8 @@ def decode(dictionary: Dictionary, batch: PacketBatch) -> DecodedPackets:
         bad = none
         if count:
             rows = np.arange(n) if count == n else np.flatnonzero(which == index)
+            if sampler is not None:
+                rows = sampler.choose(chosen.definition.name, batch, rows)
             rows, bad, raw = _decode_rows(chosen, batch, rows)
             if len(rows):
                 tables.append(_table(chosen, rows, raw, batch))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from protocols.packets.batch import PacketBatch
     from protocols.telemetry.columns import DictionaryPlan
     from protocols.telemetry.layout import PacketLayout
+    from protocols.telemetry.sampling import Sampler
     from protocols.telemetry.tables import DecodedPackets
 
 #: XTCE 1.2 NameType: these characters have a meaning in references.
@@ -454,14 +455,16 @@ class Dictionary:
 
     # The array code is imported at first use: declaring a dictionary must not load Numba.
 
-    def decode(self, batch: PacketBatch) -> DecodedPackets:
+    def decode(self, batch: PacketBatch, sampler: Sampler | None = None) -> DecodedPackets:
         """A list of `ParameterTable`, one per definition found, with the packets that fit none.
+
+        sampler: chooses the packets of which there are rows; None: all of them.
 
         Never raises on received octets: see `DecodedPackets.unmatched` and `.wrong_length`.
         """
         from protocols.telemetry.columns import decode
 
-        return decode(self, batch)
+        return decode(self, batch, sampler)
 
     def encode(
         self,

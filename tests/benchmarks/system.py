@@ -228,7 +228,9 @@ def run(case: str, what: str, order: Order, sent: Sent, keep: bool, **settings: 
     finally:
         site.close()
         outcome.load = os.getloadavg()
-    outcome.audit = audit(site.settings.archive_file, sent, watch)
+    outcome.audit = audit(
+        site.settings.archive_file, sent, watch, sampled=bool(site.settings.sample_hz)
+    )
     for name, ages_ns in watch.ages_ns.items():
         if not ages_ns:
             continue
@@ -271,8 +273,8 @@ def _follow(watch: Watch, outcome: Outcome, begin: float) -> None:
     outcome.samples.append(watch.sample(begin))
 
 
-def audit(archive: Path, sent: Sent, watch: Watch) -> dict[str, Any]:
-    """The archive's own rows against what was sent."""
+def audit(archive: Path, sent: Sent, watch: Watch, *, sampled: bool) -> dict[str, Any]:
+    """The archive's own rows against what was sent; where parameters are sampled, how many came."""
     with ArchiveStore.open(archive, read_only=True) as store:
         counters = store.counters()
         by_apid = dict.fromkeys(sent.by_apid, 0)
@@ -285,7 +287,11 @@ def audit(archive: Path, sent: Sent, watch: Watch) -> dict[str, Any]:
         "packets_missing": sum(sent.by_apid.values()) - sum(by_apid.values()),
         "every_apid_equal": by_apid == sent.by_apid,
         "octets_missing": sent.packet_octets - octets,
-        "samples_missing": sent.values - counters.get("samples", 0),
+        **(
+            {"samples": counters.get("samples", 0), "of": sent.values}
+            if sampled
+            else {"samples_missing": sent.values - counters.get("samples", 0)}
+        ),
         "chunks_lost_at_station": watch.station.get("lost_chunks", -1),
         "frames_missing": link.get("frames", {}).get("frames", 0) - sent.frames,
         "archive_octets": archive.stat().st_size,

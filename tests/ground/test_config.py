@@ -53,6 +53,7 @@ def test_every_endpoint_is_loopback_and_has_a_port_of_its_own() -> None:
         ("mission = ''", "mission"),
         ("capture_octets = 1", "capture_octets"),
         ("journal_octets = 70000000", "journal_octets"),
+        ("sample_hz = 1001", "sample_hz 1001: 0..1000 wanted"),
         ("= 1", "run.toml"),
     ],
 )

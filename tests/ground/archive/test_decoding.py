@@ -14,6 +14,7 @@ from ground.archive.store import ArchiveStore
 from protocols.packets.batch import PacketBatch
 from protocols.telemetry.calibration import Enumeration, Polynomial, Text
 from protocols.telemetry.declaration import Dictionary, PacketDefinition, Parameter, Repeat
+from protocols.telemetry.sampling import Sampler
 from protocols.timecodes.cuc import CucFormat
 
 S = 1_000_000_000
@@ -136,3 +137,16 @@ def test_without_a_dictionary_packets_alone_are_archived():
     decoded = Decoder(None).decode(batch)
     assert decoded.tables == []
     assert set(decoded.scet_ns.tolist()) == {NO_SCET}
+
+
+def test_a_sampler_leaves_out_parameters_but_no_packets() -> None:
+    batch, _ = packets(20)
+    whole, sample = Decoder(DICTIONARY).decode(batch), Decoder(DICTIONARY, sampler=Sampler(1))
+    decoded = sample.decode(batch)
+    # All of the batch came within a second: one packet of each definition.
+    rows = [table.rows for table in decoded.tables if table.rows is not None]
+    assert {len(np.unique(found)) for found in rows if len(found)} == {1}
+    assert {t.definition for t in decoded.tables} == {t.definition for t in whole.tables}
+    assert len(decoded.scet_ns) == len(batch)
+    assert decoded.scet_ns[0] == whole.scet_ns[0]
+    assert (decoded.scet_ns[1:20] == NO_SCET).all()

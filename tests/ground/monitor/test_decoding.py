@@ -18,6 +18,7 @@ from protocols.packets.batch import PacketBatch
 from protocols.telemetry.calibration import Enumeration, Polynomial
 from protocols.telemetry.declaration import Dictionary, PacketDefinition, Parameter, Repeat, Spare
 from protocols.telemetry.limits import EnumerationLimits, Limits, LimitState
+from protocols.telemetry.sampling import Sampler
 
 S = 1_000_000_000
 T0 = 2_000_000_000 * S
@@ -105,6 +106,21 @@ def test_a_transition_needs_its_persistence_over_messages_and_definitions() -> N
     )  # fmt: skip
     (event,) = limits(decoder, message(hk(8, 28.0), hk(9, 28.0)))
     assert (event.severity, event.after, event.threshold) == (Severity.INFO, "NOMINAL", "")
+
+
+def test_what_the_sample_leaves_out_has_no_rows_and_changes_no_state() -> None:
+    # One message's packets share their second: the first of each definition is in the sample.
+    decoder = Decoder(DICTIONARY, sampler=Sampler(1))
+    decoded = decoder.decode(message(fast(0, 28.0), hk(1, 29.0), fast(2, 21.0), first=100))
+    tables = {table.definition: table for table in decoded.tables}
+    assert {name: table.packet.tolist() for name, table in tables.items()} == {
+        "HK_FAST": [100], "HK": [101],
+    }  # fmt: skip
+    assert decoder.counts["packets"] == 3
+    again = Decoder(DICTIONARY, sampler=Sampler(1))
+    again.restore(decoder.snapshot())
+    assert again.decode(message(fast(0, 28.0))).tables == ()
+    assert limits(Decoder(DICTIONARY, sampler=Sampler(1)), message(*[fast(0, 21.0)] * 9)) == []
 
 
 def test_definitions_of_one_message_are_taken_in_order_of_scet() -> None:
