@@ -43,6 +43,9 @@ bench: $(VENV)/.installed-test  ## every hot path beside its named peer, as a ta
 bench-system: $(VENV)/.installed-test  ## the whole system through its processes (ARGS="sustained --seconds 30")
 	$(BIN)/python -m tests.benchmarks.system $(ARGS)
 
+bench-growth: $(VENV)/.installed-test  ## time and memory as packets, definitions and channels grow
+	$(BIN)/python -m tests.benchmarks.growth $(ARGS)
+
 tools:  ## programs that tests want beyond Python (apt, as root or with sudo)
 	@sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
 	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends tshark libfec0 >/dev/null

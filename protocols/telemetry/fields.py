@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -128,7 +129,7 @@ class FieldType:
     def maximum(self) -> int:
         return (1 << (self.bits - (self.kind is Kind.SIGNED))) - 1
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """NumPy type of a column: the smallest that holds the field."""
         if self.kind is Kind.FLOAT:

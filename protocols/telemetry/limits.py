@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -83,7 +84,7 @@ class Limits:
         if self.persistence < 1:
             raise LocalError(f"persistence {self.persistence}; 1 or more wanted")
 
-    @property
+    @cached_property
     def bounds(self) -> tuple[float, float, float, float]:
         """critical low, warning low, warning high, critical high; infinite where open."""
         warning, critical = _checked("warning", self.warning), _checked("critical", self.critical)

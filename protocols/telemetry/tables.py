@@ -174,9 +174,8 @@ class ParameterTable:
         column = self._column(name)
         parameter = self.definition.parameters[name]
         limits, calibration = parameter.limits, parameter.calibration
-        state = np.zeros(len(self), np.uint8)
         if limits is None:
-            pass
+            state = np.zeros(len(self), np.uint8)
         elif (
             isinstance(limits, Limits)
             and isinstance(column, np.ndarray)
@@ -196,6 +195,7 @@ class ParameterTable:
             else:
                 each = limits.state(parameter.engineering(values))
             if isinstance(column, Ragged):
+                state = np.zeros(len(self), np.uint8)
                 filled = column.lengths > 0
                 if len(each):
                     state[filled] = np.maximum.reduceat(each, column.offsets[:-1][filled])

@@ -42,6 +42,13 @@ def _dictionary(**more: Any) -> Dictionary:
     return Dictionary("JPSS", (PacketDefinition("GEOLOCATION", APID, fields),))
 
 
+def limited_dictionary() -> Dictionary:
+    """The same packets, each parameter calibrated and with limits."""
+    return _dictionary(
+        calibration=Polynomial((1.0, 0.5)), limits=Limits((-1e8, 1e10), (-1e9, 1e11))
+    )
+
+
 def _jpss(pattern: str) -> Path | None:
     """A file of the public JPSS-1 set, None where the shared data folder is not."""
     folder = Path(os.environ.get("L4_SHARED", Path(__file__).parents[3] / "shared"))
@@ -268,9 +275,7 @@ def cases() -> Iterator[Case]:
         goal_rate=24,
     )
 
-    limited = _dictionary(
-        calibration=Polynomial((1.0, 0.5)), limits=Limits((-1e8, 1e10), (-1e9, 1e11))
-    )
+    limited = limited_dictionary()
     yield Case(
         "telemetry: the same, calibrated and limit-checked",
         PACKETS,
