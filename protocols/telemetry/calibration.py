@@ -121,9 +121,19 @@ class Spline:
             raise LocalError(f"spline points {points}: raw values must rise")
 
     def apply(self, raw: npt.ArrayLike) -> F64:
+        values = np.asarray(raw)
+        if values.size and values.dtype.kind in "iu" and values.itemsize <= 4:
+            # Many samples of a temperature are few numbers: each is interpolated once.
+            low, high = int(values.min()), int(values.max())
+            if high - low < values.size // 4:
+                known = self._interpolate(np.arange(low, high + 1))
+                return known[values.astype(np.intp) - low]
+        return self._interpolate(values)
+
+    def _interpolate(self, raw: npt.NDArray[Any]) -> F64:
         x = np.array([point[0] for point in self.points])
         y = np.array([point[1] for point in self.points])
-        value = np.asarray(raw, np.float64)
+        value = raw.astype(np.float64)
         known = value == value
         at = np.searchsorted(x, np.where(known, value, x[0]), side="right") - 1
         if self.order == 0:

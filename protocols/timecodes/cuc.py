@@ -185,10 +185,12 @@ class CucFormat:
         coarse = _big_endian(octets, at, self.coarse_octets)
         at += self.coarse_octets
         # Fraction in units of 2^-32, 2^-64 and 2^-80 s; nested floors lose nothing.
-        chunks = [_fraction_chunk(octets, at, self.fine_octets, k, w) for k, w in _CHUNKS]
         billion = np.uint64(NS_PER_SECOND)
-        low = chunks[1] * billion + (chunks[2] * billion >> np.uint64(16))
-        scaled = chunks[0] * billion + (low >> np.uint64(32))
+        high, *rest = ((at, self.fine_octets, k, w) for k, w in _CHUNKS)
+        scaled = _fraction_chunk(octets, *high) * billion
+        if self.fine_octets > 4:
+            middle, low = (_fraction_chunk(octets, *chunk) * billion for chunk in rest)
+            scaled += (middle + (low >> np.uint64(16))) >> np.uint64(32)
         ns = ((scaled + np.uint64(2**31)) >> np.uint64(32)).astype(np.int64)
         valid = coarse <= np.uint64(max(self._coarse_limit, 0))
         seconds = np.where(valid, coarse, np.uint64(0)).astype(np.int64)
@@ -273,6 +275,9 @@ _CHUNKS: Final = ((0, 4), (4, 4), (8, 2))
 
 
 def _big_endian(octets: U8, start: int, count: int) -> U64:
+    if count in (1, 2, 4):
+        block = np.ascontiguousarray(octets[:, start : start + count])
+        return block.view(f">u{count}").reshape(-1).astype(np.uint64)
     value = np.zeros(len(octets), np.uint64)
     for column in range(start, start + count):
         value = (value << np.uint64(8)) | octets[:, column]

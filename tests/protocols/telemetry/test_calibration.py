@@ -84,6 +84,18 @@ def test_spline_of_order_zero_holds_the_lower_point() -> None:
     assert np.isnan(held[[0, -1]]).all()
 
 
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
+@pytest.mark.parametrize("order", [0, 1])
+def test_spline_of_many_samples_is_that_of_each(dtype: str, order: int) -> None:
+    info = np.iinfo(dtype)
+    spline = Spline(((info.min, -3.0), (17, 1.1), (info.max, 55.5)), order)
+    for middle in (int(info.min) + 20, 60, int(info.max) - 20):
+        near = np.array([middle - 20, middle, middle + 7, middle + 20], np.dtype(dtype))
+        for many in (np.tile(near, 200), np.tile(near, 200).reshape(-1, 2), near):
+            each = np.concatenate([spline.apply(float(value)).reshape(1) for value in many.ravel()])
+            assert np.array_equal(spline.apply(many), each.reshape(many.shape))
+
+
 def test_spline_inverse_and_its_ends() -> None:
     falling = Spline(((0, 100.0), (2000, 20.0), (4095, -50.0)))
     parameter = Parameter("T", BitsInteger(12), calibration=falling)
