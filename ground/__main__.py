@@ -9,7 +9,7 @@ import signal
 import sys
 from types import FrameType
 
-from ground.config import SERVICES, load_settings
+from ground.config import ALL_SERVICES, load_settings
 from ground.ports import Stop
 from ground.supervisor import EXIT_WITH_STDIN
 from ground.wiring import run_service
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m ground", description="Run one service of the ground segment."
     )
-    parser.add_argument("service", choices=SERVICES)
+    parser.add_argument("service", choices=ALL_SERVICES)
     parser.add_argument("--run-dir", required=True, help="directory of the run (ground/config.py)")
     options = parser.parse_args(arguments)
     try:

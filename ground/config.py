@@ -9,10 +9,11 @@ argument (`python -m ground SERVICE --run-dir D`):
     D/journal/SERVICE/TOPIC/       journals (receive: packets, opaque; monitor: parameters, events)
     D/state/SERVICE.state          snapshot of a service: msgpack with a CRC, replaced atomically
     D/archive/archive.sqlite       archive
+    D/schedule/passes.json         pass list in force, which stations read; schedule.html, .ics
     D/log/SERVICE.log              what a service wrote to standard error (supervisor)
 
-Services: `bus` (broker), `receive`, `monitor`, `archive`; `spacecraft_sim` is the other end of the
-link.  Ports, all on 127.0.0.1, count from `base_port`:
+Services: `bus` (broker), `receive`, `monitor`, `archive`, and `scheduling` if the run has passes;
+`spacecraft_sim` is the other end of the link.  Ports, all on 127.0.0.1, count from `base_port`:
 
     +0  bus in (services publish)    +1  bus out (services subscribe)
     +2  link (the station's ROUTER: spacecraft_sim binds, receive connects)
@@ -43,9 +44,12 @@ DEFAULT_BASE_PORT = 21560
 PORTS = 16
 
 BUS, RECEIVE, MONITOR, ARCHIVE = "bus", "receive", "monitor", "archive"
+SCHEDULING = "scheduling"
 SIMULATOR = "spacecraft_sim"
 #: Start in this order, stop in the reverse one; any other order works too, only slower.
 SERVICES = (BUS, RECEIVE, MONITOR, ARCHIVE)
+#: With those that only some runs have.
+ALL_SERVICES = (*SERVICES, SCHEDULING)
 
 #: Who keeps which topics in a journal; a service's place here is its replay port.
 JOURNALING: dict[str, tuple[str, ...]] = {
@@ -66,6 +70,9 @@ class RunSettings:
     capture_octets: a capture file is followed by the next beyond this.
     snapshot_octets: receive saves the chain's state after so much of the capture: it bounds what
         a restart decodes again.
+    passes: plan the spacecraft's passes; the link is up in them only.
+    stations: antennas to plan them over, in order of preference, separated by commas; empty: Yeoju
+        and one of each complex of the DSN.
     sample_hz: parameters are decoded of at most so many packets a second of each definition and
         virtual channel (0: of every packet), on-board events of all; packets are archived all.
     sync: wait for the disk before a chunk is acknowledged or a journaled message is published, so
@@ -82,6 +89,8 @@ class RunSettings:
     snapshot_octets: int = 16 * MIB
     sync: bool = True
     sample_hz: int = 0
+    passes: bool = False
+    stations: str = ""
 
     def __post_init__(self) -> None:
         if not 1024 <= self.base_port <= 65535 - PORTS:
@@ -126,6 +135,15 @@ class RunSettings:
     @property
     def capture_dir(self) -> Path:
         return self.run_dir / "capture"
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Those that take part in this run."""
+        return ALL_SERVICES if self.passes else SERVICES
+
+    @property
+    def pass_list(self) -> Path:
+        return self.run_dir / "schedule" / "passes.json"
 
     @property
     def archive_file(self) -> Path:

@@ -28,6 +28,7 @@ from protocols.bus.messages import (
     EventMessage,
     LinkMessage,
     ParametersMessage,
+    PassesMessage,
     Severity,
     StatusMessage,
     parse,
@@ -56,6 +57,7 @@ _LIMIT_STYLE = {
 #: Columns of a parameter line: name, then value with unit.
 NAME_WIDTH, VALUE_WIDTH = 27, 19
 SIDE_WIDTH = 44
+_NO_PASS_STYLE = "bold black on yellow"
 _LINK_STYLE = {"OK": "bold green", "UNAVAILABLE": "bold yellow", "FAILED": "bold white on red"}
 _SEVERITY_STYLE = {
     Severity.INFO: "",
@@ -96,6 +98,7 @@ class LiveModel:
     blocks: dict[str, Block] = field(default_factory=dict)
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=200))
     link: LinkMessage | None = None
+    passes: PassesMessage | None = None
     services: dict[str, StatusMessage] = field(default_factory=dict)
     staleness: Staleness = field(default_factory=Staleness)
     values: int = 0
@@ -111,6 +114,8 @@ class LiveModel:
             self.events_seen += len(events)
         elif message.topic == Topic.LINK:
             self.link = parse(LinkMessage, message.body)
+        elif message.topic == Topic.PASSES:
+            self.passes = parse(PassesMessage, message.body)
         elif message.topic.startswith(Topic.STATUS):
             status = parse(StatusMessage, message.body)
             self.services[status.service] = status
@@ -161,6 +166,28 @@ def _since(states: npt.NDArray[np.uint8], scet_ns: npt.NDArray[np.int64]) -> int
     """SCET at which the last state began within these rows; None if it was so from the first."""
     changes = np.flatnonzero(states != states[-1])
     return int(scet_ns[changes[-1] + 1]) if len(changes) else None
+
+
+def pass_lines(passes: PassesMessage, now_ns: int) -> list[Text]:
+    """What is on, how long yet, and what comes then; with no pass that stands first, in words."""
+    on, following = passes.receiving(now_ns), passes.next_after(now_ns)
+    lines: list[Text] = []
+    if on is None:
+        lines.append(Text("NO PASS", style=_NO_PASS_STYLE))
+    else:
+        lines.append(Text(on.place, style="bold green"))
+        left = _duration((on.los_ns - now_ns) / S)
+        lines.append(Text(f"LOS {_time(on.los_ns)[11:16]}, in {left}"))
+        if not on.transmits(now_ns):
+            lines.append(Text("no uplink now", style="dim"))
+    if following is not None:
+        begins = _duration((following.aos_ns - now_ns) / S)
+        style = "dim" if on is not None else ""
+        lines.append(Text(f"next {following.place}", style=style))
+        lines.append(Text(f"AOS {_time(following.aos_ns)[11:16]}, in {begins}", style=style))
+    elif on is None:
+        lines.append(Text("none is planned", style="dim"))
+    return lines
 
 
 def render(
@@ -218,6 +245,9 @@ def _parameters(model: LiveModel, now_ns: int, rows: int, width: int) -> Panel:
             "waiting for the first telemetry … (the first run on a machine compiles for a minute)",
             style="dim",
         )
+        passes = model.passes
+        if passes is not None and passes.receiving(now_ns) is None:
+            text = Text("\n").join(pass_lines(passes, now_ns))
         return Panel(text, title="Telemetry", title_align="left")
     model.staleness.due(now_ns, round(GRACE_S * model.speed * S))
     inside = width - 4
@@ -256,10 +286,24 @@ def _parameters(model: LiveModel, now_ns: int, rows: int, width: int) -> Panel:
         cells = [lines[at] if at < len(lines) else "" for at in range(row, room, rows)]
         grid.add_row(*cells)
     title = f"Telemetry · {model.values:,} values"
+    style = ""
+    if model.passes is not None and model.passes.receiving(now_ns) is None:
+        # Whatever stands here was true when the last pass ended, or before.
+        newest_ns = max(block.ert_ns for block in model.blocks.values())
+        last = _time(newest_ns)
+        title = f"NO PASS: data shown are from {last[11:] if inside < 60 else last}"
+        style = "yellow"
     if model.playback_rows:
         title += f" · {model.playback_rows:,} stored packets played back"
     subtitle = f"{hidden} more lines: a larger window shows them" if hidden else None
-    return Panel(grid, title=title, title_align="left", subtitle=subtitle, subtitle_align="left")
+    return Panel(
+        grid,
+        title=title,
+        title_align="left",
+        subtitle=subtitle,
+        subtitle_align="left",
+        border_style=style,
+    )
 
 
 def _parameter_line(shown: Shown, stale: bool) -> Text:
@@ -307,6 +351,8 @@ def _link(model: LiveModel, now_ns: int) -> Panel:
         head.add_row("state", state if not link.detail else Text.assemble(state, f" {link.detail}"))
         carrier = ("locked", "green") if link.carrier else ("none", "bold yellow")
         head.add_row("carrier", Text.assemble(carrier))
+    if model.passes is not None:
+        head.add_row("pass", Text("\n").join(pass_lines(model.passes, now_ns)))
     if link.last_ert_ns:
         head.add_row("last octet", f"{_duration(max(0.0, (now_ns - link.last_ert_ns) / S))} ago")
     head.add_row("capture", f"{link.capture}, {_octets(_count(link, 'capture', 'octets'))}")
@@ -369,7 +415,7 @@ def _is_loss(name: str) -> bool:
 
 def _services(model: LiveModel, now_ns: int, restarts: dict[str, int]) -> Panel:
     table = Table(box=None, padding=(0, 1), header_style="dim")
-    for title in ("service", "state", "lag msg", "MiB", "restarts"):
+    for title in ("service", "state", "lag", "MiB", "restarts"):
         table.add_column(title, justify="left" if title in ("service", "state") else "right")
     for name, status in sorted(model.services.items()):
         silent = model.silent(status.time_ns, now_ns)

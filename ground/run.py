@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -23,7 +23,6 @@ from rich.text import Text
 from ground.config import (
     PORTS,
     RECEIVE,
-    SERVICES,
     SIMULATOR,
     RunSettings,
     free_base_port,
@@ -31,7 +30,7 @@ from ground.config import (
     port_range_free,
     prepare_run_directory,
 )
-from ground.live_view import LiveModel, render
+from ground.live_view import LiveModel, pass_lines, render
 from ground.ports import Bus, Clock
 from ground.supervisor import CANNOT_START, Supervisor, python_module
 from ground.wiring import open_clock, open_viewer
@@ -59,6 +58,9 @@ class RunOptions:
     mission: str = "l4_relay"
     replay: Path | None = None
     pace: str = "recorded"
+    #: Plan passes over these antennas (empty: the usual ones) and have the link up in them only.
+    passes: bool = True
+    stations: str = ""
 
 
 class Interrupted(Exception):
@@ -90,7 +92,13 @@ def run_site(options: RunOptions) -> int:
     with _sole_user(options.run_dir):
         resumed = (options.run_dir / "clock.json").exists()
         settings = prepare_run_directory(
-            options.run_dir, speed=options.speed, base_port=base_port, mission=options.mission
+            options.run_dir,
+            speed=options.speed,
+            base_port=base_port,
+            mission=options.mission,
+            # A recording comes when it comes.
+            passes=options.passes and options.replay is None,
+            stations=options.stations,
         )
         if resumed and sys.stderr.isatty():
             began = utc_iso_from_tai_ns(open_clock(settings).now_ns(), decimals=0)
@@ -159,7 +167,9 @@ def _run_site(settings: RunSettings, options: RunOptions) -> int:
 
 def _commands(settings: RunSettings, options: RunOptions) -> dict[str, list[str]]:
     run_dir = str(settings.run_dir)
-    commands = {name: python_module("ground", name, "--run-dir", run_dir) for name in SERVICES}
+    commands = {
+        name: python_module("ground", name, "--run-dir", run_dir) for name in settings.services
+    }
     if options.replay is not None:
         commands[RECEIVE] = python_module(
             *("ground.cli", "replay", str(options.replay.absolute())),
@@ -175,6 +185,8 @@ def _commands(settings: RunSettings, options: RunOptions) -> dict[str, list[str]
     )
     if options.light_time_s is not None:
         simulator += ["--light-time", str(options.light_time_s)]
+    if settings.passes:
+        simulator += ["--passes", str(settings.pass_list)]
     return commands | {SIMULATOR: simulator}
 
 
@@ -252,6 +264,7 @@ def _line(model: LiveModel, supervisor: Supervisor) -> str:
 def _report(
     model: LiveModel, settings: RunSettings, supervisor: Supervisor | None
 ) -> dict[str, object]:
+    now_ns = open_clock(settings).now_ns()
     return {
         "run_dir": str(settings.run_dir),
         "speed": model.speed,
@@ -259,8 +272,27 @@ def _report(
         "stored_packets": model.playback_rows,
         "events": len(model.events),
         "link": dataclasses.asdict(model.link) if model.link is not None else None,
+        "pass": _pass_report(model, now_ns),
         "services": {name: dataclasses.asdict(s) for name, s in sorted(model.services.items())},
         "restarts": _restarts(supervisor),
+    }
+
+
+def _pass_report(model: LiveModel, now_ns: int) -> dict[str, object] | None:
+    """Which pass is on and which comes next; None if nobody plans any."""
+    if model.passes is None:
+        return None
+    found = {"now": model.passes.receiving(now_ns), "next": model.passes.next_after(now_ns)}
+    return {
+        name: None
+        if one is None
+        else {
+            "station": one.station,
+            "antenna": one.antenna,
+            "aos_utc": utc_iso_from_tai_ns(one.aos_ns),
+            "los_utc": utc_iso_from_tai_ns(one.los_ns),
+        }
+        for name, one in found.items()
     }
 
 
@@ -286,11 +318,11 @@ def print_status(run_dir: Path, *, as_json: bool) -> int:
     settings = _existing(run_dir)
     clock = open_clock(settings)
     model = LiveModel(speed=1 / clock.wall_seconds(1.0))
-    bus = open_viewer(settings, "l4-status", topics=(Topic.LINK, Topic.STATUS))
+    bus = open_viewer(settings, "l4-status", topics=(Topic.LINK, Topic.PASSES, Topic.STATUS))
     deadline = time.monotonic() + FIRST_WORD_S
     try:
         while time.monotonic() < deadline and not (
-            set(SERVICES) <= set(model.services) and model.link is not None
+            set(settings.services) <= set(model.services) and model.link is not None
         ):
             for message in bus.receive(0.1):
                 model.take(message)
@@ -300,7 +332,7 @@ def print_status(run_dir: Path, *, as_json: bool) -> int:
     if not model.services and not _in_use(run_dir):
         print(f"l4: nothing is running in {run_dir}; `l4 run` starts it", file=sys.stderr)
         return 1
-    problems = _problems(model, now_ns)
+    problems = _problems(model, now_ns, settings.services)
     if as_json:
         report = _report(model, settings, None) | {"problems": problems}
         for key in ("parameter_values", "stored_packets", "events", "restarts"):
@@ -311,8 +343,8 @@ def print_status(run_dir: Path, *, as_json: bool) -> int:
     return 1 if problems else 0
 
 
-def _problems(model: LiveModel, now_ns: int) -> list[str]:
-    problems = [f"{name}: no word" for name in SERVICES if name not in model.services]
+def _problems(model: LiveModel, now_ns: int, services: Iterable[str]) -> list[str]:
+    problems = [f"{name}: no word" for name in services if name not in model.services]
     for name, status in sorted(model.services.items()):
         silent_s = (now_ns - status.time_ns) / 1e9 / model.speed
         if model.silent(status.time_ns, now_ns):
@@ -345,6 +377,9 @@ def _print_status(model: LiveModel, now_ns: int, problems: list[str]) -> None:
         state = "unknown, last said " if silent else ""
         state += f"{model.link.state}, {frames:,} frames {model.link.detail}"
         console.print(f"link {model.link.link}: {state}")
+    if model.passes is not None:
+        for line in pass_lines(model.passes, now_ns):
+            console.print(line)
     for problem in problems:
         console.print(Text(problem, style="bold red"))
     if not problems:

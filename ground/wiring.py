@@ -12,7 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ground.config import ARCHIVE, BUS, JOURNALING, MONITOR, RECEIVE, RunSettings
+from ground.config import (
+    ARCHIVE,
+    BUS,
+    JOURNALING,
+    MONITOR,
+    RECEIVE,
+    SCHEDULING,
+    RunSettings,
+)
 from ground.ports import Bus, Clock, Link, Stop
 from protocols.errors import LocalError, ProtocolError
 from protocols.identifiers import Topic, VirtualChannel
@@ -25,7 +33,7 @@ if TYPE_CHECKING:
     from protocols.telemetry.sampling import Sampler
 
 #: What a viewer wants: the present, not every packet.
-VIEWER_TOPICS = (Topic.PARAMETERS, Topic.EVENTS, Topic.LINK, Topic.STATUS)
+VIEWER_TOPICS = (Topic.PARAMETERS, Topic.EVENTS, Topic.LINK, Topic.PASSES, Topic.STATUS)
 
 
 def open_clock(settings: RunSettings) -> Clock:
@@ -268,9 +276,24 @@ def _run_archive(settings: RunSettings, stop: Stop) -> None:
     _with_bus(ARCHIVE, settings, work)
 
 
+def _run_scheduling(settings: RunSettings, stop: Stop) -> None:
+    from ground.scheduling.relay_plan import STATIONS
+    from ground.scheduling.service import SchedulingService, relay_planner
+    from ground.scheduling.stations import load_stations, select_stations
+
+    names = settings.stations.split(",") if settings.stations else STATIONS
+    planner = relay_planner(select_stations(load_stations(), names))
+
+    def work(bus: Bus, clock: Clock) -> None:
+        SchedulingService(planner, bus, clock, settings.pass_list).run(stop)
+
+    _with_bus(SCHEDULING, settings, work)
+
+
 _SERVICES: dict[str, Callable[[RunSettings, Stop], None]] = {
     BUS: _run_bus,
     RECEIVE: _run_receive,
     MONITOR: _run_monitor,
     ARCHIVE: _run_archive,
+    SCHEDULING: _run_scheduling,
 }

@@ -30,6 +30,7 @@ from spacecraft_sim.channel import (
     open_ephemeris,
 )
 from spacecraft_sim.live import LiveDownlink
+from spacecraft_sim.passes import PassFile
 from spacecraft_sim.spacecraft import Spacecraft
 from spacecraft_sim.station_buffer import DEFAULT_CAPACITY_OCTETS, StationBuffer
 from spacecraft_sim.world_clock import WorldClock
@@ -89,6 +90,12 @@ def parser() -> argparse.ArgumentParser:
     )
     live.add_argument(
         "--clock-file", type=Path, metavar="FILE", help="the run's clock; excludes --speed"
+    )
+    live.add_argument(
+        "--passes",
+        type=Path,
+        metavar="FILE",
+        help="pass list (JSON); the link is up in its passes only (default: always)",
     )
     live.add_argument(
         "--stream", help="name of this run's chunks (default: unique to scenario, seed and time)"
@@ -204,10 +211,15 @@ def run_live(options: argparse.Namespace, scenario: scenarios.Scenario) -> None:
             file=sys.stderr,
             flush=True,
         )
-        live = LiveDownlink(spacecraft, channel, buffer, station, clock)
+        tracking = None if options.passes is None else PassFile(options.passes)
+        live = LiveDownlink(spacecraft, channel, buffer, station, clock, tracking)
+        problem = ""
         end_ns = None if options.duration is None else now_ns + round(options.duration * 1e9)
         while not stopping and (end_ns is None or clock.now_ns() < end_ns):
             live.turn(PERIOD_S)
+            if tracking is not None and tracking.problem != problem:
+                problem = tracking.problem
+                print(f"spacecraft_sim: {problem or 'pass list read'}", file=sys.stderr, flush=True)
             if _parent_is_gone():
                 break
     finally:
@@ -215,6 +227,8 @@ def run_live(options: argparse.Namespace, scenario: scenarios.Scenario) -> None:
         if to_close is not None:
             to_close.close()
     lost = f", {buffer.lost} chunks given up for want of room" if buffer.lost else ""
+    if live.out_of_pass or live.not_transmitted:
+        lost += f", {live.out_of_pass} frames came in no pass, {live.not_transmitted} not sent up"
     print(
         f"spacecraft_sim: stopped; {buffer.stored} chunks, {buffer.acknowledged + 1} "
         f"acknowledged{lost}",

@@ -7,6 +7,7 @@ from collections import deque
 
 from spacecraft_sim.adapters.zmq_link import ZmqStation
 from spacecraft_sim.channel import Channel
+from spacecraft_sim.passes import AlwaysTracking, Tracking
 from spacecraft_sim.spacecraft import Spacecraft
 from spacecraft_sim.station_buffer import StationBuffer
 from spacecraft_sim.world_clock import WorldClock
@@ -16,6 +17,8 @@ _STRIDE_S = 1.0
 #: The same where no light time allows to work ahead; what arrives is late by up to so much.
 _SHORTEST_STRIDE_S = 0.1
 _STATE_PERIOD_S = 1.0
+#: Frames that wait for the station to be told its passes: ten hours of 16 kbit/s.
+_HELD_FRAMES = 65_536
 
 
 class LiveDownlink:
@@ -33,12 +36,17 @@ class LiveDownlink:
         buffer: StationBuffer,
         station: ZmqStation,
         clock: WorldClock,
+        tracking: Tracking | None = None,
     ) -> None:
         self._spacecraft = spacecraft
         self._channel = channel
         self._buffer = buffer
         self._station = station
         self._clock = clock
+        self._tracking: Tracking = tracking or AlwaysTracking()
+        #: Frames that came while no antenna was on the spacecraft, and uplink nobody sent up.
+        self.out_of_pass = 0
+        self.not_transmitted = 0
         self._frame_ns = spacecraft.scenario.downlink.frame_time_ns(1)
         self._computed_ns = spacecraft.start_ns - 1
         #: (last octet's arrival, first octet's arrival, octets), in order.
@@ -48,16 +56,23 @@ class LiveDownlink:
         self._state_due = 0.0
 
     def advance(self, now_ns: int, light_time_ns: int) -> None:
-        """Frames whose last octet arrived by `now_ns` go into the station's buffer."""
+        """Frames whose last octet arrived by `now_ns` go into the station's buffer, if they came
+        within a pass."""
         seen_ns = now_ns - light_time_ns
         stride_ns = int(_STRIDE_S * self._clock.speed * 1e9)
         shortest_ns = int(_SHORTEST_STRIDE_S * self._clock.speed * 1e9)
         if seen_ns > self._computed_ns + (0 if light_time_ns else shortest_ns):
             # Uplink of which nobody knows yet arrives after now + light time.
             self._compute(seen_ns + min(stride_ns, 2 * light_time_ns))
+        if not self._tracking.known and len(self._in_flight) < _HELD_FRAMES:
+            # The ground is still planning: what the passes say of these frames is not known yet.
+            return
         while self._in_flight and self._in_flight[0][0] <= now_ns:
-            _, ert_ns, octets = self._in_flight.popleft()
-            self._buffer.put(ert_ns, octets)
+            end_ns, ert_ns, octets = self._in_flight.popleft()
+            if self._tracking.hears(ert_ns, end_ns):
+                self._buffer.put(ert_ns, octets)
+            else:
+                self.out_of_pass += 1
 
     def _compute(self, until_ns: int) -> None:
         while self._uplink and self._uplink[0][0] <= until_ns:
@@ -81,9 +96,17 @@ class LiveDownlink:
         light_time_ns = self._channel.light_time.before_reception_ns(now_ns)
         self.advance(now_ns, light_time_ns)
         for octets in self._station.exchange(timeout_s):
+            if not self._tracking.transmits(self._clock.now_ns()):
+                self.not_transmitted += 1
+                continue
             self._uplink.append((self._channel.uplink_arrival_ns(self._clock.now_ns()), octets))
         wall = time.monotonic()
         if wall >= self._state_due:
             self._state_due = wall + _STATE_PERIOD_S
-            carrier = self._channel.carrier(now_ns - light_time_ns)
-            self._station.send_state(carrier=carrier, owlt_s=light_time_ns / 1e9)
+            heard = self._tracking.hears(now_ns, now_ns + 1)
+            self._station.send_state(
+                carrier=heard and self._channel.carrier(now_ns - light_time_ns),
+                owlt_s=light_time_ns / 1e9,
+                station=self._tracking.station(now_ns),
+                transmits=self._tracking.transmits(now_ns),
+            )

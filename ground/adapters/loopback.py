@@ -125,7 +125,7 @@ class LoopbackLink:
 class LoopbackExchange:
     """What `LoopbackBus`es have in common: the last values and each other."""
 
-    def __init__(self, retained: tuple[str, ...] = ("link", "status.")) -> None:
+    def __init__(self, retained: tuple[str, ...] = ("link", "passes", "status.")) -> None:
         self.retained = retained
         self.last: dict[str, Message] = {}
         self.buses: dict[str, LoopbackBus] = {}

@@ -57,6 +57,8 @@ class ZmqLink:
         self._lost: dict[str, int] = {}
         self._carrier = False
         self._owlt_s = -1.0
+        # Until the station says otherwise, within a second of the first word.
+        self._transmits = True
         self._heard_s = 0.0
         self._hello_s = 0.0
         self._connected_before = False
@@ -163,6 +165,9 @@ class ZmqLink:
     def _take_state(self, message: State) -> None:
         self._lost[message.stream] = message.lost_chunks
         self._carrier, self._owlt_s = message.carrier, message.owlt_s
+        self._transmits = message.transmits
+        if self._state is LinkState.OK:
+            self._detail = f"tracked by {message.station}" if message.station else ""
 
     def acknowledge(self, stream: str, sequence: int) -> None:
         self._on_disk[stream] = max(sequence, self._on_disk.get(stream, -1))
@@ -171,7 +176,10 @@ class ZmqLink:
     # ------------------------------------------------------------ uplink
 
     def send(self, octets: bytes) -> bool:
-        if self._state is not LinkState.OK or not self._send(build_uplink(octets)):
+        # Outside a pass a station takes nothing: it would only throw it away.
+        if self._state is not LinkState.OK or not self._transmits:
+            return False
+        if not self._send(build_uplink(octets)):
             return False
         self._counts["chunks_out"] += 1
         self._counts["octets_out"] += len(octets)

@@ -4,7 +4,8 @@
                         [b"ACK", map {"stream", "sequence"}]
                         [b"UPLINK", octets]
     station → receive   [b"CHUNK", map {"stream", "sequence", "ert_ns"}, octets]
-                        [b"STATE", map {"stream", "lost_chunks", "carrier", "owlt_s"}]
+                        [b"STATE", map {"stream", "lost_chunks", "carrier", "owlt_s",
+                                        "station", "transmits"}]
 
 Chunks of a stream are numbered from 0.  The station keeps each until it is acknowledged (ACK n
 means all up to n), sends at most `WINDOW` ahead of the last acknowledgement, and after a HELLO goes
@@ -34,7 +35,7 @@ from protocols.errors import RemoteError
 
 # ruff: noqa: RUF009 — `declare` returns a `dataclasses.field`
 
-LINK_VERSION: Final = 1
+LINK_VERSION: Final = 2
 #: Chunks that may be under way unacknowledged: 256 frames of 1,115 octets are a quarter megabyte.
 WINDOW: Final = 256
 
@@ -91,12 +92,15 @@ class Chunk:
 class State:
     """lost_chunks: given up because the station's buffer was full, counted from the first one;
     carrier: the antenna hears the spacecraft; owlt_s: light time of what arrives now, seconds,
-    negative if not known."""
+    negative if not known; station: who has the pass that is on, empty for none (or if the station
+    knows of no passes); transmits: what is sent now goes up."""
 
     stream: str = declare(TEXT)
     lost_chunks: int = declare(INTEGER)
     carrier: bool = declare(FLAG)
     owlt_s: float = declare(NUMBER)
+    station: str = declare(TEXT, default="")
+    transmits: bool = declare(FLAG, default=True)
 
 
 def build_hello(version: int, resume: Mapping[str, int]) -> list[bytes]:

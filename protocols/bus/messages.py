@@ -355,6 +355,12 @@ class Pass:
             f"pass {self.id}: light time at both ends wanted, or at none",
         )
 
+    @property
+    def place(self) -> str:
+        """For people: the antenna, with its station where that says more."""
+        same = self.antenna.casefold() == self.station.casefold()
+        return self.station if same else f"{self.antenna} {self.station}"
+
     def receives(self, ert_ns: int) -> bool:
         return self.aos_ns <= ert_ns < self.los_ns
 

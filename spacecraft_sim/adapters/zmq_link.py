@@ -110,9 +110,12 @@ class ZmqStation:
                 return
             self.chunks_sent += 1
 
-    def send_state(self, *, carrier: bool, owlt_s: float) -> None:
+    def send_state(
+        self, *, carrier: bool, owlt_s: float, station: str = "", transmits: bool = True
+    ) -> None:
         """To be called about once a second."""
-        self._send(build_state(State(self._buffer.stream, self._buffer.lost, carrier, owlt_s)))
+        stream, lost = self._buffer.stream, self._buffer.lost
+        self._send(build_state(State(stream, lost, carrier, owlt_s, station, transmits)))
 
     def close(self) -> None:
         self._socket.close()

@@ -76,7 +76,11 @@ def test_a_run_shows_live_data_and_leaves_nothing_behind(
             status = json.loads(l4("status", "--run-dir", str(run_dir), "--json").stdout)
             assert status["problems"] == []
             assert status["link"]["state"] == "OK"
-            assert set(status["services"]) == {"bus", "receive", "monitor", "archive"}
+            assert set(status["services"]) == {
+                "bus", "receive", "monitor", "archive", "scheduling"
+            }  # fmt: skip
+            # Three complexes a third of the Earth apart, and Yeoju: some antenna always sees L4.
+            assert status["pass"]["now"] is not None
         finally:
             run.send_signal(end)
             _, printed = run.communicate(timeout=60)

@@ -13,11 +13,14 @@ from protocols.bus.messages import (
     ParameterColumn,
     ParametersMessage,
     ParameterTable,
+    Pass,
+    PassesMessage,
     StatusMessage,
 )
 from protocols.identifiers import Topic
 from protocols.telemetry.calibration import Polynomial
 from protocols.telemetry.limits import LimitState
+from protocols.timecodes.tai import utc_iso_from_tai_ns
 
 S = 10**9
 NOW = 2_174_000_000 * S
@@ -136,3 +139,64 @@ def test_clocks_and_values_stand_on_any_screen(width: int, height: int) -> None:
     assert "31 V" in text
     assert [line for line in text.splitlines() if line.count("Z") >= 4]
     assert all(len(line) <= width for line in text.splitlines())
+
+
+def passes(*aos_los_s: tuple[int, int]) -> Message:
+    found = tuple(
+        Pass(
+            aos_ns=NOW + aos * S,
+            los_ns=NOW + los * S,
+            id=f"p{i}",
+            mission="L4 relay",
+            station=("Yeoju", "Goldstone")[i % 2],
+            antenna=("YEOJU", "DSS-26")[i % 2],
+            setup_ns=NOW + aos * S,
+            release_ns=NOW + los * S,
+            uplink_from_ns=NOW + aos * S,
+            uplink_to_ns=NOW + los * S,
+        )
+        for i, (aos, los) in enumerate(aos_los_s)
+    )
+    body = PassesMessage("l4", 1, NOW, NOW, NOW, found)
+    return Message(Topic.PASSES, "scheduling", "", -1, NOW, body.build())
+
+
+def clock(t_s: int) -> str:
+    return utc_iso_from_tai_ns(NOW + t_s * S, decimals=0)[11:19]
+
+
+def test_the_pass_that_is_on_and_the_next_one_are_counted_down() -> None:
+    model = LiveModel()
+    model.take(parameters(scet_s=[0], state=LimitState.NOMINAL))
+    model.take(link(NOW))
+    model.take(passes((-600, 3600), (3600, 9000)))
+    screen = drawn(model)
+    assert "NO PASS" not in screen
+    assert f"LOS {clock(3600)[:5]}, in 1 h 0 min" in screen
+    assert "next DSS-26 Goldstone" in screen
+    assert f"AOS {clock(3600)[:5]}, in 1 h 0 min" in screen
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_between_passes_nobody_takes_old_values_for_new_ones(width: int) -> None:
+    model = LiveModel()
+    model.take(parameters(scet_s=[-3, -2, -1, 0], state=LimitState.NOMINAL))
+    model.take(link(NOW))
+    model.take(passes((-9000, 2), (3600, 9000)))
+    before, after = drawn(model, NOW + 1 * S, width), drawn(model, NOW + 60 * S, width)
+    assert "NO PASS" not in before
+    assert "NO PASS: data shown are from" in after
+    assert f"{clock(0)}Z" in after[after.index("NO PASS") :].split("─")[0]
+    assert "STALE, last received" in after
+    assert "in 59 min" in after
+
+
+def test_before_the_first_telemetry_the_next_pass_is_said_instead_of_waiting() -> None:
+    model = LiveModel()
+    model.take(passes((3600, 9000)))
+    screen = drawn(model)
+    assert "NO PASS" in screen
+    assert "next Yeoju" in screen
+    assert "waiting for the first telemetry" not in screen
+    model.take(passes())
+    assert "none is planned" in drawn(model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ground.scheduling.export.publication import Publication
+from ground.scheduling.export.publication import BookedTrack, Publication
 from protocols.bus.messages import Pass, PassesMessage
 from protocols.bus.pass_list import build_pass_list
 
@@ -10,17 +10,18 @@ from protocols.bus.pass_list import build_pass_list
 def passes(publication: Publication) -> PassesMessage:
     """One pass a track.
 
-    The uplink window is the tracking time: what is sent in it arrives light time later, at a
-    spacecraft whose view of the station does not matter.  An array or a baseline receives only,
-    since antennas that transmit together would have to be phased at the spacecraft.
+    The uplink window is the tracking time, as far as the transmitter may be on (the longest such
+    part of it): what is sent in it arrives light time later, at a spacecraft whose view of the
+    station does not matter.  An array or a baseline receives only, since antennas that transmit
+    together would have to be phased at the spacecraft.
     """
     found: list[Pass] = []
     for booked in publication.booked:
         track = booked.track
-        aos_ns, los_ns = publication.owlt_ns(booked, track.on_ns), None
-        if aos_ns is not None:
-            los_ns = publication.owlt_ns(booked, track.off_ns)
-        known = aos_ns is not None and los_ns is not None
+        uplink = _uplink(publication, booked)
+        owlt = [publication.owlt_ns(booked, ns) for ns in (track.on_ns, track.off_ns)]
+        # Half a light time shifts no window.
+        aos, los = (-1 if ns is None or None in owlt else ns for ns in owlt)
         found.append(
             Pass(
                 id=booked.id,
@@ -31,10 +32,10 @@ def passes(publication: Publication) -> PassesMessage:
                 aos_ns=track.on_ns,
                 los_ns=track.off_ns,
                 release_ns=track.end_ns,
-                uplink_from_ns=track.on_ns,
-                uplink_to_ns=track.off_ns if len(track.antennas) == 1 else track.on_ns,
-                owlt_aos_ns=aos_ns if known and aos_ns is not None else -1,
-                owlt_los_ns=los_ns if known and los_ns is not None else -1,
+                uplink_from_ns=uplink[0],
+                uplink_to_ns=uplink[1],
+                owlt_aos_ns=aos,
+                owlt_los_ns=los,
             )
         )
     return PassesMessage(
@@ -45,6 +46,22 @@ def passes(publication: Publication) -> PassesMessage:
         horizon_end_ns=publication.problem.horizon.end_ns,
         passes=tuple(sorted(found)),
     )
+
+
+def _uplink(publication: Publication, booked: BookedTrack) -> tuple[int, int]:
+    tracking = booked.track.tracking
+    never = (tracking.start_ns, tracking.start_ns)
+    antenna, *others = booked.track.antennas
+    if others:
+        return never
+    windows = publication.uplink.get((booked.request.mission, antenna))
+    if windows is None:
+        return tracking.start_ns, tracking.end_ns
+    inside = [part for window in windows if (part := window.intersection(tracking)) is not None]
+    if not inside:
+        return never
+    longest = max(inside, key=lambda part: part.end_ns - part.start_ns)
+    return longest.start_ns, longest.end_ns
 
 
 def build(publication: Publication) -> bytes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from ground.scheduling.model import Problem, Request, Schedule, Track
+from ground.scheduling.model import Interval, Problem, Request, Schedule, Track
 from protocols.errors import LocalError
 
 #: (mission, antenna, TAI ns of a signal at the ground) -> one-way light time in ns; None: unknown.
@@ -40,7 +40,11 @@ class BookedTrack:
 
 @dataclass(frozen=True)
 class Publication:
-    """version: counts publications from 1; generated_ns: TAI ns of this one."""
+    """version: counts publications from 1; generated_ns: TAI ns of this one.
+
+    uplink: by mission and antenna, when it may transmit to reach the spacecraft; who is not in it
+    may during all of a track.
+    """
 
     problem: Problem
     schedule: Schedule
@@ -49,6 +53,7 @@ class Publication:
     status: Status = "OPERATIONAL"
     organisation: str = "L4 Relay Ground"
     light_time: LightTime = no_light_time
+    uplink: Mapping[tuple[str, str], tuple[Interval, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.version < 1:

@@ -1,0 +1,115 @@
+"""scheduling: keeps the spacecraft's passes planned for days ahead and tells everybody.
+
+Input is the clock, output the pass list: in a file, which stations read and which is the state that
+a restart goes on from, and on the bus.  A published pass is never changed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ground.config import SCHEDULING
+from ground.ports import Bus, Clock, Stop
+from ground.scheduling import export, relay_plan
+from ground.scheduling.export.publication import Publication
+from ground.scheduling.stations import Station
+from ground.status import StatusReporter
+from protocols.bus.messages import PassesMessage, ServiceState
+from protocols.bus.pass_list import build_pass_list, parse_pass_list
+from protocols.identifiers import Topic
+from protocols.timecodes.tai import utc_iso_from_tai_ns
+
+#: Longest wait for the bus.
+TURN_S = 0.2
+#: The list is told again so often, wall seconds: a broker that was restarted has forgotten it.
+REPEAT_S = 2.0
+#: For people, beside the pass list.
+FOR_PEOPLE = ("schedule.html", "schedule.ics")
+
+Planner = Callable[[int, PassesMessage | None], Publication]
+
+
+class SchedulingService:
+    """pass_list: the file, made with its directory; plan: `relay_plan.plan` with its stations."""
+
+    def __init__(self, plan: Planner, bus: Bus, clock: Clock, pass_list: Path) -> None:
+        self._plan = plan
+        self._bus = bus
+        self._clock = clock
+        self._path = pass_list
+        self._status = StatusReporter(SCHEDULING, clock, bus)
+        self._told: PassesMessage | None = None
+        self._repeat_s = 0.0
+
+    def run(self, stop: Stop) -> None:
+        self._told = self._recover()
+        while not stop():
+            now_ns = self._clock.now_ns()
+            if relay_plan.is_due(self._told, now_ns):
+                self._publish(now_ns)
+            if self._told is not None and time.monotonic() >= self._repeat_s:
+                self._tell(self._told)
+            self._status.state = ServiceState.RUNNING
+            self._tick(now_ns)
+            self._bus.receive(TURN_S)
+        self._status.state = ServiceState.STOPPED
+        self._tick(self._clock.now_ns(), now=True)
+
+    def _recover(self) -> PassesMessage | None:
+        """The list that stations have; RemoteError if it is not ours: what they follow must not be
+        overwritten by guess."""
+        if not self._path.is_file():
+            return None
+        return parse_pass_list(self._path.read_bytes())
+
+    def _publish(self, now_ns: int) -> None:
+        publication = self._plan(now_ns, self._told)
+        message = relay_plan.published_passes(publication, self._told)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        for name in FOR_PEOPLE:
+            path = self._path.with_name(name)
+            export.write(publication, export.format_of(None, path), path)
+        # The list last, and at once: a station that sees it finds all the rest there.
+        partial = self._path.with_name(self._path.name + ".part")
+        partial.write_text(build_pass_list(message) + "\n")
+        partial.replace(self._path)
+        self._tell(message)
+
+    def _tell(self, message: PassesMessage) -> None:
+        self._told = message
+        self._repeat_s = time.monotonic() + REPEAT_S
+        self._bus.publish(Topic.PASSES, message.build(), time_ns=message.generated_ns)
+
+    def _tick(self, now_ns: int, *, now: bool = False) -> None:
+        told = self._told
+        counters = {"version": 0, "passes_ahead": 0}
+        if told is not None:
+            ahead = sum(p.los_ns > now_ns for p in told.passes)
+            counters = {"version": told.version, "passes_ahead": ahead}
+            self._status.detail = summary(told, now_ns)
+        self._status.tick(counters, now=now)
+
+
+def summary(told: PassesMessage, now_ns: int) -> str:
+    """The pass that is on or the next one, in a line.
+
+    >>> from ground.scheduling.service import summary
+    >>> summary(PassesMessage("l4", 1, 0, 0, 0, ()), 0)
+    'no pass, and none planned'
+    """
+    on, following = told.receiving(now_ns), told.next_after(now_ns)
+    if on is not None:
+        return f"pass over {on.place} until {_clock(on.los_ns)} UTC"
+    if following is not None:
+        return f"no pass; next over {following.place} at {_clock(following.aos_ns)} UTC"
+    return "no pass, and none planned"
+
+
+def _clock(tai_ns: int) -> str:
+    return utc_iso_from_tai_ns(tai_ns, decimals=0)[:16].replace("T", " ")
+
+
+def relay_planner(stations: list[Station]) -> Planner:
+    return lambda now_ns, published: relay_plan.plan(now_ns, stations, published)
