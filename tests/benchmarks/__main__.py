@@ -10,6 +10,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -68,12 +69,16 @@ def main() -> int:
     )
     parser.add_argument("--runs", type=int, default=RUNS, help="timed runs (median is shown)")
     parser.add_argument("--json", type=Path, help="keep the figures in this file")
+    parser.add_argument("--markdown", type=Path, help="only show this kept file as a table")
     arguments = parser.parse_args()
+    if arguments.markdown:
+        print(_markdown(arguments.markdown))
+        return 0
     keep_freed_memory("tests.benchmarks")
     one_core()
     console = Console(width=None if sys.stdout.isatty() else 160)
     table = Table("work", "ours", "peers (our ratio)", "goals", show_lines=True)
-    report: list[dict[str, object]] = []
+    report: list[dict[str, Any]] = []
     for case in _cases(arguments.only):
         print(case.name, file=sys.stderr, flush=True)
         result = measure(case, arguments.runs)
@@ -99,8 +104,33 @@ def main() -> int:
         "freed memory is kept (glibc), for ours and for peers"
     )
     if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+        _keep(arguments.json, report)
     return 0
+
+
+def _keep(file: Path, report: list[dict[str, Any]]) -> None:
+    """Rows of the same work are replaced, others stay: the whole can be measured in parts."""
+    kept = json.loads(file.read_text()) if file.exists() else []
+    rows = {row["name"]: row for row in kept} | {row["name"]: row for row in report}
+    file.write_text(json.dumps(list(rows.values()), indent=2) + "\n")
+
+
+def _markdown(file: Path) -> str:
+    """A kept file as the table of docs/performance.md."""
+    lines = ["| work | ours | peers: rate, our ratio | goals |", "| --- | --- | --- | --- |"]
+    for row in json.loads(file.read_text()):
+        peers = [
+            f"{name} {rate:,.3g}, {row['ratios'][name]:,.3g}×"
+            for name, rate in row["peers"].items()
+        ]
+        peers += [f"{name}: missing ({why})" for name, why in row["missing"].items()]
+        goals = [
+            f"{'met' if goal['met'] else '**missed**'} ≥ {goal['wanted']:g} {goal['goal']}"
+            for goal in row["goals"]
+        ]
+        ours = f"{row['rate']:,.4g} {row['unit']}"
+        lines.append(f"| {row['name']} | {ours} | {'; '.join(peers)} | {'; '.join(goals)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
