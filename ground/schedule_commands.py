@@ -9,6 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ground.schedule_export_command import EPILOG as EXPORT_EPILOG
+from ground.schedule_export_command import export
+from ground.schedule_visibility_command import EPILOG, visibility
 from protocols.errors import LocalError
 
 schedule_app = typer.Typer(
@@ -21,6 +24,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 @schedule_app.callback()
 def _schedule() -> None: ...
+
+
+schedule_app.command(epilog=EPILOG, no_args_is_help=True)(visibility)
+schedule_app.command(epilog=EXPORT_EPILOG, no_args_is_help=True)(export)
 
 
 @schedule_app.command(

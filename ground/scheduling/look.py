@@ -156,6 +156,7 @@ class Geometry:
             # The table has the centre's light time; the target moves on in the difference.
             early_s = (distance_km - range_km)[:, np.newaxis] / SPEED_OF_LIGHT_KM_S
             line = line - self._sign * early_s * rate_km_s
+            range_km = distance_km + _norm(line) - _norm(fixed)
         # Diurnal aberration.
         return line - self._sign * light_s * self._carried[station], range_km
 

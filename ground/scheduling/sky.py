@@ -1,10 +1,11 @@
 """Earth, Sun and planets over a span of time: JPL's ephemeris and the Earth's rotation.
 
 Ephemeris and Earth orientation come from skyfield-data: DE421 (1899-2053) and IERS finals2000A.
-UT1 − UTC and polar motion are applied; beyond the end of the IERS file UT1 is extrapolated by
-skyfield (some hundredths of a second in the first year: as much in rise and set, and 15″ a second
-of time in azimuth) and polar motion stays as it was last (0.3″).  Precession and nutation are
-IAU 2006/2000A; the observed offsets of the celestial pole (under 0.001″) are left out.
+UT1 − UTC and polar motion are applied.  The last year of the IERS file is prediction and beyond its
+end UT1 is extrapolated: skyfield-data 7.0 (file to August 2026) was 0.1 s off at its end, 0.2 s in
+December 2026 and 0.4 s in June 2027, by the file of November 2026.  Rise and set err by as much, an
+azimuth by 15″ a second.  Polar motion stays as it was last (0.3″ at most).  Precession and nutation
+are IAU 2006/2000A; the observed offsets of the celestial pole (under 0.001″) are left out.
 
 Times are seconds from the span's first instant; what turns slowly is tabulated every six hours and
 interpolated, so that a year of any number of antennas costs 1,500 nutation series.
@@ -12,6 +13,7 @@ interpolated, so that a year of any number of antennas costs 1,500 nutation seri
 
 from __future__ import annotations
 
+import atexit
 import functools
 import threading
 import warnings
@@ -22,10 +24,11 @@ import numpy as np
 from protocols.errors import LocalError
 from protocols.navigation.geometry import F64
 from protocols.navigation.interpolation import I64, UniformTable
-from protocols.timecodes.tai import NS_PER_DAY, utc_iso_from_tai_ns
+from protocols.timecodes.tai import NS_PER_DAY, day_start_tai_ns, utc_iso_from_tai_ns
 
 #: Julian date, TAI, of 1958-01-01T00:00:00 TAI.
 _EPOCH_JD: Final = 2_436_204.5
+_MJD_1958: Final = 36_204
 #: Nutation's shortest terms last 5 days; a degree-7 polynomial through 6 h steps is good to 1e-12.
 NODE_S: Final = 21_600.0
 #: Earth rotation angle per UT1 second times UT1's own rate, rad/s (IERS Conventions 2010 eq. 5.15).
@@ -38,8 +41,8 @@ _lock = threading.Lock()
 
 
 @functools.cache
-def open_ephemeris() -> tuple[Any, Any]:
-    """(ephemeris, timescale with polar motion) from the installed package; nothing is fetched."""
+def open_ephemeris() -> tuple[Any, Any, int]:
+    """(ephemeris, timescale with polar motion, last instant of known UT1), nothing fetched."""
     import skyfield_data
     from skyfield.api import Loader, Timescale
     from skyfield.data import iers
@@ -49,7 +52,8 @@ def open_ephemeris() -> tuple[Any, Any]:
         # docs/howto/add-a-station.md say what it costs.
         warnings.simplefilter("ignore", RuntimeWarning)
         folder = skyfield_data.get_skyfield_data_path()
-    ephemeris = Loader(folder, verbose=False)("de421.bsp")
+    ephemeris: Any = Loader(folder, verbose=False)("de421.bsp")
+    atexit.register(ephemeris.close)
     with open(f"{folder}/finals2000A.all", "rb") as file:
         finals = iers.parse_x_y_dut1_from_finals_all(file)
     daily_tt, daily_delta_t, leap_dates, leap_offsets = iers.build_timescale_arrays(
@@ -57,7 +61,8 @@ def open_ephemeris() -> tuple[Any, Any]:
     )
     timescale = Timescale((daily_tt, daily_delta_t), leap_dates, leap_offsets)
     iers.install_polar_motion_table(timescale, finals)
-    return ephemeris, timescale
+    known_ns = day_start_tai_ns(int(finals["utc_mjd"][-1]) - _MJD_1958)
+    return ephemeris, timescale, known_ns
 
 
 class Sky:
@@ -76,7 +81,7 @@ class Sky:
         self.start_ns, self.end_ns = start_ns, end_ns
         self.length_s = (end_ns - start_ns) / 1e9
         with _lock:
-            self.ephemeris, self.timescale = open_ephemeris()
+            self.ephemeris, self.timescale, self.ut1_known_until_ns = open_ephemeris()
         self._earth = self.ephemeris["earth"]
         nodes_s = self.nodes_s(NODE_S)
         t = self.time(nodes_s)

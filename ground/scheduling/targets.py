@@ -37,6 +37,8 @@ BODIES: Final = {
     "jupiter": "jupiter barycenter", "saturn": "saturn barycenter",
     "uranus": "uranus barycenter", "neptune": "neptune barycenter", "pluto": "pluto barycenter",
 }  # fmt: skip
+#: Last change of the iterated light time; what is left then is less than a metre.
+_LIGHT_TIME_S: Final = 1e-5
 #: Coarse step of the search for a target that rises and sets with the Earth's rotation only.
 SLOW_STEP_S: Final = 600.0
 #: GM in km³/s² (DE421 header): how fast something may move about its OEM's centre.
@@ -99,9 +101,15 @@ class BarycentricTarget(Target):
             return self.barycentric_km(sky, times_s)
 
         if uplink:
-            sign, light_s = 1, light_time_after_emission_s(sky.earth_km, own, t_s)
+            sign, light_s = (
+                1,
+                light_time_after_emission_s(sky.earth_km, own, t_s, tolerance_s=_LIGHT_TIME_S),
+            )
         else:
-            sign, light_s = -1, light_time_before_reception_s(own, sky.earth_km, t_s)
+            sign, light_s = (
+                -1,
+                light_time_before_reception_s(own, sky.earth_km, t_s, tolerance_s=_LIGHT_TIME_S),
+            )
         place = own(t_s + sign * light_s) - sky.earth_km(t_s)
         # First order in v/c: the next is 0.001″.
         place -= sign * light_s[:, np.newaxis] * sky.earth_km_s(t_s)

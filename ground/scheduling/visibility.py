@@ -156,6 +156,8 @@ def _vertex(left: F64, middle: F64, right: F64) -> F64:
 
 def _culminations(geometry: Geometry, grid_s: F64, elevation: F64, spans: Spans) -> F64:
     """Instant of the highest elevation in each span, float64 [m]."""
+    if not len(spans.series):
+        return np.empty(0)
     inner = elevation[:, 1:-1]
     series, at = np.nonzero((inner >= elevation[:, :-2]) & (inner > elevation[:, 2:]))
     at = at + 1

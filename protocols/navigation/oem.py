@@ -31,6 +31,7 @@ INTERPOLATIONS: Final = ("LINEAR", "LAGRANGE", "HERMITE")
 #: What is used where the message leaves it open: exact for the orbit types that we plan for.
 _DEFAULT: Final = ("HERMITE", 7)
 
+_NOT_OEM: Final = "CCSDS_OEM_VERS wanted first: is this an OEM in keyword-value notation?"
 _MANDATORY: Final = (
     "OBJECT_NAME", "OBJECT_ID", "CENTER_NAME", "REF_FRAME", "TIME_SYSTEM", "START_TIME",
     "STOP_TIME",
@@ -204,8 +205,10 @@ class _Lines:
         self._at += 1
         return line
 
-    def fail(self, why: str) -> NoReturn:
-        number, line = self._lines[min(self._at, len(self._lines) - 1)] if self._lines else (1, "")
+    def fail(self, why: str, *, taken: bool = False) -> NoReturn:
+        """RemoteError about the next line, or about the one just taken."""
+        at = max(0, min(self._at - taken, len(self._lines) - 1))
+        number, line = self._lines[at] if self._lines else (1, "")
         raise RemoteError(f"OEM line {number}: {why}", data=line.encode()[:200], offset=number)
 
     def keyword(self) -> tuple[str, str]:
@@ -214,8 +217,7 @@ class _Lines:
             return "COMMENT", line[7:].strip()
         name, equals, value = line.partition("=")
         if not equals:
-            self._at -= 1
-            self.fail("KEYWORD = value wanted")
+            self.fail("KEYWORD = value wanted", taken=True)
         return name.strip(), value.strip()
 
 
@@ -227,21 +229,21 @@ def _metadata(lines: _Lines) -> tuple[dict[str, str], tuple[str, ...]]:
         if name == "COMMENT":
             comments.append(value)
         elif name not in (*_MANDATORY, *_OPTIONAL):
-            lines.fail(f"{name} is not a keyword of OEM metadata (502.0-B-3 table 5-3)")
+            lines.fail(f"{name} is not a keyword of OEM metadata (502.0-B-3 table 5-3)", taken=True)
         elif name in values:
-            lines.fail(f"{name} stands twice")
+            lines.fail(f"{name} stands twice", taken=True)
         else:
             values[name] = value
     lines.take()
     for name in _MANDATORY:
         if not values.get(name):
-            lines.fail(f"{name} is missing in the metadata before")
+            lines.fail(f"{name} is missing in the metadata before", taken=True)
     return values, tuple(comments)
 
 
 def _segment(lines: _Lines) -> OemSegment:
     if lines.take() != "META_START":
-        lines.fail("META_START wanted")
+        lines.fail("META_START wanted", taken=True)
     meta, comments = _metadata(lines)
     system = meta["TIME_SYSTEM"].upper()
     epochs: list[int] = []
@@ -298,15 +300,17 @@ def parse_oem(octets: bytes) -> Oem:
     while (line := lines.peek()) is not None and line != "META_START":
         name, value = lines.keyword()
         if not header and name != "CCSDS_OEM_VERS":
-            lines.fail("CCSDS_OEM_VERS wanted first: is this an OEM in keyword-value notation?")
+            lines.fail(_NOT_OEM, taken=True)
         if name == "COMMENT":
             comments.append(value)
         elif name not in _HEADER:
-            lines.fail(f"{name} is not a keyword of the OEM header (502.0-B-3 table 5-2)")
+            lines.fail(
+                f"{name} is not a keyword of the OEM header (502.0-B-3 table 5-2)", taken=True
+            )
         else:
             header[name] = value
     if not header:
-        lines.fail("CCSDS_OEM_VERS wanted first: is this an OEM in keyword-value notation?")
+        lines.fail(_NOT_OEM)
     segments: list[OemSegment] = []
     while lines.peek() is not None:
         segments.append(_segment(lines))
