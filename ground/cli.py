@@ -114,6 +114,14 @@ def run(
         str,
         typer.Option(help="Antennas of the passes, the preferred first, as YEOJU,DSS-26."),
     ] = "",
+    sample_hz: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=1000,
+            help="Decode so many packets a second of each kind (0: all); archive all.",
+        ),
+    ] = 0,
 ) -> None:
     """Start the simulated spacecraft and the ground services, and watch them. Ctrl-C stops all.
 
@@ -147,6 +155,7 @@ def run(
                 pace=pace,
                 passes=passes,
                 stations=stations,
+                sample_hz=sample_hz,
             )
         )
     )

@@ -19,7 +19,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ground.config import RECEIVE
+from ground.config import MONITOR, RECEIVE
 from ground.monitor.l4_events import EVENT_PACKET
 from ground.monitor.staleness import Staleness
 from ground.ports import Bus, LinkState, Message
@@ -430,7 +430,18 @@ def _services(model: LiveModel, now_ns: int, restarts: dict[str, int]) -> Panel:
         )
     for name in sorted(set(restarts) - set(model.services)):
         table.add_row(name, "process", "", "", str(restarts[name]))
-    return Panel(table, title="Services", title_align="left")
+    title = Text("Services")
+    if sampled := _sampled(model):
+        title.append(f" · {sampled}", style="bold yellow")
+    return Panel(table, title=title, title_align="left")
+
+
+def _sampled(model: LiveModel) -> str:
+    """Values that nobody decoded must not pass for values that did not come."""
+    monitor = model.services.get(MONITOR)
+    counters = monitor.counters if monitor is not None else {}
+    offered, chosen = counters.get("packets_offered", 0), counters.get("packets_sampled", 0)
+    return f"sampled 1 in {offered / max(1, chosen):.1f}" if chosen < offered else ""
 
 
 def _events(model: LiveModel, rows: int) -> Panel:

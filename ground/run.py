@@ -61,6 +61,8 @@ class RunOptions:
     #: Plan passes over these antennas (empty: the usual ones) and have the link up in them only.
     passes: bool = True
     stations: str = ""
+    #: Decode at most so many packets a second of each definition and virtual channel; 0: all.
+    sample_hz: int = 0
 
 
 class Interrupted(Exception):
@@ -99,6 +101,7 @@ def run_site(options: RunOptions) -> int:
             # A recording comes when it comes.
             passes=options.passes and options.replay is None,
             stations=options.stations,
+            sample_hz=options.sample_hz,
         )
         if resumed and sys.stderr.isatty():
             began = utc_iso_from_tai_ns(open_clock(settings).now_ns(), decimals=0)

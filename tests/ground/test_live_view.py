@@ -57,9 +57,15 @@ def link(time_ns: int, state: str = "OK") -> Message:
     return Message(Topic.LINK, "receive", "", -1, time_ns, body.build())
 
 
-def status(service: str, time_ns: int) -> Message:
+def status(service: str, time_ns: int, counters: dict[str, int] | None = None) -> Message:
     body = StatusMessage(
-        service=service, state="running", time_ns=time_ns, started_ns=0, pid=1, rss_octets=2**20
+        service=service,
+        state="running",
+        time_ns=time_ns,
+        started_ns=0,
+        pid=1,
+        rss_octets=2**20,
+        counters=counters or {},
     )
     return Message(f"{Topic.STATUS}.{service}", service, "", -1, time_ns, body.build())
 
@@ -175,6 +181,14 @@ def test_the_pass_that_is_on_and_the_next_one_are_counted_down() -> None:
     assert f"LOS {clock(3600)[:5]}, in 1 h 0 min" in screen
     assert "next DSS-26 Goldstone" in screen
     assert f"AOS {clock(3600)[:5]}, in 1 h 0 min" in screen
+
+
+def test_sampled_parameters_are_never_shown_as_if_they_were_all() -> None:
+    model = LiveModel()
+    model.take(status("monitor", NOW, {"packets_offered": 100, "packets_sampled": 100}))
+    assert "sampled" not in drawn(model)
+    model.take(status("monitor", NOW, {"packets_offered": 450, "packets_sampled": 100}))
+    assert "sampled 1 in 4.5" in drawn(model)
 
 
 @pytest.mark.parametrize("width", [80, 160])
