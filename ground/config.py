@@ -9,7 +9,8 @@ argument (`python -m ground SERVICE --run-dir D`):
     D/journal/SERVICE/TOPIC/       journals (receive: packets, opaque; monitor: parameters, events)
     D/state/SERVICE.state          snapshot of a service: msgpack with a CRC, replaced atomically
     D/archive/archive.sqlite       archive
-    D/schedule/passes.json         pass list in force, which stations read; schedule.html, .ics
+    D/schedule/passes.json         pass list in force, which stations read; beside it schedule.html,
+                                   .ics, and requests.json, schedule.json for `l4 schedule`
     D/log/SERVICE.log              what a service wrote to standard error (supervisor)
 
 Services: `bus` (broker), `receive`, `monitor`, `archive`, and `scheduling` if the run has passes;

@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ground.scheduling.compiled import Compiled
+from ground.scheduling.export.light_time import modelled
 from ground.scheduling.export.passes import passes
-from ground.scheduling.export.publication import LightTime, Publication
+from ground.scheduling.export.publication import Publication
 from ground.scheduling.greedy import greedy
-from ground.scheduling.look import Conditions, Geometry
 from ground.scheduling.model import (
     S_NS,
     Choice,
@@ -95,7 +93,7 @@ def plan(now_ns: int, stations: Sequence[Station], published: PassesMessage | No
         schedule=schedule,
         generated_ns=now_ns,
         version=published.version + 1 if published else 1,
-        light_time=_light_time(sky, stations),
+        light_time=modelled(sky, stations, {MISSION: TARGET}),
         uplink={
             (MISSION, station.name): tuple(
                 w for v in views if v.station is station for w in v.uplink
@@ -103,20 +101,6 @@ def plan(now_ns: int, stations: Sequence[Station], published: PassesMessage | No
             for station in stations
         },
     )
-
-
-def _light_time(sky: Sky, stations: Sequence[Station]) -> LightTime:
-    geometry = Geometry(sky, stations, target_named(TARGET), Conditions())
-    index = {station.name: i for i, station in enumerate(stations)}
-
-    def light_time(mission: str, antenna: str, ground_ns: int) -> int | None:
-        if antenna not in index:
-            return None
-        t_s = np.array([(ground_ns - sky.start_ns) / S_NS])
-        look = geometry.look(np.array([index[antenna]]), t_s)
-        return round(float(look.light_time_s[0]) * S_NS)
-
-    return light_time
 
 
 def published_passes(publication: Publication, before: PassesMessage | None) -> PassesMessage:

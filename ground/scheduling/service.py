@@ -14,6 +14,8 @@ from ground.config import SCHEDULING
 from ground.ports import Bus, Clock, Stop
 from ground.scheduling import export, relay_plan
 from ground.scheduling.export.publication import Publication
+from ground.scheduling.requests import request_file
+from ground.scheduling.requests_file import write_requests
 from ground.scheduling.stations import Station
 from ground.status import StatusReporter
 from protocols.bus.messages import PassesMessage, ServiceState
@@ -27,6 +29,8 @@ TURN_S = 0.2
 REPEAT_S = 2.0
 #: For people, beside the pass list.
 FOR_PEOPLE = ("schedule.html", "schedule.ics")
+#: For `l4 schedule`: what was asked and what was given.
+REQUESTS, SCHEDULE = "requests.json", "schedule.json"
 
 Planner = Callable[[int, PassesMessage | None], Publication]
 
@@ -71,6 +75,9 @@ class SchedulingService:
         for name in FOR_PEOPLE:
             path = self._path.with_name(name)
             export.write(publication, export.format_of(None, path), path)
+        requests = write_requests(request_file(publication.problem), "json")
+        self._path.with_name(REQUESTS).write_text(requests)
+        export.write(publication, "satnet", self._path.with_name(SCHEDULE))
         # The list last, and at once: a station that sees it finds all the rest there.
         partial = self._path.with_name(self._path.name + ".part")
         partial.write_text(build_pass_list(message) + "\n")

@@ -205,6 +205,11 @@ def groups(chart: Chart) -> Iterator[tuple[str, int, int]]:
         yield name, first, top
 
 
+def stands(name: str, height_px: float) -> bool:
+    """Whether a group's name fits along its rows; else it lies before the first."""
+    return height_px >= CHARACTER_PX * len(name) + 4
+
+
 # ---------------------------------------------------------------- SVG
 
 STYLE = """
@@ -279,10 +284,11 @@ def svg(chart: Chart, *, width: int = 1800, legend: bool = True) -> str:
             out.append(f'<line class="group" x1="4" x2="{width - MARGIN}" y1="{y}" y2="{y}"/>')
         if name:
             y = TOP + (first + last) / 2
-            out.append(
-                f'<text class="sub" transform="translate(16 {y}) rotate(-90)" '
-                f'text-anchor="middle">{escape(name)}</text>'
-            )
+            if stands(name, last - first):
+                place = f'transform="translate(16 {y}) rotate(-90)" text-anchor="middle"'
+            else:
+                place = f'x="6" y="{y + 4}" font-size="10"'
+            out.append(f'<text class="sub" {place}>{escape(name)}</text>')
     for left, line, mission in entries:
         y = body + MARGIN + 24 * line
         out += _key(chart, mission, left, y)

@@ -7,7 +7,18 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from ground.scheduling.export.gantt import BAR, ROW, Bar, Chart, View, chart, fitted, grid, groups
+from ground.scheduling.export.gantt import (
+    BAR,
+    ROW,
+    Bar,
+    Chart,
+    View,
+    chart,
+    fitted,
+    grid,
+    groups,
+    stands,
+)
 from ground.scheduling.export.publication import Publication
 from ground.scheduling.model import S_NS
 
@@ -77,9 +88,10 @@ def _draw(axes: Any, found: Chart, px_ns: float) -> None:
     top = 0
     for name, first, last in groups(found):
         if name:
+            lies = not stands(name, last - first)
             axes.text(
-                -(_LEFT - 12) / px_h, (first + last) / 2, name, color=_DIM, ha="center",
-                va="center", rotation=90, size=7.5,
+                -(_LEFT - 12) / px_h, (first + last) / 2, name, color=_DIM, va="center",
+                ha="left" if lies else "center", rotation=0 if lies else 90, size=7.5,
             )  # fmt: skip
         if first:
             axes.plot((-(_LEFT - 4) / px_h, x(found.end_ns)), (first, first), color=_TEXT,

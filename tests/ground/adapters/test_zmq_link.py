@@ -109,6 +109,26 @@ def test_chunks_that_the_station_has_forgotten_are_passed_over(
     assert (link.statistics().carrier, link.statistics().owlt_s) == (True, 1.5)
 
 
+def test_nothing_is_sent_up_while_the_station_does_not_transmit(
+    ends: tuple[RawStation, ZmqLink],
+) -> None:
+    station, link = ends
+    link.open({})
+    station.hear(link, Hello)
+    for state, sent in (
+        (State("s", 0, True, 1.5, "Yeoju", True), True),
+        (State("s", 0, False, 1.5, "", False), False),
+        (State("s", 0, True, 1.5, "DSS-56 Madrid", True), True),
+    ):
+        station.say(build_state(state))
+        deadline = time.monotonic() + 10
+        detail = f"tracked by {state.station}" if state.station else ""
+        while link.statistics().state is not LinkState.OK or link.statistics().detail != detail:
+            assert time.monotonic() < deadline
+            link.receive(0.02)
+        assert link.send(b"octets") is sent
+
+
 def test_repeated_chunks_are_dropped_and_acknowledged_again(
     ends: tuple[RawStation, ZmqLink],
 ) -> None:

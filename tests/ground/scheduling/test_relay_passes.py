@@ -166,7 +166,7 @@ def test_it_tells_the_bus_what_it_wrote_for_the_stations(tmp_path: Path) -> None
     assert status.detail.startswith("pass over Yeoju until")
     assert status.counters["passes_ahead"] == sum(p.los_ns > NOW_NS for p in told.passes)
     assert {p.name for p in site.path.parent.iterdir()} == {
-        "passes.json", "schedule.html", "schedule.ics",
+        "passes.json", "requests.json", "schedule.html", "schedule.ics", "schedule.json",
     }  # fmt: skip
 
 

@@ -1,0 +1,166 @@
+"""`l4 schedule export`: a schedule for calendars, stations, bundle nodes, tables and eyes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ground.schedule_plan_commands import (
+    DEFAULT_STORE,
+    Maintenance,
+    ScheduleFile,
+    Source,
+    Store,
+    Week,
+    load,
+)
+from protocols.errors import LocalError
+
+if TYPE_CHECKING:
+    from ground.scheduling.export.publication import LightTime, Status
+    from ground.scheduling.model import Problem
+
+EPILOG = """
+Examples:
+
+`l4 schedule export published --out week.html` — a chart to look into, of the published schedule
+
+`l4 schedule export requests.toml -s schedule.json -o week.ics` — for people's calendars
+
+`l4 schedule export problems.json --week W10_2018 -s schedule.json -f passes --light-time 18=1200`
+
+`l4 schedule export published -o relay.ionrc --target "L4 relay=l4" --node "L4 relay=7"`
+
+Formats, guessed from the file's ending where it says them: simple-schedule (.xml: CCSDS 902.1-B),
+ics, csv, parquet, contact-plan (.ionrc), hdtn (JSON), passes (JSON), svg, png, html, satnet (JSON).
+"""
+
+_STATUSES = ("TEST", "PROVISIONAL", "OPERATIONAL", "OTHER")
+
+
+def export(
+    source: Source,
+    week: Week = "",
+    maintenance: Maintenance = None,
+    schedule: ScheduleFile = None,
+    store: Store = DEFAULT_STORE,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write here. [default: standard output]")
+    ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", "-f", help="Format, where --out does not say it.")
+    ] = None,
+    view: Annotated[str, typer.Option(help="Rows of svg and png: antenna or mission.")] = "antenna",
+    version: Annotated[
+        int, typer.Option(min=1, help="Number of this publication; calendars go by it.")
+    ] = 1,
+    status: Annotated[
+        str, typer.Option(help="TEST, PROVISIONAL, OPERATIONAL or OTHER.")
+    ] = "OPERATIONAL",
+    light_time: Annotated[
+        list[str] | None,
+        typer.Option(help="MISSION=SECONDS, or SECONDS for all others; repeat for more."),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="MISSION=TARGET (as of `visibility`): compute its light time."),
+    ] = None,
+    node: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=NUMBER of a mission or station in contact plans (ipn:NUMBER.0)."),
+    ] = None,
+    downlink_rate: Annotated[int, typer.Option(min=8, help="Of contact plans, bit/s.")] = 16_000,
+    uplink_rate: Annotated[int, typer.Option(min=8, help="Of contact plans, bit/s.")] = 2_000,
+    generated: Annotated[
+        str, typer.Option(help="UTC time of publication. [default: now]", show_default=False)
+    ] = "",
+) -> None:
+    """Write a schedule for others: calendar, pass list, contact plan, tables, Gantt chart."""
+    from ground.scheduling import export as exports
+    from ground.scheduling.export.contact_plan import Network
+    from ground.scheduling.export.publication import Publication
+
+    name = exports.format_of(format_, out)
+    problem, found = load(source, week, maintenance, schedule, store)
+    publication = Publication(
+        problem=problem,
+        schedule=found,
+        generated_ns=_generated_ns(generated),
+        version=version,
+        status=_status(status),
+        light_time=_light_time(problem, light_time or (), target or ()),
+    )
+    network = Network(
+        {key: _integer(value, "--node") for key, value in _pairs(node or (), "--node")},
+        downlink_bit_s=downlink_rate,
+        uplink_bit_s=uplink_rate,
+    )
+    if out is not None:
+        octets = exports.write(publication, name, out, view=view, network=network)
+        print(f"{out}: {exports.FORMATS[name]}, {len(found.tracks)} tracks, {octets:,} octets")
+        return
+    if name in ("png", "parquet") and sys.stdout.isatty():
+        raise LocalError(f"{name} on a terminal: --out FILE wanted")
+    sys.stdout.buffer.write(exports.build(publication, name, view=view, network=network))
+
+
+def _status(text: str) -> Status:
+    for known in _STATUSES:
+        if text.upper() == known:
+            return known
+    raise LocalError(f"--status {text!r}: one of {', '.join(_STATUSES)} wanted")
+
+
+def _generated_ns(text: str) -> int:
+    import time
+
+    from protocols.timecodes.tai import tai_ns_from_unix_ns, tai_ns_from_utc_iso
+
+    return tai_ns_from_utc_iso(text) if text else tai_ns_from_unix_ns(time.time_ns())
+
+
+def _pairs(texts: Iterable[str], option: str) -> Iterable[tuple[str, str]]:
+    for text in texts:
+        name, equals, value = text.rpartition("=")
+        if not equals or not name or not value:
+            raise LocalError(f"{option} {text!r}: NAME=VALUE wanted")
+        yield name, value
+
+
+def _integer(text: str, option: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise LocalError(f"{option}: {text!r} is no whole number") from None
+
+
+def _light_time(problem: Problem, fixed: Iterable[str], targets: Iterable[str]) -> LightTime:
+    from ground.scheduling.export.publication import light_time_table, no_light_time
+
+    seconds: dict[str, float] = {}
+    for text in fixed:
+        name, _, value = text.rpartition("=")
+        try:
+            seconds[name] = float(value)
+        except ValueError:
+            raise LocalError(f"--light-time {text!r}: MISSION=SECONDS wanted") from None
+        if not 0 <= seconds[name] <= 100_000:
+            raise LocalError(f"--light-time {text!r}: 0..100000 s allowed")
+    computed = dict(_pairs(targets, "--target"))
+    for name in (*filter(None, seconds), *computed):
+        if name not in problem.mission_by_name:
+            known = ", ".join(sorted(problem.mission_by_name))
+            raise LocalError(f"mission {name!r} is not one of {problem.name}, which has {known}")
+    if not computed:
+        return light_time_table(seconds, no_light_time)
+    from ground.scheduling.export.light_time import modelled
+    from ground.scheduling.sky import Sky
+    from ground.scheduling.stations import load_stations
+
+    stations = [s for s in load_stations().values() if s.name in problem.antenna_by_name]
+    sky = Sky(problem.horizon.start_ns, problem.horizon.end_ns)
+    return light_time_table(seconds, modelled(sky, stations, computed))
