@@ -420,11 +420,14 @@ def _services(model: LiveModel, now_ns: int, restarts: dict[str, int]) -> Panel:
     for name, status in sorted(model.services.items()):
         silent = model.silent(status.time_ns, now_ns)
         style = "bold white on red" if silent or status.state == "failed" else ""
-        lag = sum(position.lag for position in status.positions)
+        lag = f"{sum(position.lag for position in status.positions):,}"
+        # What receive follows is the capture: octets on disk that it has yet to decode.
+        if (behind := status.counters.get("behind_octets", 0)) >= 2**20:
+            lag = f"{behind / 2**20:,.0f} MiB"
         table.add_row(
             name,
             Text("silent" if silent else status.state, style=style),
-            f"{lag:,}",
+            lag,
             f"{status.rss_octets / 2**20:.0f}",
             str(restarts.get(name, 0)),
         )

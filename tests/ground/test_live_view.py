@@ -183,6 +183,14 @@ def test_the_pass_that_is_on_and_the_next_one_are_counted_down() -> None:
     assert f"AOS {clock(3600)[:5]}, in 1 h 0 min" in screen
 
 
+def test_a_capture_that_waits_to_be_decoded_is_shown() -> None:
+    model = LiveModel()
+    model.take(status("receive", NOW, {"behind_octets": 50 * 2**20}))
+    assert "50 MiB" in drawn(model)
+    model.take(status("receive", NOW, {"behind_octets": 1000}))
+    assert "50 MiB" not in drawn(model)
+
+
 def test_sampled_parameters_are_never_shown_as_if_they_were_all() -> None:
     model = LiveModel()
     model.take(status("monitor", NOW, {"packets_offered": 100, "packets_sampled": 100}))
