@@ -299,7 +299,7 @@ def _search(data, state, request, shortest, longest, noise, block_lo, block_hi):
             if end - at >= shortest:
                 length = min(longest, end - at)
                 left = end - at - length
-                score = length - 0.5 * extra * (length + occupied) - 0.1 * min(left, 14400)
+                score = length - 0.8 * extra * (length + occupied) - 0.1 * min(left, 14400)
                 score += noise * np.random.random()
                 if score > best_score:
                     best_score, best = score, window
@@ -320,7 +320,7 @@ def _recreate(data, state, request, block_lo, block_hi):
     slot = data.request[request, SLOT0]
     duration, minimum = data.request[request, DURATION], data.request[request, MINIMUM]
     longest = duration
-    if minimum < duration and np.random.random() < 0.3:
+    if minimum < duration and np.random.random() < 0.15:
         longest = minimum + np.int64(np.random.random() * (duration - minimum))
     several = data.request[request + 1, SLOT0] - slot > 1 and data.request[request, SEGMENT] > 0
     early = several and np.random.random() < 0.15
