@@ -26,7 +26,7 @@ from protocols.bus.messages import (
     ServiceState,
     parse,
 )
-from protocols.errors import RemoteError
+from protocols.errors import LocalError, RemoteError
 from protocols.identifiers import Topic
 from protocols.packets.batch import PacketBatch
 from protocols.telemetry.sampling import sampling_counts, sampling_text
@@ -101,12 +101,19 @@ class MonitorService:
     # ------------------------------------------------------------ recovery
 
     def _recover(self) -> None:
+        """LocalError if the journal of parameters is another version's."""
         self._status.announce(ServiceState.RECOVERING, COMPILING)
         self._decoder.warm()
         settle()
         last = self._bus.last(Topic.PARAMETERS)
         if last is not None:
-            message = parse(ParametersMessage, last.body)
+            try:
+                message = parse(ParametersMessage, last.body)
+            except RemoteError as error:
+                raise LocalError(
+                    f"the journal of parameters cannot be continued, {error}; "
+                    "another version wrote it: start in a new run directory"
+                ) from error
             self._told_parameters = (message.journal, message.sequence)
             rows_told = message.first_row + message.rows
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pytest
 from construct import Int16sb
@@ -27,6 +28,7 @@ from protocols.bus.messages import (
     parse,
 )
 from protocols.dictionary.l4_fields import SCET
+from protocols.errors import LocalError
 from protocols.identifiers import Topic
 from protocols.packets.batch import PacketBatch
 from protocols.telemetry.declaration import Dictionary, PacketDefinition, Parameter
@@ -264,3 +266,12 @@ def test_a_message_that_is_none_is_stepped_over(tmp_path: Path) -> None:
     assert status.counters["malformed"] == 1
     assert status.state == ServiceState.STOPPED
     assert status.positions[0].lag == 0
+
+
+def test_a_journal_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    bus = LoopbackBus("old", site.exchange, {"parameters": FileJournal(tmp_path / "parameters")})
+    bus.publish("parameters", msgpack.packb(["ParametersMessage", 1, {}]), time_ns=0)
+    bus.close()
+    with pytest.raises(LocalError, match=r"version 1, ParametersMessage version 2.*run directory"):
+        site.run(1)
