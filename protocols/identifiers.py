@@ -6,6 +6,8 @@ from enum import IntEnum, StrEnum
 
 #: Spacecraft identifier of the simulated L4 relay (8 bits: TM, AOS and USLP can all say it).
 SCID_L4_RELAY = 0x4C
+#: Its name in schedules and pass lists.
+MISSION_L4_RELAY = "L4 relay"
 
 
 class VirtualChannel(IntEnum):

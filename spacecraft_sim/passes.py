@@ -9,6 +9,7 @@ from typing import Protocol
 from protocols.bus.messages import Pass, PassesMessage
 from protocols.bus.pass_list import parse_pass_list
 from protocols.errors import RemoteError
+from protocols.identifiers import MISSION_L4_RELAY
 
 #: Wall seconds between looks at the file.
 _LOOK_S = 0.5
@@ -49,14 +50,15 @@ class AlwaysTracking:
 
 
 class PassFile:
-    """Passes from a file that the ground replaces when it publishes another schedule.
+    """Passes of one mission from a file that the ground replaces when it publishes another schedule.
 
     A list that cannot be read is said once in `problem`; the one before stays in force, as a
     station goes on with the schedule it has.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mission: str = MISSION_L4_RELAY) -> None:
         self._path = path
+        self._mission = mission
         self._list: PassesMessage | None = None
         self._stamp: tuple[int, int] | None = None
         self._looked_s = -_LOOK_S
@@ -76,7 +78,7 @@ class PassFile:
             stamp = (status.st_mtime_ns, status.st_ino)
             if stamp == self._stamp:
                 return
-            self._list = parse_pass_list(self._path.read_bytes())
+            self._list = parse_pass_list(self._path.read_bytes()).of(self._mission)
             self._stamp, self.problem = stamp, ""
         except FileNotFoundError:
             return

@@ -31,9 +31,10 @@ from ground.scheduling.stations import Station
 from ground.scheduling.targets import target_named
 from ground.scheduling.visibility import find_passes
 from protocols.bus.messages import Pass, PassesMessage
+from protocols.identifiers import MISSION_L4_RELAY
 from protocols.timecodes.tai import utc_iso_from_tai_ns
 
-MISSION, AGENCY, TARGET = "L4 relay", "KASA", "l4"
+MISSION, AGENCY, TARGET = MISSION_L4_RELAY, "KASA", "l4"
 #: The relay's home, then one 34 m antenna of each complex of the DSN.
 STATIONS = ("YEOJU", "DSS-26", "DSS-36", "DSS-56")
 

@@ -402,6 +402,10 @@ class PassesMessage(BusMessage):
         _require(self.version >= 1, f"{self.schedule}: version {self.version}, 1 or more wanted")
         _require(list(self.passes) == sorted(self.passes), f"{self.schedule}: passes out of order")
 
+    def of(self, mission: str) -> PassesMessage:
+        """The same list with the passes of one mission only."""
+        return replace(self, passes=tuple(p for p in self.passes if p.mission == mission))
+
     def receiving(self, now_ns: int) -> Pass | None:
         """The pass that is on; of several the one that lasts longest."""
         on = [p for p in self.passes if p.receives(now_ns)]

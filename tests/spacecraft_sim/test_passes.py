@@ -51,6 +51,16 @@ def test_the_list_that_was_published_last_is_in_force(tmp_path: Path) -> None:
     assert not tracking.transmits(START_NS + 25 * S)
 
 
+def test_passes_of_other_missions_are_not_ours(tmp_path: Path) -> None:
+    path = tmp_path / "passes.json"
+    write(path, (0, 10))
+    assert PassFile(path).transmits(START_NS)
+    other = PassFile(path, mission="Psyche")
+    assert other.known
+    assert not other.transmits(START_NS)
+    assert not other.hears(START_NS, START_NS + 1)
+
+
 def test_a_list_that_is_none_is_told_and_the_one_before_stays(tmp_path: Path) -> None:
     path = tmp_path / "passes.json"
     write(path, (0, 10))
