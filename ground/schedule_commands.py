@@ -11,6 +11,8 @@ import typer
 
 from ground.schedule_export_command import EPILOG as EXPORT_EPILOG
 from ground.schedule_export_command import export
+from ground.schedule_plan_commands import COMMANDS as PLAN_COMMANDS
+from ground.schedule_version_commands import COMMANDS as VERSION_COMMANDS
 from ground.schedule_visibility_command import EPILOG, visibility
 from protocols.errors import LocalError
 
@@ -27,6 +29,8 @@ def _schedule() -> None: ...
 
 
 schedule_app.command(epilog=EPILOG, no_args_is_help=True)(visibility)
+for _command, _epilog in (*PLAN_COMMANDS, *VERSION_COMMANDS):
+    schedule_app.command(epilog=_epilog)(_command)
 schedule_app.command(epilog=EXPORT_EPILOG, no_args_is_help=True)(export)
 
 

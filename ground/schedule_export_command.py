@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ground.schedule_plan_commands import (
+from ground.schedule_files import (
     DEFAULT_STORE,
     Maintenance,
     ScheduleFile,

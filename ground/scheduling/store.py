@@ -183,9 +183,12 @@ class ScheduleStore:
             whole, tracks = merged(parent.problem, parent.schedule, actor, problem, schedule)
             return self._commit(branch, parent, whole, tracks, actor, why, now_ns, "commit")
 
-    def publish(self, branch: str, actor: Actor, why: str, now_ns: int) -> VersionInfo:
+    def publish(
+        self, branch: str, actor: Actor, why: str, now_ns: int, frozen_ns: int | None = None
+    ) -> VersionInfo:
         """The branch's latest version becomes the common schedule.
 
+        What has begun by `frozen_ns` (default: now) stays as it was: the horizon rolls.
         Raises LocalError if it breaks rules, changes the past, or if somebody else has published
         since the branch began (then branch anew); NotAllowedError if an agency's branch moves
         another agency's tracks.
@@ -206,7 +209,7 @@ class ScheduleStore:
                 )
             base, head = self._version(base_id), self._version(head_id)
             _check_rules(head.problem, head.schedule)
-            check_past(base.schedule, head.schedule, now_ns)
+            check_past(base.schedule, head.schedule, now_ns if frozen_ns is None else frozen_ns)
             check_allowed(base.problem, base.schedule, head.schedule, actor)
             info = self._insert(PUBLISHED, head_id, head.problem, head.schedule, actor, why, now_ns)
             # The branch goes on from what was published.

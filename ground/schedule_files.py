@@ -1,0 +1,116 @@
+"""What the commands of `l4 schedule` share: options, and problems and schedules from files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from protocols.errors import LocalError
+
+if TYPE_CHECKING:
+    from ground.scheduling.model import Problem, Schedule
+    from ground.scheduling.store import ScheduleStore
+
+DEFAULT_STORE = Path("var/schedule.sqlite")
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="Request file (TOML, JSON), SatNet problems (with --week), or a branch or version "
+        "number of the --store."
+    ),
+]
+Week = Annotated[
+    str, typer.Option(help="Week of a SatNet problem file, as W10_2018.", show_default=False)
+]
+Maintenance = Annotated[
+    Path | None, typer.Option(help="SatNet's maintenance file (CSV), with --week.")
+]
+ScheduleFile = Annotated[
+    Path | None,
+    typer.Option("--schedule", "-s", help="Schedule (JSON) of the requests, as `solve` writes it."),
+]
+Store = Annotated[Path, typer.Option(help="Store of published schedules and branches.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Write the schedule (JSON) here.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+@contextmanager
+def open_store(path: Path, must_exist: bool = True):
+    from ground.scheduling.store import ScheduleStore
+
+    if must_exist and not path.is_file():
+        raise FileNotFoundError(2, "no store here; `l4 schedule begin` makes one", str(path))
+    store: ScheduleStore
+    with ScheduleStore.open(path) as store:
+        yield store
+
+
+def load_problem(source: str, week: str, maintenance: Path | None) -> Problem:
+    """Of a request file, or of SatNet's with `week`."""
+    path = Path(source)
+    if week:
+        from ground.scheduling.satnet import read_problem
+
+        return read_problem(path, maintenance, week)
+    if maintenance is not None:
+        raise LocalError("--maintenance: only with --week (a request file has [[commitment]])")
+    from ground.scheduling.requests_views import read_problem
+
+    return read_problem(path)
+
+
+def load(
+    source: str, week: str, maintenance: Path | None, schedule: Path | None, store: Path
+) -> tuple[Problem, Schedule]:
+    """Problem and schedule, of files or of the store."""
+    if not Path(source).exists():
+        if store.is_file():
+            with open_store(store) as opened:
+                version = opened.read(source)
+            if schedule is None:
+                return version.problem, version.schedule
+            return version.problem, load_schedule(version.problem, schedule)
+        raise LocalError(f"{source!r}: no such file, and no store {store} with such a branch")
+    problem = load_problem(source, week, maintenance)
+    if schedule is None:
+        raise LocalError(f"--schedule: the schedule of {source} wanted, as `solve --out` writes it")
+    return problem, load_schedule(problem, schedule)
+
+
+def load_schedule(problem: Problem, path: Path) -> Schedule:
+    from ground.scheduling.satnet import read_schedule
+    from protocols.errors import RemoteError
+
+    try:
+        rows = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise RemoteError(f"{path}: not JSON: {error}") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise RemoteError(f"{path}: a list of tracks wanted, as `l4 schedule solve --out` writes")
+    return read_schedule(problem, rows)
+
+
+def save_schedule(problem: Problem, schedule: Schedule, path: Path) -> None:
+    from ground.scheduling.satnet import write_schedule
+
+    path.write_text(json.dumps(write_schedule(problem, schedule), indent=1) + "\n")
+
+
+def print_json(values: Any) -> None:
+    json.dump(values, sys.stdout, indent=1)
+    print()
+
+
+def utc(text: str, option: str) -> int:
+    from protocols.timecodes.tai import tai_ns_from_utc_iso
+
+    try:
+        return tai_ns_from_utc_iso(text)
+    except LocalError as error:
+        raise LocalError(f"{option}: {error}") from error
