@@ -50,7 +50,7 @@ class AlwaysTracking:
 
 
 class PassFile:
-    """Passes of one mission from a file that the ground replaces when it publishes another schedule.
+    """Passes of one mission from a file that the ground replaces with each schedule it publishes.
 
     A list that cannot be read is said once in `problem`; the one before stays in force, as a
     station goes on with the schedule it has.

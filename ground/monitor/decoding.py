@@ -241,14 +241,16 @@ class Decoder:
 
     # ------------------------------------------------------------ time alone
 
-    def silence(self, now_ns: int, grace_ns: int) -> tuple[Event, ...]:
-        """Events for definitions that have become stale by `now_ns`."""
+    def silence(self, now_ns: int, grace_ns: int, *, expected: bool = False) -> tuple[Event, ...]:
+        """Events for definitions that have become stale by `now_ns`; expected: no pass is on."""
+        severity = Severity.INFO if expected else Severity.WARNING
+        why = ": no pass" if expected else ""
         return tuple(
             Event(
                 kind=EventKind.STALE,
-                severity=Severity.WARNING,
+                severity=severity,
                 name=name,
-                text=f"{name} packets have stopped",
+                text=f"{name} packets have stopped{why}",
                 scet_ns=self.staleness.rhythms[name].scet_ns,
                 ert_ns=self.staleness.rhythms[name].ert_ns,
                 reception_ns=now_ns,

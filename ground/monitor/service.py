@@ -23,6 +23,7 @@ from protocols.bus.messages import (
     EventMessage,
     PacketsMessage,
     ParametersMessage,
+    PassesMessage,
     ServiceState,
     parse,
 )
@@ -70,6 +71,7 @@ class MonitorService:
         self._position: Where = ("", -1)
         self._rows = self._events = 0
         self._newest_ns: int | None = None
+        self._passes: PassesMessage | None = None
         self._malformed = 0
         self._saved_s = self._began_s = time.monotonic()
         # What the journals hold: inputs up to these are told.
@@ -141,6 +143,7 @@ class MonitorService:
             for message in self._bus.history(Topic.EVENTS, events_from):
                 self._told_silence += parse(EventMessage, message.body).events
         self._bus.follow(Topic.PACKETS, self._source, *self._position)
+        self._bus.subscribe(Topic.PASSES)
 
     @property
     def _repeating(self) -> bool:
@@ -163,6 +166,8 @@ class MonitorService:
         together, last = self._waiting
         octets = sum(len(packets.packets.octets) for packets in together)
         for message in messages:
+            if message.topic == Topic.PASSES:
+                self._take_passes(message)
             if message.topic != Topic.PACKETS:
                 continue
             try:
@@ -230,8 +235,18 @@ class MonitorService:
         self._bus.publish(Topic.EVENTS, message.build(), time_ns=self._clock.now_ns())
         self._events += len(events)
 
+    def _take_passes(self, message: Message) -> None:
+        try:
+            self._passes = parse(PassesMessage, message.body)
+        except RemoteError:
+            self._malformed += 1
+
     def _tell_silence(self) -> None:
-        events = self._decoder.silence(self._clock.now_ns(), self._grace_ns)
+        now_ns = self._clock.now_ns()
+        # Silence is told without a pass, too, but is then no reason to be alarmed.
+        passes = self._passes
+        expected = passes is not None and passes.receiving(now_ns - self._grace_ns) is None
+        events = self._decoder.silence(now_ns, self._grace_ns, expected=expected)
         if events:
             self._publish_events(self._position, events)
 

@@ -23,7 +23,10 @@ from protocols.bus.messages import (
     EventMessage,
     PacketsMessage,
     ParametersMessage,
+    Pass,
+    PassesMessage,
     ServiceState,
+    Severity,
     StatusMessage,
     parse,
 )
@@ -252,6 +255,26 @@ def test_what_went_stale_is_told_once_over_restarts(tmp_path: Path) -> None:
     site.run(3)
     kinds = [kind for kind, _ in site.outcome()[1]]
     assert kinds == [EventKind.STALE, EventKind.FRESH]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("los_s", "severity"), [(508, Severity.INFO), (900, Severity.WARNING)])
+def test_silence_after_a_pass_is_no_reason_to_be_alarmed(
+    tmp_path: Path, los_s: int, severity: Severity
+) -> None:
+    site = Site(tmp_path)
+    aos, los = T0, T0 + los_s * S
+    one = Pass(aos, los, "p", "L4 relay", "Yeoju", "YEOJU", aos, los, aos, los)
+    body = PassesMessage("l4", 1, T0, T0, los, (one,)).build()
+    site.receive.publish(Topic.PASSES, body, time_ns=T0)
+    site.send(*[5] * 10)
+    site.clock.t_ns = T0 + 508 * S
+    site.run(2)
+    site.clock.t_ns = T0 + 600 * S
+    site.run(3)
+    events = [e for m in site.told("events") for e in parse(EventMessage, m.body).events]
+    assert [(e.kind, e.severity) for e in events] == [(EventKind.STALE, severity)]
+    assert ("no pass" in events[0].text) is (severity is Severity.INFO)
 
 
 @pytest.mark.usefixtures("quick")
