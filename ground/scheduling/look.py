@@ -198,7 +198,13 @@ class Geometry:
         centre = self._centre(t_s)
         elevation = np.empty((len(self.stations), len(t_s)))
         margin = np.empty_like(elevation)
+        plain = set() if self._near else set(range(len(self.stations))) - set(self._special)
+        if plain:
+            self._far_elevations(*centre[:2], sorted(plain), elevation)
         for i in range(len(self.stations)):
+            if i in plain:
+                np.subtract(elevation[i], self._floor[i], out=margin[i])
+                continue
             line, _ = self._from(i, *centre)
             elevation[i] = self._elevation_deg(i, line)
             limits = self._limits(i, t_s, line, elevation[i])
@@ -206,6 +212,24 @@ class Geometry:
             for _, other in limits[1:]:
                 np.minimum(margin[i], other, out=margin[i])
         return margin, elevation
+
+    def _far_elevations(self, fixed: F64, distance_km: F64, stations: list[int], out: F64) -> None:
+        """Elevations of far targets into rows of `out`: `_from` and `_elevation_deg` in one.
+
+        All scalar products are one matrix product; a third of the time of a year's search.  The
+        range in the diurnal aberration is the centre's, which is 10 m of two million km.
+        """
+        square = np.einsum("ni,ni->n", fixed, fixed)
+        light_s = self._sign * distance_km / SPEED_OF_LIGHT_KM_S
+        for i in stations:
+            site, up, carried = self._site[i], self._axes[i, 2], self._carried[i]
+            products = np.stack([up, 2 * site, 2 * carried]) @ fixed.T
+            # Being carried is to the east: level, and square to the place itself.
+            length = square - products[1] - light_s * products[2]
+            length += site @ site + light_s * light_s * (carried @ carried)
+            np.sqrt(length, out=length)
+            np.arcsin((products[0] - up @ site) / length, out=out[i])
+            np.degrees(out[i], out=out[i])
 
     def elevation(self, station: I64, t_s: F64) -> F64:
         """Geometric elevation in degrees, a station for each instant."""

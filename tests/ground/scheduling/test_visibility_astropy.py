@@ -1,7 +1,9 @@
 """Rise, set, azimuth and elevation against astropy, which shares nothing but the ephemeris file.
 
 astropy has its own precession-nutation (ERFA), Earth orientation (astropy-iers-data), aberration,
-light time and geodesy.  The promise: 1 s in rise and set, 0.01° in azimuth and elevation.
+light time and geodesy.  The promise: 1 s in rise and set, 0.01° in azimuth and elevation.  The dates
+are those of final Earth orientation; what its prediction costs, `sky.py` says.  astropy's Moon is up to
+0.0007° off skyfield's, ours is not.
 """
 
 from __future__ import annotations
@@ -105,7 +107,7 @@ def altaz(
 
 def window(rng: np.random.Generator, days: int) -> tuple[int, int]:
     first = tai_ns_from_utc_iso("2012-01-01T00:00:00Z")
-    start = first + int(rng.integers(0, 15 * 365)) * DAY_NS
+    start = first + int(rng.integers(0, 13 * 365)) * DAY_NS
     return start, start + days * DAY_NS
 
 
@@ -126,6 +128,28 @@ def test_azimuth_and_elevation_within_a_hundredth_of_a_degree(
         # On the sky: near the zenith a degree of azimuth is nothing.
         across = (ours.azimuth_deg - azimuth + 180) % 360 - 180
         np.testing.assert_allclose(across * np.cos(np.radians(elevation)), 0, atol=0.001)
+
+
+@pytest.mark.parametrize("target", ["moon", "mars", "sun", "venus"])
+def test_apparent_places_are_skyfields_to_a_hundredth_of_an_arc_second(target: str) -> None:
+    """Its vectors, light time, aberration and rotations, each computed at the instant itself."""
+    from skyfield.api import wgs84
+
+    rng = np.random.default_rng([3, *target.encode()])
+    for name in ("YEOJU", "DSS-43"):
+        sky, station = Sky(*window(rng, 30)), STATIONS[name]
+        t_s = rng.uniform(0, sky.length_s, 60)
+        geometry = Geometry(sky, [station], target_named(target), Conditions(refraction=False))
+        ours = geometry.look(np.zeros(60, np.int64), t_s)
+        latitude, longitude, height = station.geodetic
+        observer = sky.ephemeris["earth"] + wgs84.latlon(latitude, longitude, elevation_m=height)
+        seen = observer.at(sky.time(t_s)).observe(sky.ephemeris[target])
+        elevation, azimuth, distance = seen.apparent(deflectors=()).altaz()
+        np.testing.assert_allclose(ours.elevation_deg, elevation.degrees, atol=3e-6)
+        across = (ours.azimuth_deg - azimuth.degrees + 180) % 360 - 180
+        np.testing.assert_allclose(across * np.cos(elevation.radians), 0, atol=3e-6)
+        np.testing.assert_allclose(ours.range_km, distance.km, atol=1.5)
+        np.testing.assert_allclose(ours.light_time_s, seen.light_time * 86_400, atol=5e-6)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -155,7 +179,7 @@ def test_rise_and_set_within_a_second(target: str, kernel: str) -> None:
                 # astropy's own crossing of the mask lies within this second either way.
                 assert np.all((before - mask) * (after - mask) < 0), station.name
                 late_s = (before - mask) / (before - after) * 2 - 1
-                assert np.abs(late_s).max() < 0.2, station.name
+                assert np.abs(late_s).max() < (0.3 if target == "moon" else 0.01), station.name
                 seen += len(t)
     assert seen > 100
 
