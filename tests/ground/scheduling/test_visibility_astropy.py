@@ -1,9 +1,9 @@
 """Rise, set, azimuth and elevation against astropy, which shares nothing but the ephemeris file.
 
 astropy has its own precession-nutation (ERFA), Earth orientation (astropy-iers-data), aberration,
-light time and geodesy.  The promise: 1 s in rise and set, 0.01° in azimuth and elevation.  The dates
-are those of final Earth orientation; what its prediction costs, `sky.py` says.  astropy's Moon is up to
-0.0007° off skyfield's, ours is not.
+light time and geodesy.  The promise: 1 s in rise and set, 0.01° in azimuth and elevation.  The
+dates are those of final Earth orientation; what its prediction costs, `sky.py` says.  astropy's
+Moon is up to 0.0007° off skyfield's, ours is not.
 """
 
 from __future__ import annotations
