@@ -37,7 +37,7 @@ class Objective:
 HOURS = Objective(hours=1.0)
 SATISFIED = Objective(satisfied=10.0, hours=0.01)
 #: Both figures of fairness: U_MAX leads while a mission stands out, then the squares do.
-FAIRNESS = Objective(u_square=100.0, u_max=20.0, hours=0.001)
+FAIRNESS = Objective(u_square=100.0, u_max=40.0, hours=0.001)
 #: Published tracks stay; hours decide where a moved track wins more than 8 h.
 LEAST_CHANGE = Objective(hours=1.0, change=8.0)
 
@@ -88,7 +88,7 @@ class Judge:
             (objective.agency_square + objective.agency_max, self.agency_requested),
         ):
             wanted = [total / 3600 for total in totals if total]
-            unit += 0.2 * weight * sum(1 / total for total in wanted) / max(1, len(wanted))
+            unit += 0.2 * weight * len(wanted) / max(1.0, sum(wanted))
         return unit or 1.0
 
     def missing(self, answer: Answer) -> list[int]:
