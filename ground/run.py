@@ -163,7 +163,7 @@ def _run_site(settings: RunSettings, options: RunOptions) -> int:
     if options.as_json:
         print(json.dumps(_report(model, settings, supervisor), indent=2))
     else:
-        print(_line(model, supervisor))
+        print(_line(model, supervisor, clock.now_ns()))
         print(f"all of it is in {settings.run_dir}; `l4 archive list` shows what is archived")
     return 1 if killed else 0
 
@@ -220,7 +220,7 @@ def _watch(
                 screen.update(_screen(model, clock, console, supervisor), refresh=True)
             elif screen is None and supervisor is not None and now >= next_line:
                 next_line = now + 5.0
-                print(_line(model, supervisor), file=sys.stderr, flush=True)
+                print(_line(model, supervisor, clock.now_ns()), file=sys.stderr, flush=True)
 
 
 def _screen(
@@ -251,12 +251,14 @@ def _report_death(
         console.print(Text(tail, style="dim"))
 
 
-def _line(model: LiveModel, supervisor: Supervisor) -> str:
+def _line(model: LiveModel, supervisor: Supervisor, now_ns: int) -> str:
     """Progress for logs and pipes, where there is no screen."""
     link = "no link yet"
     if model.link is not None:
         frames = sum(counts.get("frames", 0) for counts in model.link.virtual_channels.values())
         link = f"link {model.link.state}, {frames:,} frames"
+    if model.passes is not None and model.passes.receiving(now_ns) is None:
+        link += ", " + ", ".join(line.plain for line in pass_lines(model.passes, now_ns))
     restarts = sum(_restarts(supervisor).values())
     return (
         f"{link}, {model.values:,} parameter values, {len(model.events):,} events, "

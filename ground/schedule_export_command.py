@@ -22,7 +22,7 @@ from protocols.errors import LocalError
 
 if TYPE_CHECKING:
     from ground.scheduling.export.publication import LightTime, Status
-    from ground.scheduling.model import Problem
+    from ground.scheduling.model import Interval, Problem
 
 EPILOG = """
 Examples:
@@ -86,13 +86,15 @@ def export(
 
     name = exports.format_of(format_, out)
     problem, found = load(source, week, maintenance, schedule, store)
+    times, uplink = _geometry(problem, light_time or (), target or ())
     publication = Publication(
         problem=problem,
         schedule=found,
         generated_ns=_generated_ns(generated),
         version=version,
         status=_status(status),
-        light_time=_light_time(problem, light_time or (), target or ()),
+        light_time=times,
+        uplink=uplink,
     )
     network = Network(
         {key: _integer(value, "--node") for key, value in _pairs(node or (), "--node")},
@@ -138,7 +140,13 @@ def _integer(text: str, option: str) -> int:
         raise LocalError(f"{option}: {text!r} is no whole number") from None
 
 
-def _light_time(problem: Problem, fixed: Iterable[str], targets: Iterable[str]) -> LightTime:
+_Uplink = dict[tuple[str, str], tuple["Interval", ...]]
+
+
+def _geometry(
+    problem: Problem, fixed: Iterable[str], targets: Iterable[str]
+) -> tuple[LightTime, _Uplink]:
+    """Light times as stated or computed, and when the antennas may transmit to what is computed."""
     from ground.scheduling.export.publication import light_time_table, no_light_time
 
     seconds: dict[str, float] = {}
@@ -156,11 +164,20 @@ def _light_time(problem: Problem, fixed: Iterable[str], targets: Iterable[str]) 
             known = ", ".join(sorted(problem.mission_by_name))
             raise LocalError(f"mission {name!r} is not one of {problem.name}, which has {known}")
     if not computed:
-        return light_time_table(seconds, no_light_time)
+        return light_time_table(seconds, no_light_time), {}
     from ground.scheduling.export.light_time import modelled
+    from ground.scheduling.export.passes import whole_seconds
     from ground.scheduling.sky import Sky
     from ground.scheduling.stations import load_stations
+    from ground.scheduling.targets import target_named
+    from ground.scheduling.visibility import find_passes
 
     stations = [s for s in load_stations().values() if s.name in problem.antenna_by_name]
     sky = Sky(problem.horizon.start_ns, problem.horizon.end_ns)
-    return light_time_table(seconds, modelled(sky, stations, computed))
+    uplink: _Uplink = {}
+    for mission, name in computed.items():
+        for one in find_passes(stations, target_named(name), sky, uplink=True):
+            windows = tuple(whole_seconds(w.start_ns, w.end_ns) for w in one.uplink)
+            key = mission, one.station
+            uplink[key] = (*uplink.get(key, ()), *windows)
+    return light_time_table(seconds, modelled(sky, stations, computed)), uplink

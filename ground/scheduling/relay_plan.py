@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from ground.scheduling.compiled import Compiled
 from ground.scheduling.export.light_time import modelled
-from ground.scheduling.export.passes import passes
+from ground.scheduling.export.passes import passes, whole_seconds
 from ground.scheduling.export.publication import Publication
 from ground.scheduling.greedy import greedy
 from ground.scheduling.model import (
@@ -80,7 +80,7 @@ def plan(now_ns: int, stations: Sequence[Station], published: PassesMessage | No
         _View(
             station=next(s for s in stations if s.name == one.station),
             period=one.view_period,
-            uplink=tuple(_whole_seconds(w.start_ns, w.end_ns) for w in one.uplink),
+            uplink=tuple(whole_seconds(w.start_ns, w.end_ns) for w in one.uplink),
         )
         for one in found
         # What the horizon cuts off is for the next plan: it would end a pass for no reason.
@@ -110,12 +110,6 @@ def published_passes(publication: Publication, before: PassesMessage | None) -> 
     told = {p.id: p for p in before.passes} if before else {}
     those = tuple(told.get(p.id, p) for p in message.passes)
     return replace(message, passes=those, horizon_end_ns=max((p.los_ns for p in those), default=0))
-
-
-def _whole_seconds(start_ns: int, end_ns: int) -> Interval:
-    """Rounded inwards; a window of less than a second is given a whole one."""
-    first_s, last_s = -(-start_ns // S_NS), end_ns // S_NS
-    return Interval(first_s * S_NS, max(last_s, first_s + 1) * S_NS)
 
 
 def _problem(

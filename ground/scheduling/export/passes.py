@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ground.scheduling.export.publication import BookedTrack, Publication
+from ground.scheduling.model import S_NS, Interval
 from protocols.bus.messages import Pass, PassesMessage
 from protocols.bus.pass_list import build_pass_list
 
@@ -62,6 +63,12 @@ def _uplink(publication: Publication, booked: BookedTrack) -> tuple[int, int]:
         return never
     longest = max(inside, key=lambda part: part.end_ns - part.start_ns)
     return longest.start_ns, longest.end_ns
+
+
+def whole_seconds(start_ns: int, end_ns: int) -> Interval:
+    """Rounded inwards; a window of less than a second is given a whole one."""
+    first_s, last_s = -(-start_ns // S_NS), end_ns // S_NS
+    return Interval(first_s * S_NS, max(last_s, first_s + 1) * S_NS)
 
 
 def build(publication: Publication) -> bytes:

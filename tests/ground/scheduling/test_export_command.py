@@ -59,6 +59,10 @@ def test_light_times_are_given_or_computed(files: tuple[str, ...]) -> None:
     assert {p.owlt_aos_ns for p in given.passes} == {500_500_000_000}
     computed = parse_pass_list(l4(*files, "-f", "passes", "--target", "L4 relay=l4").stdout)
     assert all(492e9 < p.owlt_aos_ns < 493e9 for p in computed.passes)
+    # A transmitter needs more elevation than a receiver: it may begin later and must end sooner.
+    home = next(p for p in computed.passes if p.station == "Yeoju")
+    assert home.uplink_from_ns - home.aos_ns > 600e9
+    assert home.los_ns - home.uplink_to_ns > 600e9
     plan = read_ion(
         l4(
             *files, "-f", "contact-plan", "--light-time", "60", "--node", "L4 relay=9"
