@@ -20,10 +20,11 @@ from ground.scheduling.objective import Judge, Objective
 from ground.scheduling.ruin import Annealer, movable
 from ground.scheduling.subproblem import Limits, Subproblem
 
-#: Share of the run that each cycle takes, and its rounds.
-CYCLES = ((0.1, 4), (0.25, 8), (0.65, 20))
-#: Temperatures, in hours of tracking.
-HOT_H, COLD_H = 1.5, 0.08
+#: Share of the run that each cycle takes, its rounds, and the temperature in hours of tracking at
+#: which it begins: later ones shall not forget all that earlier ones found.
+CYCLES = ((0.1, 4, 1.5), (0.25, 8, 0.8), (0.65, 20, 0.8))
+#: At which each ends.
+COLD_H = 0.08
 #: Steps between two looks at the clock, some tens of milliseconds.
 BATCH = 500
 #: Steps of ruin and recreate that a second of CP-SAT stands for where work is counted.
@@ -45,15 +46,15 @@ class Round:
 
 def rounds() -> Iterator[Round]:
     number, at = 0, 0.0
-    for share, count in CYCLES:
+    for share, count, hot_h in CYCLES:
+        ratio = COLD_H / hot_h
         for k in range(count):
-            ratio = COLD_H / HOT_H
             yield Round(
                 number,
                 at + share * k / count,
                 at + share * (k + 1) / count,
-                HOT_H * ratio ** (k / count),
-                HOT_H * ratio ** ((k + 1) / count),
+                hot_h * ratio ** (k / count),
+                hot_h * ratio ** ((k + 1) / count),
                 first=k == 0,
                 late=k >= 0.7 * count,
             )
