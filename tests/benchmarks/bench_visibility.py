@@ -134,7 +134,6 @@ def a_year() -> Iterable[Case]:
         {"skyfield find_risings, one pair": skyfield},
         scale=1.0,
         peer_units={"skyfield find_risings, one pair": days},
-        goals={"skyfield find_risings, one pair": 10},
         # "In seconds": under ten of them.
         goal_rate=days * 600 / 10,
     )
