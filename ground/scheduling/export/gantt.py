@@ -58,6 +58,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
+    view: View
     title: str
     subtitle: str
     start_ns: int
@@ -89,6 +90,7 @@ def chart(publication: Publication, view: View) -> Chart:
     rows = tuple(_row(name, groups.get(name, ""), found) for name, found in bars.items())
     hours = sum(t.length_s for t in publication.schedule.tracks) / 3600
     return Chart(
+        view=view,
         title=f"Antenna schedule {problem.name}, by {view}",
         subtitle=(
             f"version {version}, {publication.status.lower()}, published "
@@ -247,7 +249,9 @@ def svg(chart: Chart, *, width: int = 1800, legend: bool = True) -> str:
         f"<style>{STYLE}</style>",
         "<defs>",
         # Over the mission's colour: strokes that a colour-blind eye and a printer show too.
-        '<pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
+        # Each drawing has its own: a page with several may show only one, and one that is hidden
+        # lends nothing.
+        f'<pattern id="{_hatch(chart)}" width="6" height="6" patternUnits="userSpaceOnUse" '
         'patternTransform="rotate(45)"><rect width="3" height="6" fill="#12161c" '
         'fill-opacity="0.65"/></pattern>',
         "</defs>",
@@ -296,6 +300,10 @@ def svg(chart: Chart, *, width: int = 1800, legend: bool = True) -> str:
     return "\n".join(out)
 
 
+def _hatch(chart: Chart) -> str:
+    return f"hatch-{chart.view}"
+
+
 def _bar(chart: Chart, bar: Bar, x: Callable[[int], float], y: float) -> Iterator[str]:
     details = "\n".join(bar.details)
     yield f'<g class="bar" data-mission={quoteattr(bar.mission)}><title>{escape(details)}</title>'
@@ -306,7 +314,7 @@ def _bar(chart: Chart, bar: Bar, x: Callable[[int], float], y: float) -> Iterato
             if x(end) > x(begin):
                 place = f'x="{x(begin):.1f}" y="{y + 3}" width="{x(end) - x(begin):.1f}"'
                 yield f'<rect {place} height="{BAR - 6}" fill="{colour}"/>'
-                yield f'<rect {place} height="{BAR - 6}" fill="url(#hatch)"/>'
+                yield f'<rect {place} height="{BAR - 6}" fill="url(#{_hatch(chart)})"/>'
         place = f'x="{on:.1f}" y="{y}" width="{max(off - on, 0.5):.1f}" height="{BAR}"'
         yield f'<rect class="on" {place} rx="2" fill="{colour}"/>'
     else:
@@ -357,7 +365,7 @@ def _legend(chart: Chart, width: int) -> list[tuple[float, int, str]]:
 def _key(chart: Chart, name: str, left: float, y: float) -> Iterator[str]:
     place = f'x="{left:.1f}" y="{y}" width="22" height="14"'
     if name == _KINDS[0]:
-        yield f'<rect {place} fill="#aab4c0"/><rect {place} fill="url(#hatch)"/>'
+        yield f'<rect {place} fill="#aab4c0"/><rect {place} fill="url(#{_hatch(chart)})"/>'
     elif name == _KINDS[1]:
         yield f'<rect class="busy" {place}/>'
     else:

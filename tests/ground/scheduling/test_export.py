@@ -364,6 +364,10 @@ def test_the_page_needs_nothing_from_outside() -> None:
     outside = set(re.findall(r"(?:https?:)?//[\w.]+", page)) - {"http://www.w3.org"}
     assert outside == set()
     assert "<2>" not in page
+    # Neither view borrows from the other, which may be hidden.
+    for drawing in page.split("<svg ")[1:]:
+        (own,) = re.findall(r'<pattern id="([\w-]+)"', drawing)
+        assert set(re.findall(r"url\(#([\w-]+)\)", drawing)) == {own}
 
 
 def test_the_png_has_the_size_that_its_rows_need() -> None:
