@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -63,6 +65,16 @@ def test_nothing_is_received_after_the_pass_and_the_site_says_when_the_next_begi
                 status = json.loads(l4("status", "--run-dir", str(run_dir), "--json").stdout)
             assert status["link"]["state"] == "OK"
             assert status["pass"]["next"]["station"] == "Yeoju"
+            before = (run_dir / "schedule" / "passes.json").read_bytes()
+            killed = status["services"]["scheduling"]["pid"]
+            os.kill(killed, signal.SIGKILL)
+            while status["services"]["scheduling"]["pid"] == killed:
+                assert time.monotonic() < deadline, status
+                time.sleep(0.5)
+                status = json.loads(l4("status", "--run-dir", str(run_dir), "--json").stdout)
+            # What stations follow is still that; the service goes on from it.
+            assert (run_dir / "schedule" / "passes.json").read_bytes() == before
+            assert status["services"]["scheduling"]["counters"]["version"] == 1
             printed = l4("status", "--run-dir", str(run_dir)).stdout
             assert "NO PASS" in printed
             assert "next Yeoju" in printed
