@@ -1,4 +1,4 @@
-"""Ruin and recreate on an answer: what `ruin_kernels.py` needs as arrays, and back."""
+"""Ruin and recreate on an answer: the arrays of `ruin_state.py` from it, and back."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ground.scheduling import ruin_kernels as kernels
+from ground.scheduling import ruin_state as arrays
 from ground.scheduling.compiled import Answer, Compiled
 from ground.scheduling.objective import Judge
+from ground.scheduling.ruin_kernels import anneal
 
 
 def _padded(lists: Sequence[Sequence[int]]) -> np.ndarray:
@@ -69,10 +70,10 @@ class Annealer:
         self.data = self._data(slot0)
         count = int(slot0[-1])
         slot = np.zeros((count, 6), np.int64)
-        slot[:, kernels.WINDOW] = slot[:, kernels.LOGGED] = -1
-        slot[:, kernels.REQUEST] = np.repeat(np.arange(len(requests)), slots)
+        slot[:, arrays.WINDOW] = slot[:, arrays.LOGGED] = -1
+        slot[:, arrays.REQUEST] = np.repeat(np.arange(len(requests)), slots)
         antennas, missions = len(compiled.antennas), len(compiled.missions)
-        self.state = kernels.State(
+        self.state = arrays.State(
             slot=slot,
             held=np.zeros((antennas + missions, 1 + self._most(slots)), np.int64),
             given=np.zeros(len(requests), np.int64),
@@ -82,7 +83,7 @@ class Annealer:
         )
         for request, placements in zip(requests, answer, strict=True):
             for number, (choice, on, off) in enumerate(placements):
-                kernels.place(
+                arrays.place(
                     self.data,
                     self.state,
                     int(slot0[request.index]) + number,
@@ -91,8 +92,8 @@ class Annealer:
                     on,
                     off,
                 )
-        kernels.forget(self.state)
-        self.value = self.best_value = kernels.value(self.data, self.state)
+        arrays.forget(self.state)
+        self.value = self.best_value = arrays.value(self.data, self.state)
         self._run_best = self.state.slot[:, :3].copy()
         self.best = self._run_best.copy()
 
@@ -106,14 +107,14 @@ class Annealer:
         return max([*held, *missions], default=0)
 
     def _window(self, index: int, choice: int, on: int, off: int) -> int:
-        first = int(self.data.request[index, kernels.WINDOW0])
+        first = int(self.data.request[index, arrays.WINDOW0])
         if self.movable[index]:
             for number, (other, lo, hi) in enumerate(self.compiled.requests[index].windows):
                 if other == choice and lo <= on and off <= hi:
                     return first + number
         return -2
 
-    def _data(self, slot0: np.ndarray) -> kernels.Data:
+    def _data(self, slot0: np.ndarray) -> arrays.Data:
         compiled, requests, objective = self.compiled, self.compiled.requests, self.judge.objective
         windows = [(r.index, *w) for r in requests for w in r.windows]
         users: list[list[int]] = [[] for _ in compiled.antennas]
@@ -122,7 +123,7 @@ class Annealer:
                 users[antenna].append(number)
         published = [self.judge.published.get(r.index, []) for r in requests]
         table = np.zeros((len(requests) + 1, 10), np.int64)
-        table[:-1, : kernels.SLOT0] = np.array(
+        table[:-1, : arrays.SLOT0] = np.array(
             [
                 (
                     r.duration,
@@ -136,11 +137,11 @@ class Annealer:
                 for r in requests
             ],
             np.int64,
-        ).reshape(-1, kernels.SLOT0)
-        table[:, kernels.SLOT0] = slot0
-        table[:, kernels.WINDOW0] = _starts([len(r.windows) for r in requests])
-        table[:, kernels.PUBLISHED0] = _starts([len(those) for those in published])
-        return kernels.Data(
+        ).reshape(-1, arrays.SLOT0)
+        table[:, arrays.SLOT0] = slot0
+        table[:, arrays.WINDOW0] = _starts([len(r.windows) for r in requests])
+        table[:, arrays.PUBLISHED0] = _starts([len(those) for those in published])
+        return arrays.Data(
             request=table,
             window=np.array(
                 [(lo, hi, int(self.choice0[r]) + c, r) for r, c, lo, hi in windows], np.int64
@@ -175,7 +176,7 @@ class Annealer:
     def run(self, seed: int, steps: int, hot: float, cold: float, strength: float = 4.0) -> None:
         """So many steps; `value` is then that of the present answer, `best_value` of the best."""
         self._run_best[:] = self.state.slot[:, :3]
-        best, self.value = kernels.anneal(
+        best, self.value = anneal(
             self.data,
             self.state,
             seed % (1 << 31),
@@ -192,7 +193,7 @@ class Annealer:
     def answer(self) -> Answer:
         """The best since `load`."""
         found: Answer = []
-        slot0 = self.data.request[:, kernels.SLOT0]
+        slot0 = self.data.request[:, arrays.SLOT0]
         for request in self.compiled.requests:
             index = request.index
             placements = []
@@ -201,9 +202,9 @@ class Annealer:
                 if window == -1:
                     continue
                 if window == -2:
-                    choice = int(self.state.slot[slot, kernels.CHOICE])
+                    choice = int(self.state.slot[slot, arrays.CHOICE])
                 else:
-                    choice = int(self.data.window[window, kernels.CHOICE_OF])
+                    choice = int(self.data.window[window, arrays.CHOICE_OF])
                 placements.append((choice - int(self.choice0[index]), on, off))
             found.append(tuple(sorted(placements, key=lambda p: p[1])))
         return found

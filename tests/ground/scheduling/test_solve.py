@@ -121,7 +121,7 @@ def test_begins_with_what_it_is_given(satnet: Path) -> None:
     problem = read(satnet, "W50_2018")
     first = solve(problem, HOURS, steps=20_000)
     again = solve(problem, HOURS, steps=1, initial=first.schedule)
-    assert again.value >= first.value
+    assert again.value >= first.value - 1e-9
 
 
 def test_least_change_holds_the_published_schedule(satnet: Path) -> None:
