@@ -364,7 +364,7 @@ def replan(
     seconds: Annotated[float, typer.Option(min=0.1, help="Search so long at most.")] = 2.5,
     change: Annotated[
         float, typer.Option(min=0, help="Move a pass only where that wins more than so many hours.")
-    ] = 1.0,
+    ] = 0.5,
     week: Week = "",
     maintenance: Maintenance = None,
     out: Out = None,

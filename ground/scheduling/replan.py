@@ -36,9 +36,11 @@ from ground.scheduling.rules import violations
 from protocols.errors import LocalError
 
 #: A published track is moved only where that wins more than so many hours of tracking.
-CHANGE_H = 1.0
+CHANGE_H = 0.5
 #: And no more than this fraction of them in all: people have made their plans.
 MOST_MOVED = 0.04
+#: Where the price lets more than that move, it is raised to so many times itself, in turn.
+PRICES = (1, 2, 4, 16)
 #: Requests freed around one broken request by CP-SAT.
 FREED = 14
 #: Annealing: so many steps (about 1.5 s for a real week), from and to these temperatures in hours.
@@ -352,22 +354,23 @@ class _Search:
         """
         begin = time.monotonic()
         until = begin + share * (self.deadline - begin)
-        objective = self.judge.objective
         best, most = answer, self._hours(answer)
-        for factor in (1, 4, 16):
-            judge = Judge(self.compiled, replace(objective, change=objective.change * factor))
+        for price in PRICES:
+            change = self.judge.objective.change * price
+            judge = Judge(self.compiled, replace(self.judge.objective, change=change))
             annealer = Annealer(judge, answer)
-            fits = True
+            moved = 0.0
             for done in range(0, STEPS, BATCH):
                 heat = HOT_H * (COLD_H / HOT_H) ** (done / STEPS) * judge.unit
                 annealer.run(self.seed * 1_000_003 + done, BATCH, heat, heat)
                 found = annealer.answer()
-                fits = self._few_moved(found)
-                if fits and self._hours(found) > most:
+                moved = self._moved(found)
+                if moved <= 1 and self._hours(found) > most:
                     best, most = found, self._hours(found)
-                if not fits or time.monotonic() >= until:
+                # Far beyond what may move, cooling does not bring it back.
+                if moved > 4 or time.monotonic() >= until:
                     break
-            if fits:
+            if moved <= 1 or time.monotonic() >= until:
                 break
         return best
 
@@ -375,8 +378,8 @@ class _Search:
         compiled = self.compiled
         return sum(r.priority * compiled.given(answer, r.index) for r in compiled.requests) / 3600
 
-    def _few_moved(self, answer: Answer) -> bool:
-        """Of the published tracks that could stand, at most one or `MOST_MOVED` do not."""
+    def _moved(self, answer: Answer) -> float:
+        """Published tracks that could stand and do not, in units of what may move."""
         could = stand = 0
         for request in self.compiled.requests:
             placements = self.before[request.index]
@@ -386,7 +389,7 @@ class _Search:
             open_ = [p for p in placements if _inside(request.windows, p)]
             could += len(open_)
             stand += sum(p in answer[request.index] for p in open_)
-        return could - stand <= max(1, MOST_MOVED * could)
+        return (could - stand) / max(1, MOST_MOVED * could)
 
     def _exactly(self, answer: Answer, affected: set[int]) -> Answer:
         """CP-SAT around the requests until none of them gains."""

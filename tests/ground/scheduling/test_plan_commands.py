@@ -1,0 +1,151 @@
+"""`l4 schedule solve … publish` on the example week and on a real one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ground.cli import app
+from ground.scheduling.requests_antennas import AntennaRow
+from ground.scheduling.requests_file import (
+    CommitmentRow,
+    GapRow,
+    Header,
+    MissionRow,
+    QuotaRow,
+    RequestRow,
+    TrackRow,
+)
+from protocols.errors import LocalError, RemoteError
+
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "ground/scheduling/examples/week.toml"
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `l4 schedule …` in an empty folder with week.toml; gives what it printed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "week.toml").write_text(EXAMPLE.read_text())
+
+    def call(*words: str, status: int = 0) -> str:
+        result = CliRunner().invoke(app, ["schedule", *words], catch_exceptions=True)
+        if isinstance(result.exception, LocalError | RemoteError):
+            raise result.exception
+        assert result.exit_code == status, (result.output, result.exception)
+        return result.stdout
+
+    return call
+
+
+def test_from_requests_to_a_published_schedule(run: Run, tmp_path: Path) -> None:
+    solved = json.loads(run("solve", "week.toml", "--steps", "20000", "-o", "week.json", "--json"))
+    assert solved["proven_optimal"]
+    assert json.loads(run("check", "week.toml", "-s", "week.json", "--json"))["valid"]
+    explained = json.loads(run("explain", "week.toml", "-s", "week.json", "--json"))
+    assert {"relay-daily.3"} <= {e["request"] for e in explained}
+    assert "bearing inspection" in run(
+        "explain", "week.toml", "-s", "week.json", "-r", "relay-daily.3"
+    )
+    run("begin", "week.toml", "-s", "week.json", "--actor", "Ada")
+    noon = ("--lost", "DSS-25", "--from", "2026-12-10T12:00:00Z")
+    replanned = json.loads(
+        run("replan", "published", *noon, "--branch", "lost", "--actor", "Ada", "--json")
+    )
+    assert replanned["unmoved"] >= 0.9
+    assert json.loads(run("diff", "published", "lost", "--json")) == replanned["difference"]
+    run("lock", "lost", "perijove", "--why", "no second chance")
+    published = json.loads(
+        run("publish", "lost", "--why", "gearbox", "--frozen", "2026-12-10T12:00:00Z", "--json")
+    )
+    assert published["version"] == 4
+    assert published["difference"]["count"] == replanned["difference"]["count"]
+    log = json.loads(run("log", "--json"))
+    assert log["versions"][0]["why"] == "gearbox"
+    assert log["branches"] == {"lost": 4, "published": 4}
+    assert "no second chance" in run("audit", "-r", "perijove")
+    run("conflicts")
+
+
+def test_an_agency_edits_its_own(run: Run, tmp_path: Path) -> None:
+    run("solve", "week.toml", "--steps", "2000", "-o", "week.json")
+    run("begin", "week.toml", "-s", "week.json")
+    kim = ("--actor", "Kim", "--agency", "KASA")
+    shown = run("show", *kim, "--requests", "mine.toml", "-o", "mine.json")
+    assert "perijove" not in shown
+    mine = tmp_path / "mine.toml"
+    assert "perijove" not in mine.read_text()
+    mine.write_text(mine.read_text().replace('minimum = "6h"', 'minimum = "5h"'))
+    run("branch", "ours", *kim)
+    run("commit", "ours", "--requests", "mine.toml", "-s", "mine.json", *kim, "--why", "less")
+    run("publish", "ours", *kim, "--why", "agreed", "--frozen", "2026-12-01")
+    edits = [e for e in json.loads(run("audit", "--json")) if e["action"] == "request"]
+    assert {e["detail"] for e in edits} == {"edited: minimum_s"}
+    assert {e["agency"] for e in edits} == {"KASA"}
+    run("branch", "theirs", *kim)
+    with pytest.raises(LocalError, match="is for mission Mars orbiter of NASA"):
+        run("commit", "theirs", "--requests", "week.toml", "-s", "week.json", *kim)
+
+
+def test_a_real_week_through_the_commands(shared: Path, run: Run) -> None:
+    folder = shared / "satnet"
+    week = ("--week", "W10_2018", "--maintenance", str(folder / "maintenance.csv"))
+    problems = str(folder / "problems.json")
+    run("solve", problems, *week, "--steps", "500", "-o", "a.json")
+    noon = ("--lost", "DSS-63", "--from", "2018-03-07T12:00:00Z")
+    report = json.loads(
+        run("replan", problems, *week, "-s", "a.json", *noon, "-o", "b.json", "--json")
+    )
+    assert report["unmoved"] >= 0.95
+    assert report["broken"]
+    difference = json.loads(
+        run("diff", "a.json", "b.json", "--requests", problems, *week, "--json")
+    )
+    assert difference == report["difference"]
+    assert "VALID" in run("check", problems, *week, "-s", "b.json")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("solve", "no.toml"), "'no.toml': no such file, and no store"),
+        (("solve", "week.toml", "--objective", "joy"), "--objective 'joy': hours, satisfied"),
+        (("solve", "week.toml", "--objective", "hours=x"), "u_max"),
+        (("solve", "week.toml", "--seconds", "1", "--steps", "1"), "one of the two"),
+        (("check", "week.toml"), "--schedule"),
+        (("check", "week.toml", "-s", "week.toml"), "week.toml: not JSON"),
+        (("replan", "week.toml", "-s", "e.json", "--lost", "DSS-25"), "--from UTC wanted"),
+        (
+            ("replan", "week.toml", "-s", "e.json", "--lost", "X", "--from", "2026-12-09"),
+            "antenna X is not one of week-50",
+        ),
+        (
+            ("replan", "week.toml", "-s", "e.json", "--lost", "DSS-25", "--from", "noon"),
+            "--from: 'noon' is not a UTC time",
+        ),
+        (("explain", "week.toml", "-s", "e.json", "-r", "z"), "'z' is not one of week-50"),
+        (("solve", "week.toml", "--maintenance", "x.csv"), "only with --week"),
+    ],
+)
+def test_what_is_refused_is_named(
+    run: Run, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "e.json").write_text("[]")
+    with pytest.raises((LocalError, RemoteError), match=re.escape(message)):
+        run(*words)
+
+
+def test_the_howto_names_every_key() -> None:
+    text = (ROOT / "docs/howto/plan-a-week.md").read_text()
+    rows = (
+        Header, MissionRow, RequestRow, AntennaRow, CommitmentRow, QuotaRow, GapRow, TrackRow
+    )  # fmt: skip
+    names = {field.name for row in rows for field in dataclasses.fields(row)}
+    assert {n for n in names if f"`{n}`" not in text and f"[{n}]" not in text} == set()
