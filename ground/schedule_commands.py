@@ -139,7 +139,10 @@ def _solve(
                 workers=workers,
                 on_progress=on_progress,
             )
-        proven = bounds.finish() if bounds else {}
+        if bounds is None:
+            proven = {}
+        else:
+            proven = bounds.latest() if solution.interrupted else bounds.finish()
     finally:
         if bounds:
             bounds.close()
@@ -161,6 +164,7 @@ def _solve(
         "elapsed_s": solution.elapsed_s,
         "prepared_s": prepared_s,
         "steps": solution.steps,
+        "interrupted": solution.interrupted,
         "seed": seed,
         "workers": workers,
         "curve": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 from multiprocessing.connection import Connection
 
@@ -24,6 +25,8 @@ BOUNDS = {
 
 
 def _prove(pipe: Connection, problem: Problem, kind: str, seconds: float) -> None:
+    # Ctrl-C goes to the whole group: the parent decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name, function in BOUNDS[kind]:
 
         def report(bound: Bound, name: str = name) -> None:

@@ -39,7 +39,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Solution:
-    """optimal: proven, of the objective; curve: the answers on the way."""
+    """optimal: proven, of the objective; interrupted: by Ctrl-C; curve: the answers on the way."""
 
     schedule: Schedule
     value: float
@@ -48,6 +48,7 @@ class Solution:
     elapsed_s: float
     steps: int
     curve: tuple[Progress, ...]
+    interrupted: bool = False
 
 
 OnProgress = Callable[[Progress], None]
@@ -81,7 +82,7 @@ class _Run:
         if self.on_progress is not None:
             self.on_progress(progress)
 
-    def solution(self, optimal: bool) -> Solution:
+    def solution(self, optimal: bool = False, interrupted: bool = False) -> Solution:
         schedule = self.schedule()
         return Solution(
             schedule,
@@ -91,6 +92,7 @@ class _Run:
             self.elapsed_s,
             self.steps,
             tuple(self.curve),
+            interrupted,
         )
 
 
@@ -110,6 +112,7 @@ def solve(
     initial      where to begin; what of it is not allowed is left out
     workers      processes; answers are exchanged between them
     on_progress  called with every better answer, in this process
+    Ctrl-C ends the search early: the solution so far, marked `interrupted`.
     Raises LocalError for limits that are not positive, and for locks that cannot be held.
     """
     if (seconds is None) == (steps is None):
@@ -126,10 +129,14 @@ def solve(
         # In an order of tracks that the schedule itself gives, its tracks take their places first.
         kept = greedy(compiled, _placements(compiled, initial))
         run.better(kept, run.judge.value(kept), "initial")
-    if len(compiled.requests) <= SMALL and _whole(run, seconds, steps, seed):
-        return run.solution(optimal=True)
-    _rounds(run, seconds, steps, seed, workers)
-    return run.solution(optimal=False)
+    try:
+        if len(compiled.requests) <= SMALL and _whole(run, seconds, steps, seed):
+            return run.solution(optimal=True)
+        _rounds(run, seconds, steps, seed, workers)
+    except KeyboardInterrupt:
+        # Who stops an anytime solver wants what it has.
+        return run.solution(interrupted=True)
+    return run.solution()
 
 
 def _placements(compiled: Compiled, schedule: Schedule) -> Answer:

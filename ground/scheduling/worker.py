@@ -8,10 +8,12 @@ cycle; between rounds the processes exchange answers.
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import Any
 
 from ground.scheduling.compiled import Answer, Compiled
 from ground.scheduling.model import Problem
@@ -150,6 +152,8 @@ def serve(
     pipe: Connection, problem: Problem, objective: Objective, answer: Answer, seed: int
 ) -> None:
     """Body of a process: (round, answer or None, seconds, steps) -> Report, until None comes."""
+    # Ctrl-C goes to the whole group: the parent decides, and keeps what was found.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker = Worker(problem, objective, answer, seed)
     pipe.send("ready")
     while (message := pipe.recv()) is not None:
@@ -174,9 +178,18 @@ class Remote:
 
     def is_ready(self, wait: bool) -> bool:
         if not self.ready and (wait or self.pipe.poll()):
-            self.pipe.recv()
+            self._receive()
             self.ready = True
         return self.ready
+
+    def _receive(self) -> Any:
+        try:
+            return self.pipe.recv()
+        except EOFError:
+            self.process.join()
+            raise RuntimeError(
+                f"a searching process ended by itself, status {self.process.exitcode}"
+            ) from None
 
     def begin(
         self, task: Round, answer: Answer | None, seconds: float | None, steps: int | None
@@ -184,7 +197,7 @@ class Remote:
         self.pipe.send((task, answer, seconds, steps))
 
     def end(self) -> Report:
-        return self.pipe.recv()
+        return self._receive()
 
     def close(self) -> None:
         try:

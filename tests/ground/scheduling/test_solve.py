@@ -29,7 +29,8 @@ from ground.scheduling.model import (
 from ground.scheduling.objective import FAIRNESS, HOURS, LEAST_CHANGE, OBJECTIVES, Judge
 from ground.scheduling.rules import violations
 from ground.scheduling.satnet import read_problem, read_schedule, write_schedule
-from ground.scheduling.solve import Solution, solve
+from ground.scheduling.solve import Progress, Solution, solve
+from ground.scheduling.worker import Remote
 from protocols.errors import LocalError
 from tests.ground.scheduling.exact import optimum, random_problem
 
@@ -122,6 +123,35 @@ def test_begins_with_what_it_is_given(satnet: Path) -> None:
     first = solve(problem, HOURS, steps=20_000)
     again = solve(problem, HOURS, steps=1, initial=first.schedule)
     assert again.value >= first.value - 1e-9
+
+
+def test_interrupt_keeps_what_was_found(satnet: Path) -> None:
+    problem = read(satnet, "W10_2018")
+    found: list[float] = []
+
+    def press(progress: Progress) -> None:
+        found.append(progress.value)
+        if len(found) == 3:
+            # As Ctrl-C does, between two rounds.
+            raise KeyboardInterrupt
+
+    solution = solve(problem, HOURS, steps=100_000, workers=2, on_progress=press)
+    assert solution.interrupted
+    assert solution.value == found[-1]
+    assert violations(problem, solution.schedule) == []
+
+
+def test_a_search_that_dies_is_said(satnet: Path) -> None:
+    """A lost process is not passed over in silence: its answers would be missing."""
+    problem = read(satnet, "W10_2018")
+    compiled = Compiled(problem)
+    remote = Remote(problem, HOURS, compiled.empty(), seed=1)
+    try:
+        remote.process.kill()
+        with pytest.raises(RuntimeError, match="ended by itself, status -9"):
+            remote.is_ready(wait=True)
+    finally:
+        remote.close()
 
 
 def test_least_change_holds_the_published_schedule(satnet: Path) -> None:
