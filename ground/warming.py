@@ -32,6 +32,7 @@ def warm_dictionary(dictionary: Dictionary | None) -> None:
     ]
     # Two of each, and then read-only as they come from the bus.
     for table in dictionary.decode(PacketBatch.from_packets(packets * 2)):
+        table.judge()
         for name in table.definition.parameters:
             table.limit_state(name)
             table.engineering(name)

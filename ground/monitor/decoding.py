@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from ground.monitor.staleness import Staleness
 from ground.warming import warm_dictionary
+from protocols.bus.columns import ParameterColumn, ParameterColumns, TableHead, table_head
 from protocols.bus.messages import (
     Event,
     EventKind,
     PacketsMessage,
-    ParameterColumn,
     ParameterTable,
     Severity,
 )
@@ -68,12 +68,14 @@ class _Samples:
     """Live samples of one parameter in one message, perhaps from several definitions.
 
     parts: for each definition, its table and which of its rows are live (None: all).
+    quiet: all of them are in the state that was reported.
     """
 
     parameter: Parameter
     parts: list[tuple[tables.ParameterTable, npt.NDArray[np.intp] | None]] = field(
         default_factory=list
     )
+    quiet: bool = True
 
     def column(
         self, of_table: Callable[[tables.ParameterTable], npt.NDArray[Any]]
@@ -111,6 +113,7 @@ class Decoder:
         self._dictionary = dictionary
         self.sampler = sampler
         self._event_packet = event_packet
+        self._heads: dict[str, TableHead] = {}
         self.limits = LimitMonitor()
         self.staleness = Staleness()
         self.counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
@@ -132,6 +135,7 @@ class Decoder:
         events: list[Event] = []
         samples: dict[str, _Samples] = {}
         for table in decoded:
+            judged = table.judge()
             playback = message.playback[table.rows]
             sent.append(self._table(table, playback, message.first_packet))
             events += self._reported(table, playback, message.reception_ns)
@@ -143,9 +147,10 @@ class Decoder:
                 scet_ns, ert_ns = scet_ns[live], ert_ns[live]
             if self._is_periodic(name) and self.staleness.seen(name, scet_ns, ert_ns):
                 events.append(_fresh(name, int(scet_ns[0]), int(ert_ns[0]), message.reception_ns))
-            self._collect(samples, table, live)
+            self._collect(samples, table, live, self._quiet(judged, live))
         for sample in samples.values():
-            events += self._limit_events(sample, message.reception_ns)
+            if not sample.quiet:
+                events += self._limit_events(sample, message.reception_ns)
         return Decoded(tuple(sent), tuple(events))
 
     def _is_periodic(self, definition: str) -> bool:
@@ -155,16 +160,14 @@ class Decoder:
     def _table(
         self, table: tables.ParameterTable, playback: npt.NDArray[np.bool_], first_packet: int
     ) -> ParameterTable:
-        columns = [
-            ParameterColumn(
-                name=name,
-                raw=table.raw[name],
-                limit_state=NO_STATES if parameter.limits is None else table.limit_state(name),
-                calibration=parameter.calibration,
-                unit=parameter.unit,
-            )
-            for name, parameter in table.definition.parameters.items()
-        ]
+        parameters = table.definition.parameters
+        judged = [table.limit_state(n) for n, p in parameters.items() if p.limits is not None]
+        columns = ParameterColumns(
+            self._head(table),
+            len(table),
+            [table.raw[name] for name in parameters],
+            np.array(judged, np.uint8).reshape(len(judged), len(table)),
+        )
         self.counts["values"] += len(columns) * len(table)
         return ParameterTable(
             definition=table.definition.name,
@@ -172,16 +175,44 @@ class Decoder:
             scet_ns=table.scet_ns,
             ert_ns=table.ert_ns,
             playback=playback,
-            columns=tuple(columns),
+            columns=columns,
         )
 
+    def _head(self, table: tables.ParameterTable) -> TableHead:
+        """What the columns of a definition are is the same in every message."""
+        name = table.definition.name
+        if name not in self._heads:
+            described = [
+                ParameterColumn(
+                    parameter.name,
+                    table.raw[parameter.name],
+                    NO_STATES if parameter.limits is None else np.zeros(len(table), np.uint8),
+                    parameter.calibration,
+                    parameter.unit,
+                )
+                for parameter in table.definition.parameters.values()
+            ]
+            self._heads[name] = table_head(described, table.scet_ns)
+        return self._heads[name]
+
     # ------------------------------------------------------------ limits
+
+    def _quiet(self, judged: tables.Judged, live: npt.NDArray[np.intp] | None) -> set[str]:
+        """Parameters of which all samples are in the state that was reported: nearly all."""
+        if live is not None:
+            return set()
+        return {
+            name
+            for name, (least, most) in zip(judged.names, judged.extremes.tolist(), strict=True)
+            if least == most and self.limits.steady(name, least)
+        }
 
     def _collect(
         self,
         samples: dict[str, _Samples],
         table: tables.ParameterTable,
         live: npt.NDArray[np.intp] | None,
+        quiet: set[str],
     ) -> None:
         told = self._event_packet
         for name, parameter in table.definition.parameters.items():
@@ -190,7 +221,9 @@ class Decoder:
             # An on-board event is told as itself; its severity going back and forth is no alarm.
             if told and table.definition.name == told.definition and name == told.severity:
                 continue
-            samples.setdefault(name, _Samples(parameter)).parts.append((table, live))
+            sample = samples.setdefault(name, _Samples(parameter))
+            sample.parts.append((table, live))
+            sample.quiet = sample.quiet and name in quiet
 
     def _limit_events(self, sample: _Samples, reception_ns: int) -> list[Event]:
         scet_ns = sample.column(lambda table: table.scet_ns)

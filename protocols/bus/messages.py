@@ -8,23 +8,21 @@ its result in one transaction.  All times are integer TAI nanoseconds.
 # ruff: noqa: RUF009 — `declare` returns a `dataclasses.field`
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cached_property
-from typing import Any, ClassVar, TypeVar, cast
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from protocols.bus.calibrations import CALIBRATION
+from protocols.bus.columns import COLUMNS, ParameterColumn, ParameterColumns, joined
 from protocols.bus.fields import (
     BATCH,
     FLAG,
     INTEGER,
     NUMBER,
-    OPTIONAL_COLUMN,
     TEXT,
-    Codec,
     array,
     build_message,
     check_offsets,
@@ -34,12 +32,9 @@ from protocols.bus.fields import (
     mostly_zero,
     nested,
     parse_message,
-    to_map,
 )
 from protocols.errors import LocalError
 from protocols.packets.batch import PacketBatch
-from protocols.telemetry.calibration import Calibration, Enumeration, Text
-from protocols.telemetry.tables import Column, Ragged, calibrated
 
 I64 = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -127,57 +122,20 @@ class OpaqueMessage(BusMessage):
 
 
 @dataclass(frozen=True, eq=False)
-class ParameterColumn:
-    """One parameter over the m rows of its table.
-
-    raw: as in `protocols.telemetry.tables`: [m], [m, count] or `Ragged`; octets have one axis more;
-    None: the table's `scet_ns` (a packet's time code).  calibration: what makes engineering values
-    of them, None if they are such already.  limit_state: uint8 [m] of `LimitState`, empty if the
-    parameter has no limits.
-    """
-
-    name: str = declare(TEXT)
-    raw: Column = declare(OPTIONAL_COLUMN)
-    limit_state: LimitStates = declare(mostly_zero("|u1"))
-    calibration: Calibration | None = declare(CALIBRATION, default=None)
-    unit: str = declare(TEXT, default="")
-
-    def __post_init__(self) -> None:
-        if self.calibration is not None:
-            _require_calibrated(self.name, self.calibration, self.raw)
-
-    @cached_property
-    def engineering(self) -> Column:
-        """Shaped like `raw`: float64 by polynomial and spline, text by enumeration and text."""
-        return calibrated(self.calibration, self.raw)
-
-
-def _require_calibrated(name: str, calibration: Calibration, raw: Column | None) -> None:
-    """LocalError unless the calibration can be applied to such values."""
-    values = raw.values if isinstance(raw, Ragged) else np.asarray(raw)
-    text, labelled = isinstance(calibration, Text), isinstance(calibration, Enumeration)
-    kind = "u" if text else "iu" if labelled else "iuf"
-    fits = raw is not None and values.dtype.kind in kind
-    if text:
-        fits = fits and values.itemsize == 1 and (isinstance(raw, Ragged) or values.ndim > 1)
-    _require(fits, f"{name}: {type(calibration).__name__} of {values.dtype} [{values.ndim} axes]")
-
-
-@dataclass(frozen=True, eq=False)
 class ParameterTable(BusMessage):
     """The parameters of m packets of one definition, one row a packet.
 
     packet: int64 [m], number of the packet in `receive`'s journal (`first_packet` + row).
     """
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     definition: str = declare(TEXT)
     packet: I64 = declare(_INT64)
     scet_ns: I64 = declare(_INT64)
     ert_ns: I64 = declare(_INT64)
     playback: Flags = declare(mostly_zero("|b1"))
-    columns: tuple[ParameterColumn, ...] = declare(list_of(nested(ParameterColumn)))
+    columns: Sequence[ParameterColumn] = declare(COLUMNS)
 
     def __post_init__(self) -> None:
         m = len(self.scet_ns)
@@ -185,16 +143,12 @@ class ParameterTable(BusMessage):
             len(self.packet) == len(self.ert_ns) == len(self.playback) == m,
             f"{self.definition}: columns of other lengths than {m}",
         )
-        columns = tuple(
-            replace(column, raw=self.scet_ns) if cast(Any, column.raw) is None else column
-            for column in self.columns
-        )
-        for column in columns:
-            _require(len(column.raw) == m, f"{column.name}: {len(column.raw)} of {m} values")
-            _require(
-                len(column.limit_state) in (0, m), f"{column.name}: limit states for {m} values"
-            )
-        object.__setattr__(self, "columns", columns)
+        columns = self.columns
+        if not isinstance(columns, ParameterColumns):
+            columns = joined(columns, self.scet_ns)
+            object.__setattr__(self, "columns", columns)
+        _require(columns.rows == m, f"{self.definition}: {columns.rows} of {m} values")
+        columns.scet_ns = self.scet_ns
 
     def __len__(self) -> int:
         return len(self.scet_ns)
@@ -207,17 +161,6 @@ class ParameterTable(BusMessage):
         raise LocalError(f"{self.definition} has no parameter {name!r}")
 
 
-def _pack_table(table: ParameterTable) -> dict[str, object]:
-    entries = to_map(table)
-    for column, entry in zip(table.columns, cast(list[Any], entries["columns"]), strict=True):
-        if column.raw is table.scet_ns:
-            entry["raw"] = None
-    return entries
-
-
-_TABLE = Codec(_pack_table, nested(ParameterTable).unpack)
-
-
 @dataclass(frozen=True, eq=False)
 class ParametersMessage(BusMessage):
     """Everything decoded from the `PacketsMessage`s that came since the message before.
@@ -226,14 +169,14 @@ class ParametersMessage(BusMessage):
     first_row: rows (packets decoded) in this journal before these.
     """
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     link: str = declare(TEXT)
     journal: str = declare(TEXT)
     sequence: int = declare(INTEGER)
     reception_ns: int = declare(INTEGER)
     first_row: int = declare(INTEGER)
-    tables: tuple[ParameterTable, ...] = declare(list_of(_TABLE))
+    tables: tuple[ParameterTable, ...] = declare(list_of(nested(ParameterTable)))
 
     @property
     def rows(self) -> int:
@@ -475,7 +418,6 @@ __all__ = [
     "LinkMessage",
     "OpaqueMessage",
     "PacketsMessage",
-    "ParameterColumn",
     "ParameterTable",
     "ParametersMessage",
     "Pass",

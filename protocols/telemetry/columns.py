@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,15 @@ from protocols.telemetry.fields import FieldType, Kind
 from protocols.telemetry.layout import Slot, StaticPart, VariablePart
 from protocols.telemetry.limits import Limits
 from protocols.telemetry.sampling import Sampler
-from protocols.telemetry.tables import Column, DecodedPackets, ParameterTable, Ragged, frozen
+from protocols.telemetry.tables import (
+    Column,
+    DecodedPackets,
+    Judged,
+    ParameterTable,
+    Ragged,
+    frozen,
+    states_of_raw,
+)
 
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
@@ -96,8 +105,10 @@ def _outputs(plan: PartPlan, n: int) -> Outputs:
     )
 
 
-def gather_part(octets: U8, base: I64, lead: int, plan: PartPlan, raw: dict[str, Column]) -> None:
-    """Columns of a part whose beginnings are `base`, put into `raw`.
+def gather_part(
+    octets: U8, base: I64, lead: int, plan: PartPlan, raw: dict[str, Column]
+) -> Outputs:
+    """Columns of a part whose beginnings are `base`, put into `raw`; the rows they are views of.
 
     lead: octets of the packet before the part, at least.
     """
@@ -108,6 +119,7 @@ def gather_part(octets: U8, base: I64, lead: int, plan: PartPlan, raw: dict[str,
             octets, base, len(base), lead, -1, *NO_TESTS, NO_WHICH, NO_ROWS, plan.table, *outputs
         )
     _name_columns(octets, base, plan, outputs, raw)
+    return outputs
 
 
 def _name_columns(
@@ -116,8 +128,12 @@ def _name_columns(
     """Views of the gathered rows by name, and the columns that are octets."""
     n = len(base)
     octets, base = frozen(octets), frozen(base)
+    views: dict[np.dtype[Any], npt.NDArray[Any]] = {}
     for slot, size, row in plan.columns:
-        values = outputs[SIZES.index(size)].view(slot.type.dtype)
+        dtype = slot.type.dtype
+        values = views.get(dtype)
+        if values is None:
+            values = views[dtype] = outputs[SIZES.index(size)].view(dtype)
         raw[slot.name] = (
             values[row] if slot.repeat is None else values[row : row + slot.repeat[0]].T
         )
@@ -134,9 +150,73 @@ def _name_columns(
 
 
 @dataclass(frozen=True, eq=False)
+class JudgePlan:
+    """What `kernels.judge_all` is told of a definition's parameters with limits.
+
+    names: of the rows of table; the other members are its arguments.
+    """
+
+    names: tuple[str, ...]
+    table: I64
+    coefficients: npt.NDArray[np.float64]
+    bounds: npt.NDArray[np.float64]
+    states_of: U8
+
+
+@dataclass(frozen=True, eq=False)
 class DefinitionPlan:
     definition: PacketDefinition
     parts: tuple[tuple[StaticPart | VariablePart, PartPlan], ...]
+
+    @cached_property
+    def judging(self) -> JudgePlan | None:
+        """None: nothing here can be judged in one call."""
+        return None if self.definition.layout.variable else plan_judging(self)
+
+
+def plan_judging(plan: DefinitionPlan) -> JudgePlan | None:
+    """Numbers with range limits are compared; where calibration or limits are anything else,
+    columns of 8 and 16 bits get a table of the state of each raw value that can be."""
+    names: list[str] = []
+    table: list[tuple[int, ...]] = []
+    coefficients: list[float] = []
+    bounds: list[tuple[float, ...]] = []
+    states_of: list[U8] = []
+    for slot, size, row in plan.parts[0][1].columns:
+        parameter = plan.definition.parameters.get(slot.name)
+        if parameter is None or parameter.limits is None:
+            continue
+        limits, calibration = parameter.limits, parameter.calibration
+        dtype = np.dtype(slot.type.dtype)
+        kind, used, edges = -1, (), (0.0,) * 4
+        if isinstance(limits, Limits) and isinstance(calibration, Polynomial | None):
+            if dtype.str[1:] not in kernels.JUDGED:
+                continue
+            kind = kernels.JUDGED.index(dtype.str[1:])
+            used = () if calibration is None else calibration.coefficients
+            edges = limits.bounds
+        elif size > 2 or dtype.kind not in "iu":
+            continue
+        rows = 1 if slot.repeat is None else slot.repeat[0]
+        if not rows:
+            continue
+        place = sum(map(len, states_of))
+        table.append((size, row, rows, kind, len(coefficients), len(used), place))
+        names.append(slot.name)
+        coefficients += used
+        bounds.append(edges)
+        if kind < 0:
+            every = np.arange(1 << 8 * size, dtype=f"u{size}").view(dtype)
+            states_of.append(states_of_raw(parameter, every))
+    if not names:
+        return None
+    return JudgePlan(
+        tuple(names),
+        frozen(np.array(table, np.int64)),
+        frozen(np.array(coefficients, np.float64)),
+        frozen(np.array(bounds, np.float64)),
+        frozen(np.concatenate([np.empty(0, np.uint8), *states_of])),
+    )
 
 
 Array = npt.NDArray[Any]
@@ -243,9 +323,9 @@ def decode(
             rows = np.arange(n) if count == n else np.flatnonzero(which == index)
             if sampler is not None:
                 rows = sampler.choose(chosen.definition.name, batch, rows)
-            rows, bad, raw = _decode_rows(chosen, batch, rows)
+            rows, bad, found = _decode_rows(chosen, batch, rows)
             if len(rows):
-                tables.append(_table(chosen, rows, raw, batch))
+                tables.append(_table(chosen, rows, found, batch))
         if fitting < n:
             bad = np.union1d(bad, np.flatnonzero(which == -2 - index))
         if len(bad):
@@ -254,11 +334,34 @@ def decode(
     return DecodedPackets(tables, unmatched, wrong)
 
 
-def _table(
-    plan: DefinitionPlan, rows: I64, raw: dict[str, Column], batch: PacketBatch
-) -> ParameterTable:
+def _table(plan: DefinitionPlan, rows: I64, found: Found, batch: PacketBatch) -> ParameterTable:
+    raw, outputs = found
     ordered = {name: raw[name] for name in plan.definition.parameters}
-    return ParameterTable(plan.definition, rows, ordered, batch)
+    judge = None
+    if outputs is not None:
+        judge = partial(judge_gathered, plan, outputs)
+    return ParameterTable(plan.definition, rows, ordered, batch, judge)
+
+
+def judge_gathered(plan: DefinitionPlan, outputs: Outputs) -> Judged | None:
+    """States of all parameters that `DefinitionPlan.judging` covers, in one call."""
+    judging = plan.judging
+    if judging is None:
+        return None
+    n = outputs[0].shape[1]
+    states = np.empty((len(judging.names), n), np.uint8)
+    extremes = np.empty((len(judging.names), 2), np.uint8)
+    kernels.judge_all(
+        *outputs,
+        judging.table,
+        judging.coefficients,
+        judging.bounds,
+        judging.states_of,
+        np.empty(max(n, kernels.BLOCK), np.float64),
+        states,
+        extremes,
+    )
+    return Judged(judging.names, states, extremes)
 
 
 def _sweep(
@@ -275,12 +378,14 @@ def _sweep(
         return None
     raw: dict[str, Column] = {}
     _name_columns(batch.octets, batch.offsets[:-1], part, outputs, raw)
-    return _table(chosen, np.arange(len(batch)), raw, batch)
+    return _table(chosen, np.arange(len(batch)), (raw, outputs), batch)
 
 
-def _decode_rows(
-    plan: DefinitionPlan, batch: PacketBatch, rows: I64
-) -> tuple[I64, I64, dict[str, Column]]:
+#: Columns by name, and the rows that they are views of (None: they come from several).
+Found = tuple[dict[str, Column], Outputs | None]
+
+
+def _decode_rows(plan: DefinitionPlan, batch: PacketBatch, rows: I64) -> tuple[I64, I64, Found]:
     """Rows that fit, rows that do not, and the columns of those that fit."""
     if len(rows) == len(batch):
         base, end = batch.offsets[:-1], batch.offsets[1:]
@@ -289,8 +394,8 @@ def _decode_rows(
     layout = plan.definition.layout
     raw: dict[str, Column] = {}
     if not layout.variable:
-        gather_part(batch.octets, base, 0, plan.parts[0][1], raw)
-        return rows, rows[:0], raw
+        outputs = gather_part(batch.octets, base, 0, plan.parts[0][1], raw)
+        return rows, rows[:0], (raw, outputs)
     fits = np.ones(len(rows), np.bool_)
     cursor = base
     left, lead = layout.fixed_octets, 0
@@ -319,9 +424,9 @@ def _decode_rows(
     if not fits.all():
         # Rare, so not fast: decode again what fits, rather than carry gaps in every column.
         kept = rows[fits]
-        good, _, raw = _decode_rows(plan, batch, kept) if len(kept) else (kept, kept, raw)
-        return good, rows[~fits], raw
-    return rows, rows[:0], raw
+        good, _, found = _decode_rows(plan, batch, kept) if len(kept) else (kept, kept, (raw, None))
+        return good, rows[~fits], found
+    return rows, rows[:0], (raw, None)
 
 
 def _gather_variable(

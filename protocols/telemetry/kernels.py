@@ -494,3 +494,56 @@ def judge(
             found = uint8(5) if x < critical_low else found
             found = uint8(6) if x > critical_high else found
             states[i] = uint8(4) if x != x else found
+
+
+@njit(cache=True, nogil=True)
+def judge_all(
+    o1: Any,
+    o2: Any,
+    o4: Any,
+    o8: Any,
+    plan: Any,
+    coefficients: Any,
+    bounds: Any,
+    states_of: Any,
+    work: Any,
+    states: Any,
+    extremes: Any,
+) -> None:
+    """Limit states of several columns that `gather` has filled, in one call.
+
+    plan: int64 [k, 7]: octets of the type, first row, rows (elements of a repeat, of which the
+    worst counts), kind as of `judge`, or −1 for a column of 8 or 16 bits whose states are
+    looked up; first and number of its coefficients, first of its looked-up states.
+    work: float64, room for n and for BLOCK; states: uint8 [k, n], set; extremes: uint8 [k, 2], set
+    to the least and greatest of each.
+    """
+    n = states.shape[1]
+    one = np.empty(n, np.uint8)
+    for k in range(len(plan)):
+        size, first, rows, kind, begin, count, place = plan[k]
+        for row in range(first, first + rows):
+            found = states[k] if row == first else one
+            if kind < 0 and size == 1:
+                for i in range(n):
+                    found[i] = states_of[place + int64(o1[row, i])]
+            elif kind < 0:
+                for i in range(n):
+                    found[i] = states_of[place + int64(o2[row, i])]
+            else:
+                used = coefficients[begin : begin + count]
+                if size == 1:
+                    judge(o1[row], kind, used, bounds[k], work, found)
+                elif size == 2:
+                    judge(o2[row].view(np.uint8), kind, used, bounds[k], work, found)
+                elif size == 4:
+                    judge(o4[row].view(np.uint8), kind, used, bounds[k], work, found)
+                else:
+                    judge(o8[row].view(np.uint8), kind, used, bounds[k], work, found)
+            if row != first:
+                for i in range(n):
+                    states[k, i] = max(states[k, i], one[i])
+        least, most = uint8(255), uint8(0)
+        for i in range(n):
+            least, most = min(least, states[k, i]), max(most, states[k, i])
+        extremes[k, 0], extremes[k, 1] = least, most

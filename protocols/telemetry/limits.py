@@ -210,6 +210,13 @@ class LimitMonitor:
 
     _tracks: dict[str, _Track] = field(default_factory=dict[str, _Track])
 
+    def steady(self, parameter: str, state: int) -> bool:
+        """Whether samples that are all in `state` would tell nothing new."""
+        track = self._tracks.get(parameter)
+        if track is None:
+            return state == LimitState.NOMINAL
+        return track.watch is Watch.STEADY and track.reported == state
+
     def push(
         self,
         parameter: Limited,

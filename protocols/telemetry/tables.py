@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from protocols.telemetry.limits import EnumerationLimits, Limits
 
 if TYPE_CHECKING:
     from protocols.packets.batch import PacketBatch
-    from protocols.telemetry.declaration import PacketDefinition
+    from protocols.telemetry.declaration import PacketDefinition, Parameter
 
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
@@ -88,6 +88,32 @@ def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Limit states of k parameters of a table.
+
+    states: uint8 [k, m]; extremes: uint8 [k, 2], the least and greatest state of each.
+    """
+
+    names: tuple[str, ...]
+    states: U8
+    extremes: U8
+
+
+NOTHING_JUDGED = Judged((), np.empty((0, 0), np.uint8), np.empty((0, 2), np.uint8))
+
+
+def states_of_raw(parameter: Parameter, values: npt.NDArray[Any]) -> U8:
+    """`LimitState` of each raw value of a parameter with limits."""
+    limits, calibration = parameter.limits, parameter.calibration
+    assert limits is not None
+    if isinstance(limits, EnumerationLimits):
+        # Told from the raw values: states of a few numbers, not of many strings.
+        assert isinstance(calibration, Enumeration)
+        return calibration.look_up(values, limits.state)
+    return limits.state(parameter.engineering(values))
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class ParameterTable:
     """The packets of one definition in a batch, m of them, in the batch's order.
@@ -101,6 +127,7 @@ class ParameterTable:
     rows: I64
     raw: Mapping[str, Column]
     batch: PacketBatch
+    _judge_all: Callable[[], Judged | None] | None = None
     _engineering: dict[str, Column] = field(default_factory=dict[str, Any], repr=False)
     _states: dict[str, U8] = field(default_factory=dict[str, Any], repr=False)
     _blocks: list[npt.NDArray[Any]] = field(default_factory=list[Any], repr=False)
@@ -157,6 +184,15 @@ class ParameterTable:
             self._judge(name)
         return self._states[name]
 
+    def judge(self) -> Judged:
+        """The states of all parameters whose `limit_state` can be told in one call, some or none
+        of those that have limits."""
+        if self._judge_all is None or not len(self):
+            return NOTHING_JUDGED
+        judged = self._judge_all() or NOTHING_JUDGED
+        self._states.update(zip(judged.names, judged.states, strict=True))
+        return judged
+
     def _room(self, name: str) -> tuple[npt.NDArray[np.float64], U8]:
         """Rows of two blocks that are reserved for all parameters at once.
 
@@ -188,12 +224,7 @@ class ParameterTable:
             self._engineering[name] = calibrate_and_judge(parameter, column, engineering, state)
         else:
             values = column.values if isinstance(column, Ragged) else column
-            if isinstance(limits, EnumerationLimits):
-                # Told from the raw values: states of a few numbers, not of many strings.
-                assert isinstance(calibration, Enumeration)
-                each = calibration.look_up(values, limits.state)
-            else:
-                each = limits.state(parameter.engineering(values))
+            each = states_of_raw(parameter, values)
             if isinstance(column, Ragged):
                 state = np.zeros(len(self), np.uint8)
                 filled = column.lengths > 0

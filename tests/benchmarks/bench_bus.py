@@ -22,7 +22,8 @@ import zmq
 from ground.config import free_base_port, prepare_run_directory
 from ground.ports import Bus
 from ground.wiring import open_bus
-from protocols.bus.messages import ParameterColumn, ParametersMessage, ParameterTable, parse
+from protocols.bus.columns import ParameterColumn
+from protocols.bus.messages import ParametersMessage, ParameterTable, parse
 from protocols.telemetry.calibration import Polynomial
 from tests.benchmarks.harness import Case
 

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from ground.live_view import LiveModel, render
 from ground.ports import Message
+from protocols.bus.columns import ParameterColumn
 from protocols.bus.messages import (
     LinkMessage,
-    ParameterColumn,
     ParametersMessage,
     ParameterTable,
     Pass,

@@ -296,5 +296,5 @@ def test_a_journal_of_another_version_is_refused_by_name(tmp_path: Path) -> None
     bus = LoopbackBus("old", site.exchange, {"parameters": FileJournal(tmp_path / "parameters")})
     bus.publish("parameters", msgpack.packb(["ParametersMessage", 1, {}]), time_ns=0)
     bus.close()
-    with pytest.raises(LocalError, match=r"version 1, ParametersMessage version 2.*run directory"):
+    with pytest.raises(LocalError, match=r"version 1, ParametersMessage version 3.*run directory"):
         site.run(1)

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from protocols.bus import messages
 from protocols.bus.calibrations import CALIBRATION
+from protocols.bus.columns import ParameterColumn, ParameterColumns
 from protocols.bus.fields import COLUMN, DTYPES
 from protocols.bus.messages import (
     Event,
@@ -22,7 +23,6 @@ from protocols.bus.messages import (
     LinkMessage,
     OpaqueMessage,
     PacketsMessage,
-    ParameterColumn,
     ParametersMessage,
     ParameterTable,
     Pass,
@@ -280,8 +280,8 @@ def assert_equal(got: object, want: object) -> None:
         if isinstance(want, ParameterColumn):
             assert isinstance(got, ParameterColumn)
             assert_equal(got.engineering, want.engineering)
-    elif isinstance(want, tuple):
-        assert isinstance(got, tuple)
+    elif isinstance(want, tuple | ParameterColumns):
+        assert isinstance(got, tuple | ParameterColumns)
         assert len(got) == len(want)
         for one, other in zip(got, want, strict=True):
             assert_equal(one, other)
@@ -446,12 +446,12 @@ def test_states_that_are_all_nominal_take_no_room() -> None:
 def test_a_packets_time_code_and_its_scet_travel_once() -> None:
     times = np.arange(1000)
     column = ParameterColumn("SCET", times, np.empty(0, np.uint8))
-    table = ParameterTable("T", times, times + 1, times + 2, np.zeros(1000, bool), (column,))
+    table = ParameterTable("T", times + 1, times, times + 2, np.zeros(1000, bool), (column,))
     copied = ParameterTable(
-        "T", times, times + 1, times + 2, np.zeros(1000, bool),
+        "T", times + 1, times, times + 2, np.zeros(1000, bool),
         (dataclasses.replace(column, raw=times.copy()),),
     )  # fmt: skip
-    message = ParametersMessage("l", "j", 0, 0, 0, (dataclasses.replace(table, scet_ns=times),))
+    message = ParametersMessage("l", "j", 0, 0, 0, (table,))
     body = message.build()
     again = parse(ParametersMessage, body).tables[0].column("SCET").raw
     assert isinstance(again, np.ndarray)
@@ -475,8 +475,11 @@ def test_calibrations_that_do_not_fit_the_values_are_refused(
     with pytest.raises(LocalError, match=type(calibration).__name__):
         one_column(raw, calibration)
     name, version, fields = msgpack.unpackb(one_column(np.arange(2))[0].build())
-    fields["columns"][0]["raw"] = COLUMN.pack(raw)
-    fields["columns"][0]["calibration"] = CALIBRATION.pack(calibration)
+    other = raw.dtype.kind == "U"
+    column = ["P", "other" if other else raw.dtype.str, list(raw.shape[1:]), False]
+    head = msgpack.packb([[*column, CALIBRATION.pack(calibration), ""]])
+    values = b"" if other else raw.tobytes()
+    fields["columns"] = [head, 2, values, [COLUMN.pack(raw)] if other else [], 0]
     with pytest.raises(RemoteError, match=type(calibration).__name__):
         parse(ParameterTable, msgpack.packb([name, version, fields]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -16,6 +17,7 @@ from construct import (
     Int8ub,
     Int16sb,
     Int16ub,
+    Int32ub,
     Int64ub,
 )
 from hypothesis import given, settings
@@ -214,6 +216,49 @@ def test_one_pass_over_every_column_type(field: object, coefficients: tuple[floa
         wanted = parameter.engineering(table.raw["P"])
         assert np.array_equal(table.engineering("P"), wanted, equal_nan=wanted.dtype.kind == "f")
         assert np.array_equal(state, limits.state(wanted))
+
+
+@pytest.mark.parametrize("n", [1, 7, 5000])
+def test_judging_a_whole_table_is_judging_each_of_its_parameters(n: int) -> None:
+    limits = Limits((-100.0, 1000.0), (-1e9, 1e9))
+    labels = Enumeration({0: "OK", 1: "ODD", 100: "BAD"})
+    states = EnumerationLimits(("ODD",), ("BAD",))
+    line = Polynomial((1.0, -0.5))
+    # Knots beyond which there is no value, and a fall: nothing that a comparison could stand for.
+    curve = Spline(((10, -2e9), (60, 500.0), (100, 2000.0), (120, 0.0)))
+    fields: list[Parameter | Repeat] = [
+        Parameter(f"C{at}", field, limits=limits, calibration=line if at % 2 else None)
+        for at, field in enumerate(COLUMNS)
+    ]
+    narrow = [Int8ub, Int16ub, BitsInteger(8, signed=True), BitsInteger(16, signed=True), Int32ub]
+    for at, field in enumerate(narrow):
+        fields.append(Parameter(f"S{at}", field, limits=limits, calibration=curve))
+        fields.append(Parameter(f"E{at}", field, limits=states, calibration=labels))
+    pair = Parameter("PAIR", Int16ub, limits=limits, calibration=curve)
+    fields += [Repeat(Parameter("THREE", Float32b, limits=limits), 3), Repeat(pair, 2)]
+    definition = PacketDefinition("A", 1, tuple(fields))
+    size = definition.layout.fixed_octets
+    octets = np.random.default_rng(4).integers(0, 256, (n, size)).astype(np.uint8)
+    octets[:, :6] = np.frombuffer(struct.pack(">HHH", 1, 0xC000, size - 7), np.uint8)
+    (table,) = Dictionary("D", (definition,)).decode(PacketBatch(
+        octets.reshape(-1), np.arange(n + 1) * size, np.zeros(n, np.uint8), np.zeros(n, np.int64)
+    ))  # fmt: skip
+    judged = table.judge()
+    # All but half-precision floats and what has too many raw values to look them up.
+    assert set(definition.parameters) - set(judged.names) <= {
+        "S4",
+        "E4",
+        f"C{COLUMNS.index(Float16b)}",
+    }
+    for name, found, extremes in zip(judged.names, judged.states, judged.extremes, strict=True):
+        parameter = definition.parameters[name]
+        assert parameter.limits is not None
+        with np.errstate(over="ignore", invalid="ignore"):
+            wanted = parameter.limits.state(parameter.engineering(table.raw[name]))
+        wanted = wanted if wanted.ndim == 1 else wanted.max(axis=1)
+        assert np.array_equal(found, wanted), name
+        assert extremes.tolist() == [wanted.min(), wanted.max()]
+        assert table.limit_state(name) is table.limit_state(name)
 
 
 def test_states_of_repeats_are_the_worst_and_of_nothing_nominal() -> None:
