@@ -188,13 +188,18 @@ class ScheduleStore:
     ) -> VersionInfo:
         """The branch's latest version becomes the common schedule.
 
-        What has begun by `frozen_ns` (default: now) stays as it was: the horizon rolls.
+        What has begun by `frozen_ns` (default: now) stays as it was: the horizon rolls.  Only a
+        network scheduler may set it before now, to correct what was recorded.
+
         Raises LocalError if it breaks rules, changes the past, or if somebody else has published
-        since the branch began (then branch anew); NotAllowedError if an agency's branch moves
-        another agency's tracks.
+        since the branch began (then branch anew); NotAllowedError if an agency's branch changes
+        more than its own requests and tracks.
         """
         if not why:
             raise LocalError("publish without a reason: say why")
+        frozen_ns = now_ns if frozen_ns is None else frozen_ns
+        if frozen_ns < now_ns and actor.agency:
+            raise NotAllowedError(f"{actor}: the past is a network scheduler's to correct")
         with self._transaction():
             base_id = self._head(PUBLISHED)
             head_id = self._head(branch)
@@ -209,8 +214,8 @@ class ScheduleStore:
                 )
             base, head = self._version(base_id), self._version(head_id)
             _check_rules(head.problem, head.schedule)
-            check_past(base.schedule, head.schedule, now_ns if frozen_ns is None else frozen_ns)
-            check_allowed(base.problem, base.schedule, head.schedule, actor)
+            check_past(base.schedule, head.schedule, head.problem.horizon, frozen_ns)
+            check_allowed(base.problem, base.schedule, head.problem, head.schedule, actor)
             info = self._insert(PUBLISHED, head_id, head.problem, head.schedule, actor, why, now_ns)
             # The branch goes on from what was published.
             self._set_head(branch, info.id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ground.scheduling.model import Commitment, Problem, Schedule, Track
+from ground.scheduling.model import Commitment, Interval, Problem, Schedule, Track
 from ground.scheduling.requests_fields import utc_text
 from protocols.errors import LocalError
 
@@ -102,29 +102,63 @@ def merged(
     return whole, Schedule((*foreign, *tracks.tracks))
 
 
-def check_allowed(problem: Problem, before: Schedule, after: Schedule, actor: Actor) -> None:
-    """Raises NotAllowedError if the tracks of another agency differ."""
+def check_allowed(
+    problem: Problem, before: Schedule, after_problem: Problem, after: Schedule, actor: Actor
+) -> None:
+    """Raises NotAllowedError if anything but the actor's own requests and tracks differs.
+
+    What a network scheduler tried on the branch (a quota, an antenna lost) is not for an agency to
+    publish either.
+    """
     if not actor.agency:
         return
     for name in sorted(set(before.by_request) | set(after.by_request)):
-        if before.by_request.get(name) != after.by_request.get(name) and not actor.owns(
-            problem, name
-        ):
-            request = problem.request_by_id.get(name)
-            whose = problem.agency_of(request) if request else "another agency"
+        if before.by_request.get(name) == after.by_request.get(name):
+            continue
+        # A request of its own may be new, or gone.
+        owner = problem if name in problem.request_by_id else after_problem
+        if not actor.owns(owner, name):
+            request = owner.request_by_id.get(name)
+            whose = owner.agency_of(request) if request else "another agency"
             raise NotAllowedError(
                 f"{actor}: this moves {name} of {whose}; a network scheduler must publish it"
             )
+    one, other = _of_others(problem, actor), _of_others(after_problem, actor)
+    if changed := [what for what in one if one[what] != other[what]]:
+        raise NotAllowedError(
+            f"{actor}: this changes {', '.join(changed)} of others or of the network; a network "
+            "scheduler must publish it"
+        )
 
 
-def check_past(before: Schedule, after: Schedule, now_ns: int) -> None:
+def _of_others(problem: Problem, actor: Actor) -> dict[str, object]:
+    """What of the problem is not the actor's to change, by what it is called in messages."""
+    own = {r.id for r in problem.requests if actor.owns(problem, r.id)}
+    return {
+        "name or horizon": (problem.name, problem.horizon),
+        "antennas": problem.antennas,
+        "missions": problem.missions,
+        "requests": {r for r in problem.requests if r.id not in own},
+        "commitments": problem.commitments,
+        "gaps": {g for g in problem.gaps if not {g.first, g.second} <= own},
+        "quotas": problem.quotas,
+        "locks": {t for t in problem.locks if t.request not in own},
+    }
+
+
+def check_past(before: Schedule, after: Schedule, horizon: Interval, now_ns: int) -> None:
     """Rolling horizon: raises LocalError if a track that has begun by `now_ns` differs.
 
-    A track in progress may still be cut short or broken off (its antenna was lost).  A request that thereby
-    falls below its minimum is given up with what it had: that is no schedule for it any more.
+    A track in progress may still be cut short or broken off (its antenna was lost).  A request that
+    thereby falls below its minimum is given up with what it had: that is no schedule for it any
+    more.  What ended before the new `horizon` begins has left it.
     """
     held = set(after.tracks)
-    begun = [t for t in before.tracks if t.start_ns < now_ns]
+    begun = [
+        t
+        for t in before.tracks
+        if t.start_ns < now_ns and (t.end_ns > now_ns or horizon.start_ns < t.end_ns)
+    ]
     for track in begun:
         if track in held or (track.end_ns > now_ns and _cut(track, after)):
             continue

@@ -14,9 +14,11 @@ from ground.scheduling.model import (
     S_NS,
     Antenna,
     Choice,
+    Commitment,
     Interval,
     Mission,
     Problem,
+    Quota,
     Request,
     Schedule,
     Track,
@@ -167,6 +169,42 @@ def test_an_agency_cannot_touch_what_is_anothers(store: ScheduleStore) -> None:
         ScheduleStore.open(store.path.with_name("x")).create(PROBLEM, SCHEDULE, NASA, "", 0)
 
 
+def test_an_agency_publishes_its_new_request_with_a_track(store: ScheduleStore) -> None:
+    store.branch("kari", KARI, "", 1)
+    seen = store.read("kari", KARI)
+    mine = replace(seen.problem, requests=(*seen.problem.requests, request("k3", "relay")))
+    k3 = replace(track("k1", "B", 40), request="k3")
+    tracks = Schedule((*seen.schedule.tracks, k3))
+    store.commit("kari", mine, tracks, KARI, "one more pass", 2)
+    store.publish("kari", KARI, "free antenna time", 3)
+    assert k3 in store.read().schedule.tracks
+
+
+def test_an_agency_cannot_publish_what_others_tried_on_its_branch(store: ScheduleStore) -> None:
+    store.branch("kari", KARI, "", 1)
+    tried = {
+        "quotas": {"quotas": (Quota("NASA", 40 * 3600),)},
+        "commitments": {"commitments": (Commitment("A", Interval(44 * HOUR, 45 * HOUR)),)},
+        "requests": {"requests": (*PROBLEM.requests[:3], replace(PROBLEM.requests[3], priority=9))},
+        "locks": {"locks": (track("n1", "A", 6),)},
+        "name or horizon": {"horizon": Interval(0, 47 * HOUR)},
+    }
+    for number, (what, changed) in enumerate(tried.items(), start=2):
+        store.commit("kari", replace(PROBLEM, **changed), SCHEDULE, CHIEF, "what if", number)
+        with pytest.raises(NotAllowedError, match=what):
+            store.publish("kari", KARI, "please", number)
+
+
+def test_only_a_network_scheduler_corrects_the_past(store: ScheduleStore) -> None:
+    store.branch("kari", KARI, "", 1)
+    mine = store.read("kari", KARI)
+    k2 = tuple(t for t in mine.schedule.tracks if t.request == "k2")
+    store.commit("kari", mine.problem, Schedule((track("k1", "A", 11), *k2)), KARI, "", 2)
+    with pytest.raises(NotAllowedError, match="past"):
+        store.publish("kari", KARI, "it was later", 20 * HOUR, frozen_ns=0)
+    store.publish("kari", CHIEF, "it was later", 20 * HOUR, frozen_ns=0)
+
+
 def test_locks_are_kept_and_recorded(store: ScheduleStore) -> None:
     store.branch("try", CHIEF, "", 1)
     store.lock("try", "n1", NASA, "orbit insertion", 2)
@@ -208,6 +246,26 @@ def test_the_next_horizon_goes_on_from_what_is_published() -> None:
     assert rolled.published is not None
     assert {t.request for t in rolled.published.tracks} == {"k1", "k2", "n1"}
     assert [(c.antenna, c.label) for c in rolled.commitments] == [("B", "juno")]
+
+
+def test_what_ended_before_the_new_horizon_leaves_it(store: ScheduleStore) -> None:
+    def week(begin_h: int) -> Problem:
+        views = (ViewPeriod(begin_h * HOUR, 96 * HOUR),)
+        held = tuple(
+            replace(r, choices=tuple(replace(c, view_periods=views) for c in r.choices))
+            for r in PROBLEM.requests
+            if r.id in ("k2", "n2")
+        )
+        return replace(PROBLEM, horizon=Interval(begin_h * HOUR, 96 * HOUR), requests=held)
+
+    later = Schedule((track("k2", "B", 20), track("n2", "B", 30)))
+    store.branch("next", CHIEF, "", 1)
+    store.commit("next", week(2), later, CHIEF, "", 2)
+    with pytest.raises(LocalError, match="k1 on A began at"):
+        store.publish("next", CHIEF, "next days", 12 * HOUR)
+    store.commit("next", week(12), later, CHIEF, "", 3)
+    store.publish("next", CHIEF, "next days", 12 * HOUR)
+    assert store.read().schedule == later
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
