@@ -1,4 +1,5 @@
-"""Cyclic redundancy checks: CRC-16 of TM, AOS, USLP and packets; CRC-32 of USLP and Proximity-1.
+"""Cyclic redundancy checks: CRC-16 of TM, AOS, USLP and packets; CRC-32 of USLP and Proximity-1;
+CRC-16/X.25 and CRC-32C of bundles.
 
 crcmod computes the single values and is the reference.  The batch form uses no tables.  In
 characteristic 2, squaring keeps a polynomial's number of terms: from x^16 = x^12 + x^5 + 1 follows
@@ -21,6 +22,7 @@ from functools import cached_property
 from typing import Any, Final, cast
 
 import crcmod
+import google_crc32c
 import numpy as np
 import numpy.typing as npt
 from numba import njit
@@ -106,6 +108,46 @@ def crc32_batch(frames: U8) -> npt.NDArray[np.uint32]:
     flat, stride = flat_rows(frames)
     _crc_rows_5(flat, stride, frames.shape[1], CRC32.preset, CRC32.width, CRC32.distances, out)
     return out.astype(np.uint32)
+
+
+_X25 = cast(
+    Callable[..., int],
+    crcmod.mkCrcFun(CRC16.polynomial, initCrc=0, rev=True, xorOut=0xFFFF),
+)
+#: Octets with their bits in reverse order.
+_REVERSED: Final = bytes(int(f"{octet:08b}"[::-1], 2) for octet in range(256))
+#: From here on the batch kernel is faster than crcmod (measured: 35 and 43 µs at 10 kB, 166 and
+#: 452 µs at 100 kB).
+_X25_BY_KERNEL: Final = 16384
+
+
+def crc16_x25(data: bytes, crc: int = 0) -> int:
+    """CRC-16/X.25, the bundle protocol's CRC type 1 (RFC 9171 §4.2.1).
+
+    crc: that of the octets before `data`, to go on from.
+
+    >>> hex(crc16_x25(b"6789", crc16_x25(b"12345")))
+    '0x906e'
+    """
+    if len(data) < _X25_BY_KERNEL:
+        return _X25(data, crc)
+    # The same generator as CRC16, with the bits of octets and check in reverse order.  What went
+    # before is as good as an exclusive-or into the first two octets: the register starts so.
+    first = int.from_bytes(data[:2], "little") ^ crc
+    turned = (first.to_bytes(2, "little") + data[2:]).translate(_REVERSED)
+    check = int(crc16_batch(np.frombuffer(turned, np.uint8)[None])[0])
+    return int(f"{check:016b}"[::-1], 2) ^ 0xFFFF
+
+
+def crc32c(data: bytes, crc: int = 0) -> int:
+    """CRC-32C (Castagnoli), the bundle protocol's CRC type 2 (RFC 9171 §4.2.1).
+
+    crc: that of the octets before `data`, to go on from.
+
+    >>> hex(crc32c(b"6789", crc32c(b"12345")))
+    '0xe3069283'
+    """
+    return google_crc32c.extend(crc, data)
 
 
 #: Frames reduced together: 16 or 32 words of each stay in the first-level cache.

@@ -1,0 +1,417 @@
+"""Bundles, RFC 9171 §4: primary block, canonical blocks, their CRCs; parsed and built.
+
+`PRIMARY_FIELDS` and `CANONICAL_FIELDS` are the layouts, read in both directions.  What was parsed
+keeps its octets, so that blocks which nobody changes go on as they came; `dataclasses.replace`
+makes a block without them, which is encoded anew.
+
+Only what no reader could make sense of is refused here.  What the RFC forbids beyond that (a
+primary block without CRC, two age blocks …) is for `bundle_processing.violations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+from protocols.coding.crc import crc16_x25, crc32c
+from protocols.dtn import cbor
+from protocols.dtn.cbor import BREAK, INDEFINITE_ARRAY, UINT, Cbor, array, items, malformed
+from protocols.dtn.eid import EID, Eid
+from protocols.errors import LocalError
+
+VERSION: Final = 7
+PAYLOAD_NUMBER: Final = 1
+#: Blocks of one bundle.  Each costs a look at all others in places; bundles have fewer than ten.
+MOST_BLOCKS: Final = 256
+
+
+class BundleFlags:
+    """Bundle processing control flags, §4.2.3: bits of an integer (an IntFlag costs a microsecond)."""
+
+    IS_FRAGMENT: Final = 0x000001
+    ADMINISTRATIVE_RECORD: Final = 0x000002
+    MUST_NOT_FRAGMENT: Final = 0x000004
+    ACKNOWLEDGEMENT_REQUESTED: Final = 0x000020
+    STATUS_TIME_REQUESTED: Final = 0x000040
+    REPORT_RECEPTION: Final = 0x004000
+    REPORT_FORWARDING: Final = 0x010000
+    REPORT_DELIVERY: Final = 0x020000
+    REPORT_DELETION: Final = 0x040000
+    REPORTS: Final = 0x074000
+
+
+class BlockFlags:
+    """Block processing control flags, §4.2.4: bits of an integer."""
+
+    REPLICATE: Final = 0x01
+    REPORT_IF_UNPROCESSABLE: Final = 0x02
+    DELETE_BUNDLE_IF_UNPROCESSABLE: Final = 0x04
+    DISCARD_IF_UNPROCESSABLE: Final = 0x10
+    ASSIGNED: Final = 0x17
+
+
+class BlockType(IntEnum):
+    """§9.1, and RFC 9172 §11.1."""
+
+    PAYLOAD = 1
+    PREVIOUS_NODE = 6
+    BUNDLE_AGE = 7
+    HOP_COUNT = 10
+    INTEGRITY = 11
+    CONFIDENTIALITY = 12
+
+
+class CrcType(IntEnum):
+    """§4.2.1."""
+
+    NONE = 0
+    X25 = 1
+    CRC32C = 2
+
+
+class CreationTimestamp(NamedTuple):
+    """§4.2.7.  time_ms: DTN time, milliseconds since 2000-01-01 UTC without leap seconds; 0 if the
+    source has no clock."""
+
+    time_ms: int
+    sequence: int
+
+
+_TIMESTAMP_ITEMS = array("creation timestamp", UINT, UINT)
+
+
+def _read_timestamp(data: bytes, at: int) -> tuple[CreationTimestamp, int]:
+    values, at = _TIMESTAMP_ITEMS.read(data, at)
+    return CreationTimestamp(*values), at
+
+
+TIMESTAMP: Final = Cbor("creation timestamp", _read_timestamp, _TIMESTAMP_ITEMS.write)
+
+#: Primary block after the version, §4.3.1.
+PRIMARY_FIELDS: Final[dict[str, Cbor[Any]]] = {
+    "flags": UINT,
+    "crc_type": UINT,
+    "destination": EID,
+    "source": EID,
+    "report_to": EID,
+    "creation": TIMESTAMP,
+    "lifetime_ms": UINT,
+}
+#: What follows in the primary block of a fragment.
+FRAGMENT_FIELDS: Final[dict[str, Cbor[Any]]] = {"fragment_offset": UINT, "total_length": UINT}
+#: Canonical block, §4.3.2, its block-type-specific data without a copy.
+CANONICAL_FIELDS: Final[dict[str, Cbor[Any]]] = {
+    "type": UINT,
+    "number": UINT,
+    "flags": UINT,
+    "crc_type": UINT,
+    "data": Cbor("byte string", cbor.read_octets, cbor.write_octets),
+}
+
+_PRIMARY = items("primary block", *PRIMARY_FIELDS.values())
+_FRAGMENT = items("fragment fields", *FRAGMENT_FIELDS.values())
+_CANONICAL = items("canonical block", *CANONICAL_FIELDS.values())
+_primary_values: Callable[[Any], tuple[Any, ...]] = attrgetter(*PRIMARY_FIELDS)
+_fragment_values: Callable[[Any], tuple[Any, ...]] = attrgetter(*FRAGMENT_FIELDS)
+_canonical_values: Callable[[Any], tuple[Any, ...]] = attrgetter(*CANONICAL_FIELDS)
+
+# Enumerations and flags as plain integers where every bundle passes: an enumeration's attribute
+# costs as much as reading a field.
+_PAYLOAD: Final = int(BlockType.PAYLOAD)
+_IS_FRAGMENT: Final = BundleFlags.IS_FRAGMENT
+
+#: CRC type → (function, its size, the byte string's head); taken with zeros in its own place.
+_CRCS: Final[dict[int, tuple[Callable[[bytes, int], int], int, bytes]]] = {
+    int(CrcType.X25): (crc16_x25, 2, b"\x42"),
+    int(CrcType.CRC32C): (crc32c, 4, b"\x44"),
+}
+_ZEROS: Final = bytes(4)
+
+
+def _finished(block: bytes, crc_type: int) -> bytes:
+    """A block with its CRC behind its fields."""
+    if not crc_type:
+        return block
+    if crc_type not in _CRCS:
+        raise LocalError(f"CRC type {crc_type}, 0, 1 or 2 wanted")
+    function, size, head = _CRCS[crc_type]
+    block += head
+    return block + function(_ZEROS[:size], function(block, 0)).to_bytes(size, "big")
+
+
+def _read_end(
+    data: bytes, start: int, at: int, left: int | None, crc_type: int, check_crc: bool
+) -> int:
+    """Position after a block whose fields end at `at`: CRC, and break if it is indefinite.
+
+    left: items that the array's head still promises, None where it does not say.
+    """
+    if left is not None and left != (1 if crc_type else 0):
+        raise malformed(f"block with {left} items after its fields, CRC type {crc_type}", data, at)
+    tail = b"\xff" if left is None else b""
+    if not crc_type:
+        end = at
+    elif crc_type not in _CRCS:
+        raise malformed(f"CRC type {crc_type}, 0, 1 or 2 wanted", data, start)
+    else:
+        function, size, head = _CRCS[crc_type]
+        end = at + 1 + size
+        if data[at : at + 1] != head or end > len(data):
+            raise malformed(f"CRC of {size} octets wanted", data, at)
+        if check_crc:
+            crc = function(_ZEROS[:size] + tail, function(data[start : at + 1], 0))
+            given = int.from_bytes(data[at + 1 : end], "big")
+            if crc != given:
+                raise malformed(f"CRC {given:#x}, {crc:#x} computed, of the block", data, start)
+    if data[end : end + len(tail)] != tail:
+        raise malformed("end of an indefinite-length block wanted", data, end)
+    return end + len(tail)
+
+
+@dataclass(frozen=True, slots=True)
+class Primary:
+    """Primary block, §4.3.1.
+
+    lifetime_ms: after the creation time.  fragment_offset and total_length (octets of the whole
+    application data unit): of fragments only.
+    """
+
+    flags: int
+    crc_type: int
+    destination: Eid
+    source: Eid
+    report_to: Eid
+    creation: CreationTimestamp
+    lifetime_ms: int
+    fragment_offset: int | None = None
+    total_length: int | None = None
+    octets: bytes = field(init=False, default=b"", compare=False, repr=False)
+
+    @property
+    def is_fragment(self) -> bool:
+        """The bundle is a fragment."""
+        return bool(self.flags & BundleFlags.IS_FRAGMENT)
+
+    @property
+    def is_administrative(self) -> bool:
+        """The payload is an administrative record."""
+        return bool(self.flags & BundleFlags.ADMINISTRATIVE_RECORD)
+
+    def encode(self) -> bytes:
+        """Deterministic encoding, which is also the canonical form (RFC 9172 §4).
+
+        Raises LocalError for a value outside its field.
+        """
+        count = 9 if self.crc_type else 8
+        fields = _PRIMARY.write(_primary_values(self))
+        if self.flags & _IS_FRAGMENT:
+            if self.fragment_offset is None or self.total_length is None:
+                raise LocalError("fragment without fragment_offset and total_length")
+            count += 2
+            fields += _FRAGMENT.write(_fragment_values(self))
+        elif self.fragment_offset is not None or self.total_length is not None:
+            raise LocalError("fragment_offset or total_length without the fragment flag")
+        return _finished(bytes((0x80 | count, VERSION)) + fields, self.crc_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Canonical block, §4.3.2.
+
+    data: block-type-specific; of a parsed payload a view into what was parsed.
+    """
+
+    type: int
+    number: int
+    flags: int
+    crc_type: int
+    data: bytes | memoryview
+    octets: bytes | memoryview = field(init=False, default=b"", compare=False, repr=False)
+
+    def encode(self) -> bytes:
+        """Deterministic encoding.  Raises LocalError for a value outside its field."""
+        fields = _CANONICAL.write(_canonical_values(self))
+        return _finished((b"\x86" if self.crc_type else b"\x85") + fields, self.crc_type)
+
+
+def payload_block(data: bytes | memoryview, *, flags: int = 0, crc_type: int = 2) -> Block:
+    """Payload block; its number is always 1 (§4.1)."""
+    return Block(BlockType.PAYLOAD, PAYLOAD_NUMBER, flags, crc_type, data)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle: primary block, and canonical blocks with the payload last."""
+
+    primary: Primary
+    blocks: tuple[Block, ...]
+
+    @property
+    def payload(self) -> bytes | memoryview:
+        """Application data unit, or the extent of it that a fragment has."""
+        return self.blocks[-1].data
+
+    @property
+    def id(self) -> tuple[Eid, CreationTimestamp, int | None, int | None]:
+        """What identifies a bundle, §4.3.1: source, creation timestamp, and of a fragment its
+        offset and payload length."""
+        primary = self.primary
+        if primary.fragment_offset is None:
+            return primary.source, primary.creation, None, None
+        return primary.source, primary.creation, primary.fragment_offset, len(self.payload)
+
+    def block(self, number: int) -> Block | None:
+        """Canonical block of that number."""
+        for block in self.blocks:
+            if block.number == number:
+                return block
+        return None
+
+    def of_type(self, block_type: int) -> Iterator[Block]:
+        """Blocks of a type, in their order."""
+        return (block for block in self.blocks if block.type == block_type)
+
+    def free_number(self) -> int:
+        """Lowest block number that none has."""
+        taken = {block.number for block in self.blocks}
+        return next(number for number in range(2, len(taken) + 3) if number not in taken)
+
+    def with_blocks(self, blocks: Iterable[Block]) -> Bundle:
+        """The same primary block before other blocks."""
+        return replace(self, blocks=tuple(blocks))
+
+    def replacing(self, *changed: Block) -> Bundle:
+        """Blocks of the same numbers replaced."""
+        by_number = {block.number: block for block in changed}
+        return self.with_blocks(by_number.get(block.number, block) for block in self.blocks)
+
+    def without(self, *numbers: int) -> Bundle:
+        """Blocks of these numbers removed."""
+        return self.with_blocks(block for block in self.blocks if block.number not in numbers)
+
+    def segments(self) -> list[bytes | memoryview]:
+        """Octets of the bundle in pieces, for `writev`: unchanged blocks are not copied."""
+        return [
+            b"\x9f",
+            self.primary.octets or self.primary.encode(),
+            *[block.octets or block.encode() for block in self.blocks],
+            b"\xff",
+        ]
+
+    def build(self) -> bytes:
+        """Octets of the bundle; unchanged blocks as they came.
+
+        Raises LocalError for a value outside its field, and unless the payload stands last.
+
+        >>> from protocols.dtn.eid import eid
+        >>> primary = Primary(0, CrcType.X25, eid("ipn:2.1"), eid("ipn:1.1"), eid("dtn:none"),
+        ...                   CreationTimestamp(0, 7), 60_000)
+        >>> Bundle(primary, (payload_block(b"L4"),)).build().hex(" ")
+        '9f 89 07 00 01 82 02 82 02 01 82 02 82 01 01 82 01 00 82 00 07 19 ea 60 42 66 51
+         86 01 01 00 02 42 4c 34 44 74 85 ec 6c ff'
+        """
+        _check_blocks(self.blocks)
+        return b"".join(self.segments())
+
+
+def _check_blocks(blocks: tuple[Block, ...]) -> None:
+    numbers = [block.number for block in blocks]
+    if len(blocks) == 1 and blocks[0].type == _PAYLOAD and numbers[0] == PAYLOAD_NUMBER:
+        return
+    if not blocks or blocks[-1].type != _PAYLOAD or numbers[-1] != PAYLOAD_NUMBER:
+        raise LocalError("the last block of a bundle is its payload block, number 1 (§4.1)")
+    if len(blocks) > MOST_BLOCKS or len({0, *numbers}) <= len(numbers):
+        raise LocalError(
+            f"block numbers {numbers}: each once, none 0, at most {MOST_BLOCKS} (§4.1)"
+        )
+    if any(block.type == _PAYLOAD for block in blocks[:-1]):
+        raise LocalError("two payload blocks (§4.1)")
+
+
+def _array_head(data: bytes, at: int) -> tuple[int | None, int]:
+    """Items of a block's array, None if it is of indefinite length."""
+    first = data[at : at + 1]
+    if first == b"\x9f":
+        return None, at + 1
+    if b"\x80" <= first < b"\x98":
+        return first[0] & 31, at + 1
+    return cbor.read_count(data, at)
+
+
+def _read_primary(data: bytes, start: int, check_crc: bool) -> tuple[Primary, int]:
+    count, at = _array_head(data, start)
+    version, at = cbor.read_unsigned(data, at)
+    if version != VERSION:
+        raise malformed(f"bundle protocol version {version}, 7 wanted", data, start)
+    values, at = _PRIMARY.read(data, at)
+    flags, crc_type = values[0], values[1]
+    size = 8
+    if flags & _IS_FRAGMENT:
+        fragment, at = _FRAGMENT.read(data, at)
+        values += fragment
+        size = 10
+    end = _read_end(data, start, at, None if count is None else count - size, crc_type, check_crc)
+    primary = Primary(*values)
+    object.__setattr__(primary, "octets", data[start:end])
+    return primary, end
+
+
+def _read_block(data: bytes, view: memoryview, start: int, check_crc: bool) -> tuple[Block, int]:
+    count, at = _array_head(data, start)
+    values, at = _CANONICAL.read(data, at)
+    end = _read_end(data, start, at, None if count is None else count - 5, values[3], check_crc)
+    block_type, number, flags, crc_type, content = values
+    if block_type != _PAYLOAD:
+        content = bytes(content)
+    block = Block(block_type, number, flags, crc_type, content)
+    object.__setattr__(block, "octets", view[start:end])
+    return block, end
+
+
+def parse_bundle(octets: bytes | memoryview, *, check_crc: bool = True) -> Bundle:
+    """The one bundle that the octets are; the payload is not copied.
+
+    check_crc: computed and compared for every block that has one (§5.6).
+    Raises RemoteError: octets missing or left over, encodings that are not deterministic (§4.1;
+    definite-length bundles among them), wrong CRCs, blocks out of place or numbered twice.
+    """
+    bundle, end = read_bundle(octets, check_crc=check_crc)
+    if end != len(octets):
+        raise malformed(f"{len(octets) - end} octets after the bundle", bytes(octets), end)
+    return bundle
+
+
+def read_bundle(
+    octets: bytes | memoryview, at: int = 0, *, check_crc: bool = True
+) -> tuple[Bundle, int]:
+    """The bundle at a position (several stand in one LTP block, RFC 9171 leaves it open), and the
+    position after it.  Raises RemoteError as `parse_bundle`."""
+    data = octets if isinstance(octets, bytes) else bytes(octets)
+    if data[at : at + 1] != bytes((INDEFINITE_ARRAY,)):
+        raise malformed("bundle does not begin as an array of indefinite length", data, at)
+    view = memoryview(data)
+    primary, at = _read_primary(data, at + 1, check_crc)
+    blocks: list[Block] = []
+    numbers = {0}
+    while True:
+        try:
+            if data[at] == BREAK:
+                break
+        except IndexError:
+            raise malformed("bundle is cut short", data, at) from None
+        if blocks and blocks[-1].type == _PAYLOAD:
+            raise malformed("block after the payload block", data, at)
+        if len(blocks) == MOST_BLOCKS:
+            raise malformed(f"more than {MOST_BLOCKS} blocks", data, at)
+        start = at
+        block, at = _read_block(data, view, start, check_crc)
+        if block.number in numbers or (block.number == 1) != (block.type == _PAYLOAD):
+            raise malformed(f"block of type {block.type} with number {block.number}", data, start)
+        numbers.add(block.number)
+        blocks.append(block)
+    if not blocks or blocks[-1].type != _PAYLOAD:
+        raise malformed("bundle without payload block", data, at)
+    return Bundle(primary, tuple(blocks)), at + 1

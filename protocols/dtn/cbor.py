@@ -1,0 +1,273 @@
+"""CBOR as bundles use it (RFC 8949 with the core deterministic encoding, RFC 9171 §4.1).
+
+A `Cbor` is one type of item, read and written: layouts of blocks are put together from these as
+other layouts here are from construct's (decision 0007 says why not construct, and not cbor2).
+Readers take octets and a position and give the value and the position after it; what is not the
+shortest encoding, and what ends early, is a RemoteError.  Nothing is allocated for a length that
+the octets at hand cannot hold.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from protocols.errors import LocalError, RemoteError
+
+UNSIGNED, NEGATIVE, BYTES, TEXT, ARRAY, MAP, TAG, SIMPLE = range(8)
+#: First octets of an indefinite-length array, and its end.
+INDEFINITE_ARRAY: Final = 0x9F
+BREAK: Final = 0xFF
+LARGEST: Final = 2**64 - 1
+#: Items within items, where the content is not ours to know (ids of other schemes, parameters of
+#: other security contexts); no block type defined so far has more than 4.
+DEEPEST: Final = 16
+#: Octets that an error keeps.
+_KEPT: Final = 256
+
+T = TypeVar("T")
+Read = Callable[[bytes, int], tuple[T, int]]
+
+# Values below 256, encoded.
+_SHORT: Final = [bytes((v,)) if v < 24 else bytes((24, v)) for v in range(256)]
+#: Additional information → argument behind the first octet, the least that needs so many octets,
+#: octets of the whole head.
+_ARGUMENTS: Final = {
+    24: (struct.Struct(">B").unpack_from, 24, 2),
+    25: (struct.Struct(">H").unpack_from, 1 << 8, 3),
+    26: (struct.Struct(">I").unpack_from, 1 << 16, 5),
+    27: (struct.Struct(">Q").unpack_from, 1 << 32, 9),
+}
+_pack_16, _pack_32, _pack_64 = (struct.Struct(layout).pack for layout in (">BH", ">BI", ">BQ"))
+
+
+def malformed(message: str, data: bytes, at: int) -> RemoteError:
+    """The error for octets that stopped making sense at `at`."""
+    return RemoteError(f"{message} at octet {at}", data=bytes(data[:_KEPT]), offset=at)
+
+
+def head(major: int, argument: int) -> bytes:
+    """Head of an item, in the shortest form.  Raises LocalError outside 0 … 2^64 − 1."""
+    first = major << 5
+    if not 0 <= argument <= LARGEST:
+        raise LocalError(f"{argument} is no CBOR argument, 0..2^64-1 wanted")
+    if argument < 24:
+        return bytes((first | argument,))
+    if argument < 1 << 8:
+        return bytes((first | 24, argument))
+    if argument < 1 << 16:
+        return _pack_16(first | 25, argument)
+    if argument < 1 << 32:
+        return _pack_32(first | 26, argument)
+    return _pack_64(first | 27, argument)
+
+
+def read_head(data: bytes, at: int) -> tuple[int, int, int]:
+    """(major type, argument, next position) of a definite item's head."""
+    try:
+        first = data[at]
+    except IndexError:
+        raise malformed("item missing", data, at) from None
+    information = first & 31
+    if information < 24:
+        return first >> 5, information, at + 1
+    if information not in _ARGUMENTS:
+        raise malformed(f"head 0x{first:02x} of no definite item", data, at)
+    unpack, least, size = _ARGUMENTS[information]
+    try:
+        (argument,) = unpack(data, at + 1)
+    except struct.error:
+        raise malformed("item cut short", data, at) from None
+    if argument < least and first >> 5 != SIMPLE:
+        raise malformed(f"{argument} is not in its shortest form", data, at)
+    return first >> 5, argument, at + size
+
+
+def read_unsigned(data: bytes, at: int) -> tuple[int, int]:
+    """Unsigned integer."""
+    try:
+        first = data[at]
+    except IndexError:
+        raise malformed("unsigned integer missing", data, at) from None
+    if first < 24:
+        return first, at + 1
+    if first > 27:
+        raise malformed(f"unsigned integer wanted, 0x{first:02x} found", data, at)
+    unpack, least, size = _ARGUMENTS[first]
+    try:
+        (value,) = unpack(data, at + 1)
+    except struct.error:
+        raise malformed("unsigned integer cut short", data, at) from None
+    if value < least:
+        raise malformed(f"{value} is not in its shortest form", data, at)
+    return value, at + size
+
+
+def write_unsigned(value: int) -> bytes:
+    """Raises LocalError outside 0 … 2^64 − 1."""
+    if 0 <= value < 256:
+        return _SHORT[value]
+    # Times need eight octets from 2000-02-19 on.
+    return _pack_64(27, value) if 1 << 32 <= value <= LARGEST else head(UNSIGNED, value)
+
+
+def _read_integer(data: bytes, at: int) -> tuple[int, int]:
+    major, argument, after = read_head(data, at)
+    if major > NEGATIVE:
+        raise malformed(f"integer wanted, major type {major} found", data, at)
+    return (argument if major == UNSIGNED else -1 - argument), after
+
+
+def _write_integer(value: int) -> bytes:
+    return write_unsigned(value) if value >= 0 else head(NEGATIVE, -1 - value)
+
+
+def read_octets(data: bytes, at: int, major: int = BYTES) -> tuple[memoryview, int]:
+    """Definite byte string, without a copy; of another major type if told so."""
+    found, length, start = read_head(data, at)
+    if found != major:
+        raise malformed(f"string of major type {major} wanted, {found} found", data, at)
+    if length > len(data) - start:
+        raise malformed(f"string of {length} octets, {len(data) - start} are left", data, at)
+    return memoryview(data)[start : start + length], start + length
+
+
+def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
+    octets, after = read_octets(data, at)
+    return bytes(octets), after
+
+
+def write_octets(octets: bytes | memoryview) -> bytes:
+    """Definite byte string."""
+    return head(BYTES, len(octets)) + octets
+
+
+def read_count(data: bytes, at: int) -> tuple[int, int]:
+    """Items of a definite array, bounded by the octets that are left for them."""
+    major, count, after = read_head(data, at)
+    if major != ARRAY:
+        raise malformed(f"array wanted, major type {major} found", data, at)
+    if count > len(data) - after:
+        raise malformed(f"array of {count} items in {len(data) - after} octets", data, at)
+    return count, after
+
+
+def _read_boolean(data: bytes, at: int) -> tuple[bool, int]:
+    octet = data[at : at + 1]
+    if octet not in (b"\xf4", b"\xf5"):
+        raise malformed("true or false wanted", data, at)
+    return octet == b"\xf5", at + 1
+
+
+def skip(data: bytes, at: int) -> int:
+    """Position after one definite item of any kind."""
+    open_items = [1]
+    while open_items:
+        if not open_items[-1]:
+            open_items.pop()
+            continue
+        open_items[-1] -= 1
+        major, argument, after = read_head(data, at)
+        if major in (BYTES, TEXT):
+            if argument > len(data) - after:
+                raise malformed(f"string of {argument} octets is cut short", data, at)
+            after += argument
+        elif major in (ARRAY, MAP, TAG):
+            if argument > len(data) - after and major != TAG:
+                raise malformed(f"{argument} items in {len(data) - after} octets", data, at)
+            if len(open_items) > DEEPEST:
+                raise malformed(f"items nested more than {DEEPEST} deep", data, at)
+            open_items.append(1 if major == TAG else argument * (2 if major == MAP else 1))
+        at = after
+    return at
+
+
+def _read_any(data: bytes, at: int) -> tuple[bytes, int]:
+    after = skip(data, at)
+    return data[at:after], after
+
+
+@dataclass(frozen=True, slots=True)
+class Cbor(Generic[T]):
+    """One type of item: its reader and its writer."""
+
+    name: str
+    read: Read[T]
+    write: Callable[[T], bytes]
+
+    def parse(self, octets: bytes | memoryview) -> T:
+        """The one item that the octets are.  Raises RemoteError."""
+        data = bytes(octets)
+        value, after = self.read(data, 0)
+        if after != len(data):
+            raise malformed(f"{len(data) - after} octets after the {self.name}", data, after)
+        return value
+
+
+UINT: Final = Cbor("unsigned integer", read_unsigned, write_unsigned)
+INTEGER: Final = Cbor("integer", _read_integer, _write_integer)
+OCTETS: Final = Cbor("byte string", _read_bytes, write_octets)
+BOOLEAN: Final = Cbor("boolean", _read_boolean, lambda value: b"\xf5" if value else b"\xf4")
+#: Any item, as its encoding.
+ANY: Final = Cbor("item", _read_any, lambda octets: octets)
+
+
+def _unrolled(name: str, types: tuple[Cbor[Any], ...], prefix: bytes) -> Cbor[tuple[Any, ...]]:
+    """Reader and writer of items in sequence behind fixed octets.
+
+    Written out field by field from the declaration, as dataclasses does for `__init__`: a loop over
+    the fields took twice as long, and every bundle passes here a dozen times.
+    """
+    scope: dict[str, Any] = {"prefix": prefix}
+    fields = range(len(types))
+    for i in fields:
+        scope[f"read_{i}"], scope[f"write_{i}"] = types[i].read, types[i].write
+    values = "".join(f"v{i}, " for i in fields)
+    reads = "".join(f"    v{i}, at = read_{i}(data, at)\n" for i in fields)
+    writes = "".join(f"write_{i}(v{i}), " for i in fields)
+    source = (
+        f"def read(data, at):\n{reads}    return ({values}), at\n"
+        f"def write(values):\n    {values}= values\n    return b''.join((prefix, {writes}))\n"
+    )
+    exec(source, scope)
+    return Cbor(name, scope["read"], scope["write"])
+
+
+def items(name: str, *types: Cbor[Any]) -> Cbor[tuple[Any, ...]]:
+    """Items one after another without an array around them."""
+    return _unrolled(name, types, b"")
+
+
+def array(name: str, *types: Cbor[Any]) -> Cbor[tuple[Any, ...]]:
+    """Array of exactly these items."""
+    wanted = head(ARRAY, len(types))
+    content = _unrolled(name, types, wanted)
+    read_content = content.read
+
+    def read(data: bytes, at: int) -> tuple[tuple[Any, ...], int]:
+        after = at + len(wanted)
+        if data[at:after] != wanted:
+            count, _ = read_count(data, at)
+            raise malformed(f"{name} of {count} items, {len(types)} wanted", data, at)
+        return read_content(data, after)
+
+    return Cbor(name, read, content.write)
+
+
+def list_of(name: str, item: Cbor[T]) -> Cbor[tuple[T, ...]]:
+    """Array of any number of one type of item."""
+
+    def read(data: bytes, at: int) -> tuple[tuple[T, ...], int]:
+        count, at = read_count(data, at)
+        values: list[T] = []
+        for _ in range(count):
+            value, at = item.read(data, at)
+            values.append(value)
+        return tuple(values), at
+
+    def write(values: Sequence[T]) -> bytes:
+        return head(ARRAY, len(values)) + b"".join([item.write(value) for value in values])
+
+    return Cbor(name, read, write)
