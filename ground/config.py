@@ -76,7 +76,7 @@ class RunSettings:
         and one of each complex of the DSN.
     sample_hz: parameters are decoded of at most so many packets a second of each definition and
         virtual channel (0: of every packet), on-board events of all; packets are archived all.
-    sync: wait for the disk before a chunk is acknowledged or a journaled message is published, so
+    sync: wait for the disk before a chunk is acknowledged, and put journals there in passing, so
         that even a power failure loses nothing; without it only kill -9 loses nothing.
     """
 

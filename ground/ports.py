@@ -158,6 +158,11 @@ class Bus(Protocol):
         """Our own journal of this topic from `sequence` on (or from the first it still holds)."""
         ...
 
+    def sync(self) -> None:
+        """Wait until the disk has what our journals hold, if the run is to outlive a power failure.
+        What is remembered of a journal elsewhere is written after this."""
+        ...
+
     def positions(self) -> tuple[Position, ...]:
         """How far each followed journal has been given out, and how far it goes."""
         ...
@@ -192,6 +197,10 @@ class Journal(Protocol):
 
     def read(self, sequence: int, *, max_octets: int) -> Iterable[JournalRecord]:
         """Records from `sequence` on, at least one if there is any, payloads up to `max_octets`."""
+        ...
+
+    def sync(self) -> None:
+        """Wait until the disk has everything appended; any thread may call it."""
         ...
 
     def close(self) -> None: ...

@@ -8,6 +8,11 @@ A directory of segments, each `SEQUENCE.journal` named by its first record's seq
 Records follow each other without padding.  A record counts as written when its CRC is right; at
 opening, what stands after the last such record of the last segment is a torn write and is cut off.
 Identity is random, made with the directory: a reader that knows another one starts over.
+
+What is appended is with the operating system at once and on disk by `sync`, which its owner calls
+in passing.  A killed process loses nothing; a power failure may take the end, of which others have
+heard.  The file `open` names the boot of the machine in which the journal was last open and is gone
+after `close`: found with another boot, what is sound is kept under a new identity.
 """
 
 from __future__ import annotations
@@ -16,6 +21,8 @@ import fcntl
 import os
 import secrets
 import struct
+import subprocess
+import threading
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -78,6 +85,8 @@ class FileJournal:
         self.damaged = 0
         self._readers: dict[Path, int] = {}
         self._writer: int | None = None
+        # `sync` may be called by another thread than the one that appends.
+        self._swapping = threading.Lock()
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -86,7 +95,10 @@ class FileJournal:
             except BlockingIOError as error:
                 raise LocalError(f"journal {directory} is open in another process") from error
             self.identity = self._read_identity()
+            if self._has_lost_power():
+                self._renew()
             self._segments = self._open_segments()
+            self._replace("open", boot())
         except BaseException:
             os.close(self._lock)
             raise
@@ -99,17 +111,49 @@ class FileJournal:
             # No identity, but segments: its owner died between the two, before anything was told.
             for orphan in self._directory.glob("*.journal"):
                 orphan.unlink()
-            temporary = path.with_suffix(".new")
-            with temporary.open("w") as file:
-                file.write(secrets.token_hex(IDENTITY_OCTETS))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            self._sync_directory()
+            self._replace("identity", secrets.token_hex(IDENTITY_OCTETS))
         identity = path.read_text()
         if len(identity) != 2 * IDENTITY_OCTETS or set(identity) - set("0123456789abcdef"):
             raise LocalError(f"{path}: {identity[:40]!r} is not an identity")
         return identity
+
+    def _replace(self, name: str, text: str) -> None:
+        """A small file, whole on disk or as it was."""
+        path = self._directory / name
+        temporary = path.with_suffix(".new")
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        self._sync_directory()
+
+    def _has_lost_power(self) -> bool:
+        try:
+            return (self._directory / "open").read_text() != boot()
+        except FileNotFoundError:
+            return False
+
+    def _renew(self) -> None:
+        """The same records under a new identity: whoever heard of some that are gone starts over.
+
+        Killed in between, it is done again: `open` still names the other boot.
+        """
+        old, new = self.identity, secrets.token_hex(IDENTITY_OCTETS)
+        for path in sorted(self._directory.glob("*.journal")):
+            with path.open("r+b") as file:
+                header = file.read(SEGMENT_HEADER.size)
+                # Shorter is a segment that was just begun: cut off with what is torn.
+                if len(header) == SEGMENT_HEADER.size:
+                    magic, _identity, first = SEGMENT_HEADER.unpack(header)
+                    if magic != MAGIC:
+                        raise LocalError(f"{path} does not belong to journal {old}")
+                    file.seek(0)
+                    file.write(SEGMENT_HEADER.pack(magic, bytes.fromhex(new), first))
+                    file.flush()
+                    os.fsync(file.fileno())
+        self._replace("identity", new)
+        self.identity = new
 
     def _open_segments(self) -> list[_Segment]:
         paths = sorted(self._directory.glob("*.journal"))
@@ -281,17 +325,26 @@ class FileJournal:
         return None
 
     def sync(self) -> None:
-        """Wait until the disk has everything appended."""
-        if self._writer is not None:
-            os.fdatasync(self._writer)
+        """Wait until the disk has everything appended.  Any thread may call it."""
+        with self._swapping:
+            writer = None if self._writer is None else os.dup(self._writer)
+        if writer is not None:
+            try:
+                os.fdatasync(writer)
+            finally:
+                os.close(writer)
 
     def close(self) -> None:
+        if self._lock >= 0:
+            self.sync()
+            (self._directory / "open").unlink(missing_ok=True)
         for reader in self._readers.values():
             os.close(reader)
         self._readers.clear()
-        if self._writer is not None:
-            os.close(self._writer)
-            self._writer = None
+        with self._swapping:
+            if self._writer is not None:
+                os.close(self._writer)
+                self._writer = None
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -305,8 +358,9 @@ class FileJournal:
         if last is None or full:
             if self._writer is not None:
                 os.fdatasync(self._writer)
-                os.close(self._writer)
-                self._writer = None
+                with self._swapping:
+                    os.close(self._writer)
+                    self._writer = None
             path = self._directory / f"{self._next:020d}.journal"
             last = _Segment(path, self._next, 0)
             self._writer = _open_to_write(path)
@@ -340,6 +394,15 @@ class FileJournal:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def boot() -> str:
+    """Names the time since the machine was started: another one means that memory was lost."""
+    linux = Path("/proc/sys/kernel/random/boot_id")
+    if linux.is_file():
+        return linux.read_text().strip()
+    command = ["sysctl", "-n", "kern.bootsessionuuid"]  # macOS
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _first(segment: _Segment) -> int:

@@ -169,6 +169,10 @@ class LoopbackBus:
         ):
             self._waiting.append(message)
 
+    def sync(self) -> None:
+        for journal in self._journals.values():
+            journal.sync()
+
     def subscribe(self, topic_prefix: str) -> None:
         self._prefixes.append(topic_prefix)
         for topic, message in self._exchange.last.items():

@@ -9,6 +9,7 @@ Three kinds of socket, all owned by the caller's thread and used only inside its
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -42,6 +43,8 @@ MAX_RECEIVED = 256
 MAX_RECEIVED_OCTETS = 8 << 20
 #: Requests answered in one turn: a crowd of followers must not starve the service itself.
 MAX_SERVED = 4
+#: So much of a journal a power failure can take.  It is made again from the log before it.
+SYNC_S = 0.25
 MAX_MESSAGE_OCTETS = MAX_BODY_OCTETS + 4096
 
 
@@ -72,7 +75,7 @@ class ZmqBus:
     journals: topic → journal; those topics are journaled.
     replay_endpoint: where this service answers for its journals ("" if it has none).
     replay_endpoints: service → such an endpoint of others.
-    sync: wait for the disk before a journaled message is published.
+    sync: the disk gets the journals in passing, every `SYNC_S`.
 
     Raises LocalError if `replay_endpoint` is taken.
     """
@@ -114,15 +117,40 @@ class ZmqBus:
                 self._context.destroy(linger=0)
                 raise LocalError(f"{source}: cannot bind {replay_endpoint}: {error}") from error
             self._poller.register(self._router, zmq.POLLIN)
+        self._closing = threading.Event()
+        self._sync_failed: OSError | None = None
+        self._syncing = threading.Thread(target=self._sync_in_passing, name="sync", daemon=True)
+        if sync and self._journals:
+            self._syncing.start()
 
     # ------------------------------------------------------------ publishing
+
+    def _sync_in_passing(self) -> None:
+        done: dict[str, int] = {}
+        while not self._closing.wait(SYNC_S):
+            for topic, journal in self._journals.items():
+                if (end := journal.next_sequence) == done.get(topic):
+                    continue
+                try:
+                    journal.sync()
+                except OSError as error:
+                    self._sync_failed = error
+                    return
+                done[topic] = end
+
+    def sync(self) -> None:
+        if self._sync:
+            for journal in self._journals.values():
+                journal.sync()
 
     def publish(self, topic: str, body: bytes, *, time_ns: int) -> int:
         journal = self._journals.get(topic)
         identity, sequence = "", -1
         if journal is not None:
+            if self._sync_failed is not None:
+                raise self._sync_failed
             identity = journal.identity
-            sequence = journal.append([build_record(time_ns, body)], sync=self._sync)
+            sequence = journal.append([build_record(time_ns, body)])
         message = Message(topic, self._source, identity, sequence, time_ns, body)
         self._pub.send_multipart(build_envelope(message), copy=len(body) < 65_536)
         self._counts["published"] += 1
@@ -300,6 +328,9 @@ class ZmqBus:
     def close(self) -> None:
         if self._context.closed:
             return
+        self._closing.set()
+        if self._syncing.is_alive():
+            self._syncing.join()
         for source in self._sources.values():
             source.socket.close()
         self._sub.close()

@@ -138,14 +138,19 @@ class ArchiveStore:
             )
 
     def append_events(self, position: Position | None, events: Sequence[Event]) -> int:
-        """Store events with the position they came from; how many (0 if replayed)."""
+        """Store events with the position they came from; how many (0 if replayed).
+
+        An event that is stored already is told again by a journal that was begun anew: left out.
+        """
         with self.group():
             if not self._advance(position):
                 return 0
-            self._db.executemany(
+            stored = self._db.executemany(
                 "INSERT INTO event(kind, severity, name, text, scet_ns, ert_ns, reception_ns,"
                 " playback, value, threshold, before, after)"
-                " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 WHERE NOT EXISTS ("
+                "SELECT 1 FROM event WHERE scet_ns = ?5 AND ert_ns = ?6 AND kind = ?1"
+                " AND name = ?3 AND text = ?4 AND playback = ?8)",
                 [
                     (
                         event.kind,
@@ -163,9 +168,11 @@ class ArchiveStore:
                     )
                     for event in events
                 ],
-            )
-            self._writable().count(events=len(events))
-            return len(events)
+            ).rowcount
+            # −1 for no events at all.
+            stored = max(stored, 0)
+            self._writable().count(events=stored)
+            return stored
 
     def _advance(self, position: Position | None) -> bool:
         """False if the archive holds the result of this position already."""

@@ -256,6 +256,8 @@ class MonitorService:
             return
         last = self._bus.last(Topic.EVENTS)
         told = self._bus.last(Topic.PARAMETERS)
+        # The snapshot must not know of more than the journals have kept.
+        self._bus.sync()
         self._state.save(
             {
                 "version": STATE_VERSION,

@@ -1,4 +1,4 @@
-"""Link → capture on disk → acknowledged, in a thread of its own: at the pace of the link.
+"""Link → capture → on disk → acknowledged, in a thread of its own: at the pace of the link.
 
 Whoever decodes takes what is captured when it can.  As long as it keeps up it gets the chunks from
 memory; what it is behind by more than `HELD_OCTETS` it gets from the capture itself, so that an
@@ -25,8 +25,8 @@ TAKEN_OCTETS = 4 << 20
 class Intake:
     """`start`, then `take` again and again from one other thread, then `stop`.
 
-    sync: chunks are acknowledged, and given out, when the disk has them; else when the operating
-    system has them.
+    Chunks are given out when the operating system has them.  sync: they are acknowledged when the
+    disk has them, else at once.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Intake:
         self._captured_octets = self._taken_octets = 0
         self._ended = False
         self._error: BaseException | None = None
-        #: End of what is captured, and acknowledged, by now.
+        #: End of what is captured by now.
         self._end: CapturePosition = writer.position
         #: Chunks behind this position are to be read from the capture, up to `_end`.
         self._spilled_from: CapturePosition | None = None
@@ -80,12 +80,13 @@ class Intake:
                 chunks = self._link.receive(TURN_S)
                 if not chunks:
                     continue
-                captured = self._writer.append(chunks)
+                # Interpreted when it is written, acknowledged when it is on disk: what a power
+                # failure in between takes from the capture the station still has.
+                self._hand_over(self._writer.append(chunks))
                 if self._sync:
                     self._writer.sync()
                 for stream, sequence in {c.stream: c.sequence for c in chunks}.items():
                     self._link.acknowledge(stream, sequence)
-                self._hand_over(captured)
         except BaseException as error:  # noqa: BLE001 - raised again in the decoder's thread
             self._error = error
         with self._changed:
@@ -138,7 +139,7 @@ class Intake:
         end = self._end
         taken: list[CapturedChunk] = []
         octets = 0
-        # What stands behind the end is written, but perhaps not on disk yet.
+        # What stands behind the end is perhaps only half written yet.
         while octets < TAKEN_OCTETS and (not taken or taken[-1].position < end):
             captured = next(self._reading)
             if captured is None:

@@ -93,7 +93,7 @@ class ReceiveService:
             rotate_octets=self._settings.capture_octets,
         )
         with writer:
-            self._recover(stop)
+            self._recover(stop, writer.position)
             self._link.open(dict(writer.resume))
             self._status.state = ServiceState.RUNNING
             if self._status.detail == COMPILING:
@@ -121,20 +121,17 @@ class ReceiveService:
 
     # ------------------------------------------------------------ recovery
 
-    def _recover(self, stop: Stop) -> None:
+    def _recover(self, stop: Stop, end: CapturePosition) -> None:
         """Bring chain and journals to the capture's end."""
         self._status.announce(ServiceState.RECOVERING, COMPILING)
         warm_chain(self._profile)
         settle()
-        last = self._bus.last(Topic.PACKETS)
-        if last is not None:
-            packets = parse(PacketsMessage, last.body)
-            self._packets_told = packets.first_packet + len(packets.packets)
+        self._packets_told = self._packets_within(end)
         last = self._bus.last(Topic.OPAQUE)
         if last is not None:
             zones = parse(OpaqueMessage, last.body)
             self._zones_told = zones.first_zone + len(zones)
-        self._restore()
+        self._restore(end)
         group: list[CapturedChunk] = []
         octets = 0
         for captured in CaptureReader(self._settings.capture_dir).read(self._position):
@@ -148,12 +145,34 @@ class ReceiveService:
                 if stop():
                     return
         self._decode(group)
-        if self._unsaved_octets:
-            self._save()
+        # Also where nothing was decoded: a snapshot that was refused is not to be met again when
+        # the capture has grown over its position.
+        self._save()
 
-    def _restore(self) -> None:
+    def _packets_within(self, end: CapturePosition) -> int:
+        """Packets that the journal holds of this capture.
+
+        A power failure may have taken chunks that were decoded and not acknowledged.  The station
+        sends them again; were it to send others, their packets must not pass for those told.
+        """
+        last = self._bus.last(Topic.PACKETS)
+        while last is not None:
+            packets = parse(PacketsMessage, last.body)
+            if CapturePosition(packets.capture_file, packets.capture_offset) <= end:
+                return packets.first_packet + len(packets.packets)
+            before = self._bus.history(Topic.PACKETS, last.sequence - 1) if last.sequence else ()
+            last, after = next(iter(before), None), last
+            if last is not None and last.sequence >= after.sequence:
+                # The journal holds nothing older.
+                return packets.first_packet
+        return 0
+
+    def _restore(self, end: CapturePosition) -> None:
         state = self._state.load()
         if state is None or state.get("version") != STATE_VERSION:
+            return
+        if CapturePosition(*state["position"]) > end:
+            self._status.detail = "the capture lost its end: decoding all again"
             return
         if state["packets"] > self._packets_told or state["zones"] > self._zones_told:
             # The journals are younger than the snapshot (moved away, or lost their end in a power
@@ -180,6 +199,8 @@ class ReceiveService:
     def _save(self, *, wait: bool = True) -> None:
         self._saved_s = time.monotonic()
         self._unsaved_octets = 0
+        # The snapshot must not know of more than capture and journals have kept.
+        self._bus.sync()
         self._state.save(
             {
                 "version": STATE_VERSION,

@@ -470,6 +470,10 @@ def test_events_once_and_by_time(open_store):
     assert store.append_events(at(0, topic="events"), events[:4]) == 4
     assert store.append_events(at(0, topic="events"), events[:4]) == 0
     assert store.append_events(at(1, topic="events"), events[4:]) == 2
+    # Told again by a journal that has lost its end and its identity.
+    assert store.append_events(at(0, "j2", topic="events"), events[3:]) == 0
+    assert store.append_events(at(1, "j2", topic="events"), ()) == 0
+    assert store.counters()["events"] == 6
     store = open_store()
     assert list(store.events(axis="ert")) == events
     assert [event.text for event in store.events()] == ["0", "3", "1", "4", "2", "5"]

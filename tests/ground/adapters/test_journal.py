@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -197,3 +199,28 @@ def test_kill_9_loses_nothing_that_was_told(tmp_path: Path) -> None:
             for sequence, payload in records
         )
         journal.close()
+
+
+def test_after_a_power_failure_what_is_sound_has_another_identity(tmp_path: Path) -> None:
+    here, lost = tmp_path / "here", tmp_path / "lost"
+    journal = FileJournal(here, segment_octets=120)
+    journal.append([bytes([i]) * 40 for i in range(5)])
+    kept = read_all(journal)
+    # As the disk may have it: a record is torn, and nobody closed the journal.
+    shutil.copytree(here, lost)
+    last = max(lost.glob("*.journal"))
+    os.truncate(last, last.stat().st_size - 1)
+    (lost / "open").write_text("another boot")
+    again = FileJournal(lost, segment_octets=120)
+    assert again.identity != journal.identity
+    assert read_all(again) == kept[:-1]
+    assert again.append([b"new"]) == 4
+    again.close()
+    # Closed, or killed in the same boot, it is the same journal.
+    for _ in range(2):
+        same = FileJournal(lost, segment_octets=120)
+        assert same.identity == again.identity
+        assert read_all(same) == [*kept[:-1], (4, b"new")]
+        fcntl.flock(same._lock, fcntl.LOCK_UN)
+    journal.close()
+    assert FileJournal(here).identity == journal.identity
