@@ -63,14 +63,15 @@ def is_due(published: PassesMessage | None, now_ns: int) -> bool:
 
 
 def plan(now_ns: int, stations: Sequence[Station], published: PassesMessage | None) -> Publication:
-    """The schedule from now on.  Published passes that have not ended stay exactly as they are.
+    """The schedule from now on.  Published passes stay exactly as they are until they have ended
+    `LEAD_S` ago: what arrived in one just before now may not have been judged by it yet.
 
     Raises LocalError where the ephemeris ends.
     """
     # Whole seconds: schedules are read by people, and solvers count in them.
     start_ns = (now_ns // S_NS - LEAD_S) * S_NS
     horizon = Interval(start_ns, start_ns + (LEAD_S + HORIZON_S) * S_NS)
-    kept = [p for p in published.passes if p.release_ns > now_ns] if published else []
+    kept = [p for p in published.passes if p.release_ns > start_ns] if published else []
     if kept:
         first_ns = min(start_ns, min(p.setup_ns for p in kept) // S_NS * S_NS)
         horizon = Interval(first_ns, horizon.end_ns)
@@ -129,7 +130,7 @@ def _problem(
     planned_ns = max((p.los_ns for p in kept), default=horizon.start_ns)
     rank = {station.name: i for i, station in enumerate(stations)}
     fresh = [v for v in views if v.period.end_ns - planned_ns >= SHORTEST_S * S_NS]
-    on_now = [v for v in fresh if v.period.start_ns <= now_ns and not kept]
+    on_now = [v for v in fresh if v.period.start_ns <= now_ns and planned_ns <= now_ns]
     first = max(
         on_now, key=lambda v: (v.station.name == stations[0].name, v.period.end_ns), default=None
     )

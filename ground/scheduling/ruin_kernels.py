@@ -362,10 +362,12 @@ def anneal(data, state, seed, steps, hot, cold, strength, best_slots):
     best = now
     queue = np.empty(64, np.int64)
     holes = np.empty((96, 2), np.int64)
-    block_lo, block_hi = np.empty(512, np.int64), np.empty(512, np.int64)
+    # No window has more blocks than tracks that its antennas and its mission may hold.
+    blocks = data.choice.shape[1] * state.held.shape[1]
+    block_lo, block_hi = np.empty(blocks, np.int64), np.empty(blocks, np.int64)
     requests = data.weight.shape[0]
     absent = np.empty(requests, np.int64)
-    touched = np.empty(512, np.int64)
+    touched = np.empty(requests, np.int64)
     seen = np.zeros(requests, np.bool_)
     absent_count = absentees(data, state, absent)
     ratio = (cold / hot) ** (1.0 / max(1, steps))

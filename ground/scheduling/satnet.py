@@ -69,28 +69,36 @@ def week_horizon(week: str) -> Interval:
 
 
 def read_request(row: Mapping[str, Any]) -> Request:
-    """One request of a SatNet problem file."""
+    """One request of a SatNet problem file.
+
+    What binds are its view periods, whatever the window says; one without length is none.
+    """
     duration_s = round(row["duration"] * 3600)
+    choices = tuple(
+        Choice(
+            antennas=tuple(sorted(name.split("_"))),
+            view_periods=tuple(
+                ViewPeriod(_ns(v["TRX ON"]), _ns(v["TRX OFF"]))
+                for v in sorted(periods, key=lambda v: v["TRX ON"])
+                if v["TRX ON"] < v["TRX OFF"]
+            ),
+        )
+        for name, periods in row["resource_vp_dict"].items()
+    )
+    seen = [p for choice in choices for p in choice.view_periods]
+    starts_ns = [_ns(row["time_window_start"]), *(p.start_ns for p in seen)]
+    ends_ns = [_ns(row["time_window_end"]), *(p.end_ns for p in seen)]
     return Request(
         id=str(row["track_id"]),
         mission=str(row["subject"]),
         duration_s=duration_s,
         minimum_s=round(row["duration_min"] * 3600),
-        choices=tuple(
-            Choice(
-                antennas=tuple(sorted(name.split("_"))),
-                view_periods=tuple(
-                    ViewPeriod(_ns(v["TRX ON"]), _ns(v["TRX OFF"]))
-                    for v in sorted(periods, key=lambda v: v["TRX ON"])
-                ),
-            )
-            for name, periods in row["resource_vp_dict"].items()
-        ),
+        choices=choices,
         setup_s=row["setup_time"] * 60,
         teardown_s=row["teardown_time"] * 60,
         segment_minimum_s=SEGMENT_MINIMUM_S if duration_s >= SPLIT_FROM_S else 0,
         segments=duration_s // SEGMENT_MINIMUM_S if duration_s >= SPLIT_FROM_S else 1,
-        window=Interval(_ns(row["time_window_start"]), _ns(row["time_window_end"])),
+        window=Interval(min(starts_ns), max(ends_ns)),
     )
 
 

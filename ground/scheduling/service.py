@@ -6,6 +6,7 @@ a restart goes on from, and on the bus.  A published pass is never changed.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -76,11 +77,18 @@ class SchedulingService:
             path = self._path.with_name(name)
             export.write(publication, export.format_of(None, path), path)
         requests = write_requests(request_file(publication.problem), "json")
-        self._path.with_name(REQUESTS).write_text(requests)
+        path = self._path.with_name(REQUESTS)
+        partial = path.with_name(path.name + ".part")
+        partial.write_text(requests)
+        partial.replace(path)
         export.write(publication, "satnet", self._path.with_name(SCHEDULE))
         # The list last, and at once: a station that sees it finds all the rest there.
         partial = self._path.with_name(self._path.name + ".part")
-        partial.write_text(build_pass_list(message) + "\n")
+        with partial.open("w") as file:
+            file.write(build_pass_list(message) + "\n")
+            # A restart goes on from this file: after a power cut it is the old list or this one.
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(self._path)
         self._tell(message)
 

@@ -18,6 +18,7 @@ from ground.scheduling.greedy import greedy
 from ground.scheduling.metrics import Metrics, measure
 from ground.scheduling.model import Problem, Schedule
 from ground.scheduling.objective import HOURS, Judge, Objective
+from ground.scheduling.rules import violations
 from ground.scheduling.subproblem import Limits, Subproblem
 from ground.scheduling.worker import Remote, Report, Worker, rounds
 from protocols.errors import LocalError
@@ -122,6 +123,8 @@ def solve(
     if workers < 1:
         raise LocalError(f"solve: workers {workers}: 1 or more wanted")
     run = _Run(problem, objective, on_progress)
+    if problem.locks and (broken := violations(problem, Schedule(problem.locks))):
+        raise LocalError(f"locks of {problem.name} cannot be held: {broken[0]}")
     compiled = run.judge.compiled
     first = greedy(compiled)
     run.better(first, run.judge.value(first), "greedy")

@@ -96,6 +96,15 @@ def test_what_is_published_stays_to_the_nanosecond_while_the_horizon_rolls() -> 
         told = after
 
 
+def test_a_pass_that_has_just_ended_is_still_told() -> None:
+    told = planned(NOW_NS, stations("YEOJU"), None)
+    second = told.passes[-2]
+    now_ns = second.release_ns + S
+    after = planned(now_ns, stations("YEOJU"), told)
+    assert second in after.passes, "what arrived in it may be on its way to the station's buffer"
+    assert told.passes[0] not in after.passes
+
+
 def test_after_a_long_stop_it_begins_anew() -> None:
     told = planned(NOW_NS, stations(), None)
     late_ns = NOW_NS + 30 * DAY_NS

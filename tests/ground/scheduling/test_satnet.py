@@ -71,6 +71,17 @@ def test_reads_what_the_fields_mean(files: tuple[Path, Path]) -> None:
     assert commitment.interval.length_s == 3600
 
 
+def test_view_periods_bind_whatever_the_window_says() -> None:
+    begin, end = MONDAY_S + 90000, MONDAY_S + 150000
+    views = {"DSS-34": [{"TRX ON": begin, "TRX OFF": end}, {"TRX ON": end, "TRX OFF": end}]}
+    late = {"time_window_start": begin + 600, "resource_vp_dict": views}
+    request = read_request({**ROW, **late})
+    (period,) = request.choices[0].view_periods
+    assert period.length_s == 60000
+    assert request.window is not None
+    assert request.window.start_ns == period.start_ns
+
+
 def test_real_weeks_round_trip(shared: Path) -> None:
     folder = shared / "satnet"
     for week in ("W10_2018", "W20_2018", "W50_2018"):

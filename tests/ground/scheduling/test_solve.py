@@ -244,6 +244,33 @@ def test_locks_are_kept_and_checked() -> None:
     short = track_of(one, ("A",), 9 * HOUR_NS, 10 * HOUR_NS)
     with pytest.raises(LocalError, match="less than its minimum"):
         solve(problem_of(one, two, locks=(short,)), HOURS, steps=1)
+    three = request("r2", "n", "A", 6)
+    both = (lock, track_of(three, ("A",), 10 * HOUR_NS, 16 * HOUR_NS))
+    with pytest.raises(LocalError, match="cannot be held: R4 A: r0 and r2 overlap"):
+        solve(problem_of(one, three, locks=both), HOURS, steps=1)
+
+
+def test_a_window_may_hold_any_number_of_tracks() -> None:
+    """A window with more tracks in it than a week of any one antenna has ever had."""
+    slot_ns, count = 1000 * S_NS, 700
+    whole = ViewPeriod(0, count * slot_ns)
+
+    def short(number: int) -> Request:
+        view = ViewPeriod(number * slot_ns, number * slot_ns + 310 * S_NS)
+        return Request(f"s{number}", f"m{number % 7}", 300, 300, (Choice(("A",), (view,)),))
+
+    requests = [short(number) for number in range(count)]
+    requests += [Request(f"w{k}", "wide", 600, 500, (Choice(("A",), (whole,)),)) for k in range(9)]
+    problem = Problem(
+        name="many",
+        horizon=Interval(whole.start_ns, whole.end_ns),
+        antennas=(Antenna("A"),),
+        missions=(*(Mission(f"m{k}") for k in range(7)), Mission("wide")),
+        requests=tuple(requests),
+    )
+    solution = solve(problem, HOURS, steps=1000)
+    assert solution.metrics.satisfied == len(requests)
+    assert violations(problem, solution.schedule) == []
 
 
 def test_fairness_gives_to_the_one_that_has_least() -> None:
