@@ -12,6 +12,8 @@ import typer
 
 from ground.schedule_files import (
     DEFAULT_STORE,
+    ActorName,
+    Agency,
     AsJson,
     Maintenance,
     Out,
@@ -19,6 +21,8 @@ from ground.schedule_files import (
     Source,
     Store,
     Week,
+    actor_of,
+    clock_ns,
     load,
     load_problem,
     load_schedule,
@@ -127,6 +131,7 @@ def solve(
     ] = 0.0,
     start: Annotated[Path | None, typer.Option(help="Begin with this schedule (JSON).")] = None,
     out: Out = None,
+    agency: Agency = "",
     store: Store = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
@@ -139,7 +144,7 @@ def solve(
     if steps is None:
         seconds = seconds or 60.0
     aim = objective_of(objective)
-    problem, initial = _problem(source, week, maintenance, start, store)
+    problem, initial = _problem(source, week, maintenance, start, store, agency)
     kind = objective if objective in ("satisfied", "fairness") else "hours"
     bounds = BoundProcess(problem, kind, bound_seconds) if bound_seconds > 0 else None
     try:
@@ -153,7 +158,9 @@ def solve(
             initial=initial,
             on_progress=_progress(),
         )
-        proven = bounds.finish() if bounds else {}
+        proven = {}
+        if bounds:
+            proven = bounds.latest() if solution.interrupted else bounds.finish()
     finally:
         if bounds:
             bounds.close()
@@ -165,13 +172,14 @@ def solve(
                 "problem": problem.name,
                 **metrics_dict(solution.metrics),
                 "proven_optimal": solution.optimal,
+                "interrupted": solution.interrupted,
                 "bounds": proven,
                 "seconds": round(solution.elapsed_s, 2),
                 "steps": solution.steps,
             }
         )
     else:
-        best = ", proven best" if solution.optimal else ""
+        best = ", proven best" if solution.optimal else ", interrupted" * solution.interrupted
         most = ("hours", "satisfied")
         print(f"{problem.name}: {metrics_text(solution.metrics)}{best}")
         for name, bound in proven.items():
@@ -179,13 +187,18 @@ def solve(
 
 
 def _problem(
-    source: str, week: str, maintenance: Path | None, start: Path | None, store: Path
+    source: str,
+    week: str,
+    maintenance: Path | None,
+    start: Path | None,
+    store: Path,
+    agency: str,
 ) -> tuple[Problem, Schedule | None]:
     """The problem, and where to begin: the file given, or what stands in the store."""
     if Path(source).exists():
         problem = load_problem(source, week, maintenance)
         return problem, load_schedule(problem, start) if start else None
-    return load(source, week, maintenance, start, store)
+    return load(source, week, maintenance, start, store, agency)
 
 
 def objective_of(text: str):
@@ -263,13 +276,14 @@ def explain(
     ] = None,
     week: Week = "",
     maintenance: Maintenance = None,
+    agency: Agency = "",
     store: Store = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
     """Why requests get nothing or too little: which rule, which competitors, what would help."""
     from ground.scheduling.explain import explain as explain_all
 
-    problem, tracks = load(source, week, maintenance, schedule, store)
+    problem, tracks = load(source, week, maintenance, schedule, store, agency)
     wanted = bool(request) if proposals is None else proposals
     found = explain_all(problem, tracks, request or ())
     print_explanations(problem, tracks, found, wanted, as_json)
@@ -371,7 +385,8 @@ def replan(
     branch: Annotated[
         str, typer.Option(help="Keep the result on this new branch of the --store.")
     ] = "",
-    actor: Annotated[str, typer.Option(envvar="L4_ACTOR", help="Who you are.")] = "",
+    actor: ActorName = "",
+    agency: Agency = "",
     why: Annotated[str, typer.Option(help="Why, for the audit.")] = "",
     store: Store = DEFAULT_STORE,
     as_json: AsJson = False,
@@ -383,7 +398,7 @@ def replan(
     from ground.scheduling.replan import replan as replan_schedule
     from ground.scheduling.replan import with_commitment
 
-    problem, published = load(source, week, maintenance, schedule, store)
+    problem, published = load(source, week, maintenance, schedule, store, agency)
     if lost and not begin:
         raise LocalError("--lost: --from UTC wanted, since when it is lost")
     changed = problem
@@ -400,9 +415,7 @@ def replan(
     if out is not None:
         save_schedule(changed, result.schedule, out)
     if branch:
-        from ground.schedule_version_commands import actor_of, clock_ns
-
-        who = actor_of(actor, "")
+        who = actor_of(actor, agency)
         with open_store(store) as opened:
             opened.branch(branch, who, why, clock_ns(), source)
             opened.commit(branch, changed, result.schedule, who, why or "replan", clock_ns())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 import time
 from multiprocessing.connection import Connection
 
@@ -15,6 +14,7 @@ from ground.scheduling.bound import (
     upper_bound_requests,
 )
 from ground.scheduling.model import Problem
+from ground.scheduling.processes import start_without_interrupt
 
 #: What bounds an objective is judged by; in turn, each with its share of the seconds.
 BOUNDS = {
@@ -25,8 +25,6 @@ BOUNDS = {
 
 
 def _prove(pipe: Connection, problem: Problem, kind: str, seconds: float) -> None:
-    # Ctrl-C goes to the whole group: the parent decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name, function in BOUNDS[kind]:
 
         def report(bound: Bound, name: str = name) -> None:
@@ -45,7 +43,7 @@ class BoundProcess:
         self.process = context.Process(
             target=_prove, args=(other, problem, kind, seconds), daemon=True
         )
-        self.process.start()
+        start_without_interrupt(self.process)
         other.close()
         # The kernels may have to be compiled first.
         self.patience_s = time.monotonic() + seconds + 60

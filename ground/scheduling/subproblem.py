@@ -409,6 +409,9 @@ class Subproblem:
         parameters.max_time_in_seconds = limits.seconds
         parameters.cp_model_probing_level = 0
         parameters.linearization_level = 2
+        # Its handler swallows Ctrl-C and, when it is done, resets it to killing the process: the
+        # solver's user would lose what it has found.
+        parameters.catch_sigint_signal = False
         if limits.gap:
             parameters.absolute_gap_limit = limits.gap
         status = solver.solve(self.model)

@@ -8,7 +8,6 @@ cycle; between rounds the processes exchange answers.
 from __future__ import annotations
 
 import multiprocessing
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ground.scheduling.compiled import Answer, Compiled
 from ground.scheduling.model import Problem
 from ground.scheduling.neighbourhood import Chooser
 from ground.scheduling.objective import Judge, Objective
+from ground.scheduling.processes import start_without_interrupt
 from ground.scheduling.ruin import Annealer, movable
 from ground.scheduling.subproblem import Limits, Subproblem
 
@@ -152,8 +152,6 @@ def serve(
     pipe: Connection, problem: Problem, objective: Objective, answer: Answer, seed: int
 ) -> None:
     """Body of a process: (round, answer or None, seconds, steps) -> Report, until None comes."""
-    # Ctrl-C goes to the whole group: the parent decides, and keeps what was found.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker = Worker(problem, objective, answer, seed)
     pipe.send("ready")
     while (message := pipe.recv()) is not None:
@@ -172,7 +170,7 @@ class Remote:
         self.process = context.Process(
             target=serve, args=(other, problem, objective, answer, seed), daemon=True
         )
-        self.process.start()
+        start_without_interrupt(self.process)
         other.close()
         self.ready = False
 
