@@ -4,6 +4,29 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from protocols.dtn.bundle import (
+    Block,
+    Bundle,
+    BundleFlags,
+    CreationTimestamp,
+    Primary,
+    payload_block,
+)
+from protocols.dtn.bundle_reports import Status, StatusReport
+from protocols.dtn.contact_plan import Contact, ContactPlan, Range
+from protocols.dtn.eid import NULL_ENDPOINT, Eid, eid, ipn
+from protocols.dtn.ltp_segments import (
+    CancelAckSegment,
+    CancelSegment,
+    Claim,
+    DataSegment,
+    Extension,
+    ReportAckSegment,
+    ReportSegment,
+    Segment,
+    SegmentType,
+    SessionId,
+)
 from protocols.frames.aos import AosFrame
 from protocols.frames.clcw import CLCW
 from protocols.frames.parameters import FrameParameters
@@ -11,6 +34,7 @@ from protocols.frames.tm import TmFrame
 from protocols.frames.uslp import UslpFrame
 from protocols.packets.encapsulation import EncapsulationPacket, EncapsulationProtocol
 from protocols.packets.space_packet import SpacePacket
+from protocols.timecodes.tai import NS_PER_SECOND
 
 octets = st.integers(0, 255)
 
@@ -157,3 +181,131 @@ def uslp_frames(draw: st.DrawFn, parameters: FrameParameters, *, fixed: bool = F
         ocf=ocf,
         truncated=truncated,
     )
+
+
+_sdnvs = st.one_of(st.integers(0, 300), st.integers(0, (1 << 64) - 1))
+_serials = st.one_of(st.integers(1, 300), st.integers(1, (1 << 32) - 1))
+_ltp_extensions = st.lists(st.builds(Extension, octets, st.binary(max_size=20)), max_size=15).map(
+    tuple
+)
+
+
+@st.composite
+def ltp_segments(draw: st.DrawFn, longest_data: int = 300) -> Segment:
+    """Every type of LTP segment."""
+    session = SessionId(draw(_sdnvs), draw(_sdnvs))
+    kind = draw(st.sampled_from(SegmentType))
+    header, trailer = draw(_ltp_extensions), draw(_ltp_extensions)
+    if kind <= SegmentType.GREEN_EOB:
+        data = draw(st.binary(max_size=longest_data))
+        checkpoint = SegmentType.RED_CHECKPOINT <= kind <= SegmentType.RED_EOB
+        return DataSegment(
+            kind,
+            session,
+            draw(_sdnvs),
+            draw(st.integers(0, (1 << 64) - 1 - longest_data)),
+            data,
+            draw(_serials) if checkpoint else 0,
+            draw(_sdnvs) if checkpoint else 0,
+            header,
+            trailer,
+        )
+    if kind is SegmentType.REPORT:
+        lower = draw(st.integers(0, 1 << 40))
+        edges = sorted(draw(st.sets(st.integers(0, 1 << 40), max_size=12)))
+        pairs = zip(edges[::2], edges[1::2], strict=False)
+        claims = tuple(Claim(a, b - a) for a, b in pairs)
+        upper = lower + (edges[-1] if edges else 0) + draw(st.integers(0, 1000))
+        return ReportSegment(
+            session, draw(_serials), draw(_sdnvs), upper, lower, claims, header, trailer
+        )
+    if kind is SegmentType.REPORT_ACK:
+        return ReportAckSegment(session, draw(_serials), header, trailer)
+    if kind in (SegmentType.CANCEL_BY_SENDER, SegmentType.CANCEL_BY_RECEIVER):
+        by_sender = kind is SegmentType.CANCEL_BY_SENDER
+        return CancelSegment(session, by_sender, draw(octets), header, trailer)
+    return CancelAckSegment(session, kind is SegmentType.CANCEL_ACK_TO_SENDER, header, trailer)
+
+
+numbers_64 = st.integers(0, 2**64 - 1) | st.sampled_from([23, 24, 255, 256, 65535, 65536, 2**32])
+
+
+@st.composite
+def eids(draw: st.DrawFn) -> Eid:
+    kind = draw(st.integers(0, 3))
+    if kind == 0:
+        return NULL_ENDPOINT
+    if kind == 1:
+        name = draw(st.text("abc.-_0123456789", min_size=1, max_size=9))
+        return eid(f"dtn://{name}/{draw(st.text('az~/.#', max_size=9))}")
+    return ipn(draw(numbers_64 if kind == 2 else st.integers(1, 9)), draw(numbers_64))
+
+
+@st.composite
+def bundles(draw: st.DrawFn, longest_payload: int = 300) -> Bundle:
+    """Bundles of blocks known and unknown, fragments and not; content is right, use is any."""
+    fragment = draw(st.booleans())
+    payload = draw(st.binary(max_size=longest_payload))
+    offset = draw(st.integers(0, 2**40)) if fragment else None
+    flags = draw(numbers_64) & ~BundleFlags.IS_FRAGMENT
+    primary = Primary(
+        flags=flags | fragment,
+        crc_type=draw(st.integers(0, 2)),
+        destination=draw(eids()),
+        source=draw(eids()),
+        report_to=draw(eids()),
+        creation=CreationTimestamp(draw(numbers_64), draw(numbers_64)),
+        lifetime_ms=draw(numbers_64),
+        fragment_offset=offset,
+        total_length=None if offset is None else offset + len(payload) + draw(st.integers(0, 99)),
+    )
+    numbers = draw(st.lists(st.integers(2, 2**40), unique=True, max_size=5))
+    blocks = [
+        Block(
+            draw(st.sampled_from([2, 6, 7, 8, 10, 13, 192, 2**32])),
+            number,
+            # What the RFC assigns, and bits that readers are to ignore.
+            draw(st.integers(0, 0xFF)),
+            draw(st.integers(0, 2)),
+            draw(st.binary(max_size=30)),
+        )
+        for number in numbers
+    ]
+    last = payload_block(
+        payload, flags=draw(st.integers(0, 0xFF)), crc_type=draw(st.integers(0, 2))
+    )
+    return Bundle(primary, (*blocks, last))
+
+
+@st.composite
+def status_reports(draw: st.DrawFn) -> StatusReport:
+    fragment = draw(st.none() | st.tuples(numbers_64, numbers_64)) or (None, None)
+    return StatusReport(
+        draw(st.dictionaries(st.sampled_from(Status), st.none() | numbers_64)),
+        draw(st.integers(0, 300)),
+        draw(eids()),
+        CreationTimestamp(draw(numbers_64), draw(numbers_64)),
+        *fragment,
+    )
+
+
+@st.composite
+def contact_plans(draw: st.DrawFn, nodes: int = 4, most: int = 6) -> ContactPlan:
+    """Whole seconds and octets, as ION and HDTN can say them."""
+    begin_ns = draw(st.integers(1_000_000_000, 2_500_000_000)) * NS_PER_SECOND
+    contacts: list[Contact] = []
+    ranges: list[Range] = []
+    pairs = [(a, b) for a in range(1, nodes + 1) for b in range(1, nodes + 1) if a != b]
+    seconds = st.tuples(st.integers(0, 30), st.integers(1, 40))
+    for one, other in draw(st.lists(st.sampled_from(pairs), unique=True, max_size=len(pairs))):
+        owlt_ns = draw(st.integers(0, 1500)) * NS_PER_SECOND
+        ns = begin_ns
+        for gap, length in draw(st.lists(seconds, max_size=most)):
+            start_ns = ns + gap * NS_PER_SECOND
+            ns = start_ns + length * NS_PER_SECOND
+            rate = 8 * draw(st.integers(1, 10**9))
+            confidence = draw(st.sampled_from((1.0, 1.0, 0.25)))
+            contacts.append(Contact(start_ns, ns, one, other, rate, confidence))
+        if draw(st.integers(0, 9)):
+            ranges.append(Range(begin_ns, ns + NS_PER_SECOND, one, other, owlt_ns))
+    return ContactPlan(tuple(contacts), tuple(ranges))

@@ -1,1 +1,1 @@
-"""Delay-tolerant networking: bundles (RFC 9171), their security (RFC 9172), and what carries them."""
+"""Delay-tolerant networking: bundles (RFC 9171), security (RFC 9172), and what carries them."""

@@ -29,7 +29,7 @@ MOST_BLOCKS: Final = 256
 
 
 class BundleFlags:
-    """Bundle processing control flags, §4.2.3: bits of an integer (an IntFlag costs a microsecond)."""
+    """Bundle processing control flags, §4.2.3: bits of an integer (an IntFlag is slow)."""
 
     IS_FRAGMENT: Final = 0x000001
     ADMINISTRATIVE_RECORD: Final = 0x000002
