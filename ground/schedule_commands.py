@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from ground.schedule_export_command import EPILOG as EXPORT_EPILOG
 from ground.schedule_export_command import export
+from ground.schedule_files import AsJson, Maintenance, print_json, save_schedule
 from ground.schedule_plan_commands import COMMANDS as PLAN_COMMANDS
 from ground.schedule_version_commands import COMMANDS as VERSION_COMMANDS
 from ground.schedule_visibility_command import EPILOG, visibility
@@ -20,8 +20,6 @@ schedule_app = typer.Typer(
     help="Schedule deep-space antennas, and say how near to the best possible the schedule is.",
     no_args_is_help=True,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 @schedule_app.callback()
@@ -41,7 +39,7 @@ schedule_app.command(epilog=EXPORT_EPILOG, no_args_is_help=True)(export)
 def benchmark(
     problems: Annotated[Path, typer.Argument(help="SatNet problem file (JSON), by week.")],
     week: Annotated[str, typer.Option(help="Week of the file, like W10_2018.")],
-    maintenance: Annotated[Path | None, typer.Option(help="SatNet maintenance file (CSV).")] = None,
+    maintenance: Maintenance = None,
     objective: Annotated[
         str, typer.Option(help="hours, satisfied, or fairness (U_RMS and U_MAX together).")
     ] = "hours",
@@ -63,7 +61,7 @@ def benchmark(
             min=0, help="So long a process of its own proves a bound; 0: none. [default: a quarter]"
         ),
     ] = None,
-    json_: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Solve a week of the SatNet benchmark; print value, proven bound and gap.
 
@@ -72,7 +70,7 @@ def benchmark(
     import os
 
     from ground.scheduling.objective import OBJECTIVES
-    from ground.scheduling.satnet import read_problem, write_schedule
+    from ground.scheduling.satnet import read_problem
 
     kinds = ("hours", "satisfied", "fairness")
     if objective not in kinds:
@@ -93,13 +91,13 @@ def benchmark(
         seed,
         workers or os.cpu_count() or 1,
         bound_seconds,
-        quiet=json_,
+        quiet=as_json,
     )
     schedule = report.pop("schedule")
     if out is not None:
-        out.write_text(json.dumps(write_schedule(problem, schedule), indent=1) + "\n")
-    if json_:
-        print(json.dumps({"week": week, "objective": objective, **report}, indent=2))
+        save_schedule(problem, schedule, out)
+    if as_json:
+        print_json({"week": week, "objective": objective, **report})
     else:
         _print(week, report, out)
 

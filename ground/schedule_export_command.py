@@ -16,7 +16,9 @@ from ground.schedule_files import (
     Source,
     Store,
     Week,
+    clock_ns,
     load,
+    utc,
 )
 from protocols.errors import LocalError
 
@@ -118,11 +120,7 @@ def _status(text: str) -> Status:
 
 
 def _generated_ns(text: str) -> int:
-    import time
-
-    from protocols.timecodes.tai import tai_ns_from_unix_ns, tai_ns_from_utc_iso
-
-    return tai_ns_from_utc_iso(text) if text else tai_ns_from_unix_ns(time.time_ns())
+    return utc(text, "--generated") if text else clock_ns()
 
 
 def _pairs(texts: Iterable[str], option: str) -> Iterable[tuple[str, str]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +17,7 @@ from protocols.errors import LocalError
 if TYPE_CHECKING:
     from ground.scheduling.model import Problem, Schedule
     from ground.scheduling.store import ScheduleStore
+    from ground.scheduling.versions import Actor
 
 DEFAULT_STORE = Path("var/schedule.sqlite")
 
@@ -38,6 +41,26 @@ ScheduleFile = Annotated[
 Store = Annotated[Path, typer.Option(help="Store of published schedules and branches.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Write the schedule (JSON) here.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+ActorName = Annotated[
+    str,
+    typer.Option("--actor", envvar="L4_ACTOR", help="Who you are. [default: your login name]"),
+]
+Agency = Annotated[
+    str,
+    typer.Option(envvar="L4_AGENCY", help="Your agency: its requests alone are seen and edited."),
+]
+
+
+def actor_of(name: str, agency: str) -> Actor:
+    from ground.scheduling.versions import Actor
+
+    return Actor(name or getpass.getuser(), agency)
+
+
+def clock_ns() -> int:
+    from protocols.timecodes.tai import tai_ns_from_unix_ns
+
+    return tai_ns_from_unix_ns(time.time_ns())
 
 
 @contextmanager
@@ -66,13 +89,18 @@ def load_problem(source: str, week: str, maintenance: Path | None) -> Problem:
 
 
 def load(
-    source: str, week: str, maintenance: Path | None, schedule: Path | None, store: Path
+    source: str,
+    week: str,
+    maintenance: Path | None,
+    schedule: Path | None,
+    store: Path,
+    agency: str = "",
 ) -> tuple[Problem, Schedule]:
-    """Problem and schedule, of files or of the store."""
+    """Problem and schedule, of files or of the store, and then as the agency sees them."""
     if not Path(source).exists():
         if store.is_file():
             with open_store(store) as opened:
-                version = opened.read(source)
+                version = opened.read(source, actor_of("", agency) if agency else None)
             if schedule is None:
                 return version.problem, version.schedule
             return version.problem, load_schedule(version.problem, schedule)

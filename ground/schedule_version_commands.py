@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +9,8 @@ import typer
 
 from ground.schedule_files import (
     DEFAULT_STORE,
+    ActorName,
+    Agency,
     AsJson,
     Maintenance,
     Out,
@@ -18,6 +18,8 @@ from ground.schedule_files import (
     Source,
     Store,
     Week,
+    actor_of,
+    clock_ns,
     load,
     load_problem,
     load_schedule,
@@ -31,30 +33,9 @@ from protocols.errors import LocalError
 
 if TYPE_CHECKING:
     from ground.scheduling.store import VersionInfo
-    from ground.scheduling.versions import Actor
 
-ActorName = Annotated[
-    str,
-    typer.Option("--actor", envvar="L4_ACTOR", help="Who you are. [default: your login name]"),
-]
-Agency = Annotated[
-    str,
-    typer.Option(envvar="L4_AGENCY", help="Your agency: its requests alone are seen and edited."),
-]
 Why = Annotated[str, typer.Option(help="Why: it stands in the log and the audit.")]
 BranchName = Annotated[str, typer.Argument(help="What-if branch.")]
-
-
-def actor_of(name: str, agency: str) -> Actor:
-    from ground.scheduling.versions import Actor
-
-    return Actor(name or getpass.getuser(), agency)
-
-
-def clock_ns() -> int:
-    from protocols.timecodes.tai import tai_ns_from_unix_ns
-
-    return tai_ns_from_unix_ns(time.time_ns())
 
 
 def _info(info: VersionInfo) -> dict[str, Any]:
@@ -123,6 +104,10 @@ def commit(
         Path | None, typer.Option(help="Request file, as `show --requests` wrote it, edited.")
     ] = None,
     schedule: ScheduleFile = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(help="Mission of which --requests leaves out everything, as is meant."),
+    ] = None,
     actor: ActorName = "",
     agency: Agency = "",
     why: Why = "",
@@ -136,9 +121,22 @@ def commit(
         problem = seen.problem
         if requests is not None:
             problem = load_problem(str(requests), "", None)
+            _refuse_to_empty(requests, seen.problem, problem, drop or ())
         tracks = load_schedule(problem, schedule) if schedule else _kept(problem, seen.schedule)
         info = opened.commit(name, problem, tracks, who, why, clock_ns())
     _print_info(info, as_json, "committed")
+
+
+def _refuse_to_empty(path: Path, before: Problem, after: Problem, drop: Sequence[str]) -> None:
+    """An agency's own file, brought in by a scheduler of the network (who forgot --agency), would
+    take away the requests of all other agencies."""
+    gone = {r.mission for r in before.requests} - {r.mission for r in after.requests} - set(drop)
+    if gone:
+        raise LocalError(
+            f"{path}: no request of {', '.join(sorted(gone))}, which the branch has. An agency's "
+            "own file? --agency AGENCY brings in that agency's only. If they shall go: "
+            + " ".join(f"--drop {shlex.quote(mission)}" for mission in sorted(gone))
+        )
 
 
 def _kept(problem: Any, schedule: Any) -> Any:
@@ -292,6 +290,7 @@ def conflicts(
     limit: Annotated[int, typer.Option(min=1, help="So many unsatisfied requests.")] = 10,
     week: Week = "",
     maintenance: Maintenance = None,
+    agency: Agency = "",
     store: Store = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
@@ -299,7 +298,7 @@ def conflicts(
     from ground.scheduling.explain import explain
     from ground.scheduling.rules import violations
 
-    problem, tracks = load(source, week, maintenance, schedule, store)
+    problem, tracks = load(source, week, maintenance, schedule, store, agency)
     broken = violations(problem, tracks)
     if broken:
         # Nothing can be proved on top of a schedule that breaks rules: replan comes first.
@@ -311,7 +310,8 @@ def conflicts(
             print("-> l4 schedule replan resolves these with the least change")
         raise typer.Exit(1)
     found = [e for e in explain(problem, tracks) if not e.given_s][:limit]
-    print_explanations(problem, tracks, found, proposals, as_json)
+    none = "No rule is broken, and no request gets nothing (which get too little: explain)."
+    print_explanations(problem, tracks, found, proposals, as_json, none)
 
 
 #: Command and its examples, in the order of the help.

@@ -85,13 +85,26 @@ def test_an_agency_edits_its_own(run: Run, tmp_path: Path) -> None:
     mine.write_text(mine.read_text().replace('minimum = "6h"', 'minimum = "5h"'))
     run("branch", "ours", *kim)
     run("commit", "ours", "--requests", "mine.toml", "-s", "mine.json", *kim, "--why", "less")
-    run("publish", "ours", *kim, "--why", "agreed", "--frozen", "2026-12-01")
+    run("publish", "ours", "--actor", "Ada", "--why", "agreed", "--frozen", "2026-12-01")
     edits = [e for e in json.loads(run("audit", "--json")) if e["action"] == "request"]
     assert {e["detail"] for e in edits} == {"edited: minimum_s"}
     assert {e["agency"] for e in edits} == {"KASA"}
     run("branch", "theirs", *kim)
     with pytest.raises(LocalError, match="is for mission Mars orbiter of NASA"):
         run("commit", "theirs", "--requests", "week.toml", "-s", "week.json", *kim)
+
+
+def test_an_agency_replans_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("solve", "week.toml", "--steps", "2000", "-o", "week.json")
+    run("begin", "week.toml", "-s", "week.json")
+    monkeypatch.setenv("L4_AGENCY", "KASA")
+    noon = ("--lost", "DSS-25", "--from", "2026-12-10T12:00:00Z")
+    own = json.loads(run("replan", "published", *noon, "--branch", "lost", "--json"))
+    assert {c["agency"] for c in own["difference"]["changes"]} <= {"KASA"}
+    assert {e["agency"] for e in json.loads(run("audit", "--json"))[:-1]} == {"KASA"}
+    with pytest.raises(LocalError, match="'perijove' is not one of"):
+        run("explain", "published", "-r", "perijove")
+    assert "Every" in run("explain", "published", "-r", "perijove", "--agency", "NASA")
 
 
 def test_a_real_week_through_the_commands(shared: Path, run: Run) -> None:
