@@ -35,6 +35,8 @@ from protocols.dtn.ltp_segments import (
     Segment,
     SegmentType,
     SessionId,
+    build_header,
+    build_sdnv,
     build_segment,
     parse_segment,
 )
@@ -136,6 +138,9 @@ class LtpEngine:
         self._sent = 0
         self._received = 0
         self._dropped: Counter[str] = Counter()
+        #: The session of the last data segment, and what stands between type and offset in its
+        #: segments: most segments follow one of the same session.
+        self._recent: tuple[bytes, ReceiverSession] | None = None
         #: The latest time that we were told.
         self._now_ns = 0
 
@@ -276,6 +281,8 @@ class LtpEngine:
         """One segment.  What is malformed or none of ours is counted, see `statistics`."""
         self._received += 1
         self._now_ns = now_ns
+        if self._recent is not None and self._receive_plain(now_ns, octets, *self._recent):
+            return
         try:
             segment = parse_segment(octets)
         except RemoteError:
@@ -293,6 +300,34 @@ class LtpEngine:
             self._receive_for_receiver(number, segment)
         else:
             self.count("other_engines")
+
+    def _receive_plain(
+        self, now_ns: int, octets: bytes, head: bytes, receiver: ReceiverSession
+    ) -> bool:
+        """Red data of the session that the last segment was of, without extensions; else False.
+
+        Does what the way through `parse_segment` does, in a third of the time (a test compares).
+        """
+        if octets[:1] != b"\0" or not octets.startswith(head, 1):
+            return False
+        at = 1 + len(head)
+        size = len(octets)
+        numbers: list[int] = []
+        while len(numbers) < 2:
+            value = 0
+            octet = 0x80
+            end = min(at + 4, size)
+            while octet & 0x80:
+                if at >= end:
+                    return False
+                octet = octets[at]
+                at += 1
+                value = value << 7 | octet & 0x7F
+            numbers.append(value)
+        start, length = numbers
+        if at + length != size or self._held_octets + length > self.parameters.receive_buffer:
+            return False
+        return receiver.plain_red(now_ns, start, octets[at:])
 
     def _receive_for_sender(self, now_ns: int, number: int, segment: Segment) -> None:
         sender = self._senders.get(number)
@@ -352,6 +387,9 @@ class LtpEngine:
             self.count("receive_buffer_full")
             return
         receiver.data(now_ns, segment)
+        if segment.kind is SegmentType.RED and not segment.header_extensions:
+            head = build_header(0, segment.session)[1:] + build_sdnv(segment.client_service)
+            self._recent = (head, receiver) if number in self._receivers else None
 
     def _answer_late(self, segment: DataSegment, number: int, closed: _Closed) -> None:
         """A session that is over: nothing is delivered again, but a checkpoint is answered."""
@@ -439,6 +477,8 @@ class LtpEngine:
         self._closed[number] = _Closed(
             self._now_ns, red_length, receiver.next_serial, receiver.end_serials, reason
         )
+        if self._recent is not None and self._recent[1] is receiver:
+            self._recent = None
         self._forget()
 
     def _forget(self) -> None:

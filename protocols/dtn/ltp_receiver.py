@@ -189,6 +189,32 @@ class ReceiverSession:
         else:
             self._take_green(segment, start, stop)
 
+    def plain_red(self, now_ns: int, start: int, data: bytes) -> bool:
+        """Red data that is no checkpoint, where `data` would do nothing but hold it; else False."""
+        stop = start + len(data)
+        ends = self.red_length
+        if (
+            self._delivered
+            or self.state is not ReceiverState.RECEIVING
+            or self._green_low is not None
+            or stop > (self._engine.parameters.longest_block if ends is None else ends)
+        ):
+            return False
+        self._last_ns = now_ns
+        red = self._red
+        if start == red.stop and start:
+            red.add(start, stop)
+            self._parts.append((start, data))
+            held = stop - start + PART_OVERHEAD
+            self._held += held
+            self._engine.hold(held)
+        else:
+            self._hold(data, start, stop)
+        if red.octets == ends:
+            self._deliver()
+            self._settle()
+        return True
+
     def _is_miscoloured(self, start: int, stop: int, red: bool) -> bool:
         """§6.21, and data beyond the end that was said."""
         if red:

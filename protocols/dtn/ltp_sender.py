@@ -101,6 +101,7 @@ class SenderSession:
         "_resend",
         "_resent",
         "_room",
+        "_room_sdnv",
         "_since_checkpoint",
         "_stall",
         "_tail",
@@ -144,6 +145,7 @@ class SenderSession:
         length = len(build_sdnv(len(block)))
         self._room = engine.parameters.segment_size - 1 - len(self._tail) - 2 * length
         self._final_room = self._room - _SERIALS_OCTETS
+        self._room_sdnv = build_sdnv(self._room)
 
     @property
     def block_octets(self) -> int:
@@ -216,12 +218,13 @@ class SenderSession:
         return checkpoint
 
     def _build(self, kind: int, start: int, stop: int) -> bytes:
+        length = stop - start
         return b"".join(
             (
                 _KINDS[kind],
                 self._tail,
                 build_sdnv(start),
-                build_sdnv(stop - start),
+                self._room_sdnv if length == self._room else build_sdnv(length),
                 self._block[start:stop],
             )
         )
