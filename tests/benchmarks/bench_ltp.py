@@ -121,7 +121,7 @@ def cases() -> Iterable[Case]:
             ours=lambda octets=octets: in_process(octets),
         )
         yield Case(
-            name=f"LTP, 100 kB blocks, {size} segments, over UDP on loopback, both ends on one core",
+            name=f"LTP, 100 kB blocks, {size} segments, UDP on loopback, both ends on one core",
             units=8.0 * BLOCKS * len(BLOCK),
             unit="Mbit/s",
             ours=lambda octets=octets: over_udp(pair, octets),

@@ -87,6 +87,7 @@ class Span:
     def step(self, until_ns: int) -> bool:
         """To the next event, if there is one by then."""
         self._transmit()
+        self._collect()
         times = [e.next_deadline_ns for e in self.engines.values()]
         if self._arrivals:
             times.append(self._arrivals[0][0])
@@ -104,7 +105,6 @@ class Span:
         return True
 
     def run(self, until_ns: int) -> None:
-        self._collect()
         while self.step(until_ns):
             pass
 
