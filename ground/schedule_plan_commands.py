@@ -99,8 +99,7 @@ def _track(track: Any) -> dict[str, Any] | None:
 def print_difference(difference: Difference) -> None:
     for change in difference.changes:
         print(change.text)
-    count = ", ".join(f"{n} {kind}" for kind, n in difference.count.items()) or "no change"
-    print(f"{count}; {difference.unchanged} tracks unchanged")
+    print(f"{difference.count_text}; {difference.unchanged} tracks unchanged")
     for label, hours in (
         ("mission", difference.mission_hours),
         ("agency", difference.agency_hours),
@@ -286,7 +285,8 @@ def explain(
     problem, tracks = load(source, week, maintenance, schedule, store, agency)
     wanted = bool(request) if proposals is None else proposals
     found = explain_all(problem, tracks, request or ())
-    print_explanations(problem, tracks, found, wanted, as_json)
+    which = ", ".join(request) if request else "Every request"
+    print_explanations(problem, tracks, found, wanted, as_json, f"{which} gets all it asks for.")
 
 
 def print_explanations(
@@ -295,6 +295,7 @@ def print_explanations(
     found: Sequence[Explanation],
     with_proposals: bool,
     as_json: bool,
+    if_none: str,
 ) -> None:
     from ground.scheduling.proposals import propose
 
@@ -320,7 +321,7 @@ def print_explanations(
     if as_json:
         print_json(rows)
     elif not found:
-        print("Every request gets all it asks for.")
+        print(if_none)
 
 
 def _explanation_dict(explanation: Explanation, proposals: Sequence[Proposal]) -> dict[str, Any]:

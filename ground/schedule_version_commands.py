@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +34,7 @@ from ground.schedule_plan_commands import difference_dict, print_difference, pri
 from protocols.errors import LocalError
 
 if TYPE_CHECKING:
+    from ground.scheduling.model import Problem
     from ground.scheduling.store import VersionInfo
 
 Why = Annotated[str, typer.Option(help="Why: it stands in the log and the audit.")]

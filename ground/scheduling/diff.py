@@ -54,6 +54,10 @@ class Difference:
         counted = Counter(change.kind for change in self.changes)
         return {kind: counted[kind] for kind in KINDS if counted[kind]}
 
+    @property
+    def count_text(self) -> str:
+        return ", ".join(f"{n} {kind}" for kind, n in self.count.items()) or "no track changed"
+
 
 def _text(track: Track | None) -> str:
     if track is None:

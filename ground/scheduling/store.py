@@ -220,7 +220,7 @@ class ScheduleStore:
             # The branch goes on from what was published.
             self._set_head(branch, info.id)
             difference = diff(base.problem, base.schedule, head.problem, head.schedule)
-            self._audit(info, "publish", f"branch {branch}: {difference.count or 'no change'}")
+            self._audit(info, "publish", f"branch {branch}: {difference.count_text}")
             self._audit_tracks(info, difference)
         return info
 
@@ -304,8 +304,7 @@ class ScheduleStore:
     ) -> VersionInfo:
         info = self._insert(branch, parent.info.id, problem, schedule, actor, why, now_ns)
         difference = diff(parent.problem, parent.schedule, problem, schedule)
-        detail = f"{difference.count}" if difference.changes else "no track changed"
-        self._audit(info, action, detail, request)
+        self._audit(info, action, difference.count_text, request)
         self._audit_tracks(info, difference)
         for name, what in _edited(parent.problem, problem):
             self._audit(info, "request", what, name)
@@ -358,7 +357,9 @@ class ScheduleStore:
         if name.isascii() and name.isdigit() and len(name) < 18:
             row = self._db.execute("SELECT id FROM version WHERE id = ?", (int(name),)).fetchone()
         if row is None:
-            raise LocalError(f"{name!r} is no branch and no version. Branches: {self._known()}")
+            raise LocalError(
+                f"{name!r} is no file, no branch and no version. Branches: {self._known()}"
+            )
         return row[0]
 
     def _info(self, number: int) -> VersionInfo:

@@ -92,6 +92,13 @@ def test_an_agency_edits_its_own(run: Run, tmp_path: Path) -> None:
     run("branch", "theirs", *kim)
     with pytest.raises(LocalError, match="is for mission Mars orbiter of NASA"):
         run("commit", "theirs", "--requests", "week.toml", "-s", "week.json", *kim)
+    # Kim forgets --agency: what she cannot see in her file is not hers to take away.
+    forgot = ("commit", "theirs", "--requests", "mine.toml", "-s", "mine.json", "--actor", "Kim")
+    with pytest.raises(LocalError, match="no request of Jupiter orbiter, Mars lander"):
+        run(*forgot)
+    run(*forgot, *("--drop", "Jupiter orbiter", "--drop", "Mars lander", "--drop", "Mars orbiter"))
+    assert "dropped" in run("audit")
+    assert "{" not in run("audit")
 
 
 def test_an_agency_replans_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +111,7 @@ def test_an_agency_replans_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     assert {e["agency"] for e in json.loads(run("audit", "--json"))[:-1]} == {"KASA"}
     with pytest.raises(LocalError, match="'perijove' is not one of"):
         run("explain", "published", "-r", "perijove")
-    assert "Every" in run("explain", "published", "-r", "perijove", "--agency", "NASA")
+    assert "perijove gets all" in run("explain", "published", "-r", "perijove", "--agency", "NASA")
 
 
 def test_a_real_week_through_the_commands(shared: Path, run: Run) -> None:
