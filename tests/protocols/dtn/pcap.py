@@ -54,7 +54,8 @@ def ltp_blocks(path: Path) -> list[bytes]:
     segments: dict[tuple[int, int, int], dict[int, bytes]] = defaultdict(dict)
     ends: dict[tuple[int, int, int], int] = {}
     for protocol, ports, _, octets in packets(path):
-        if protocol != 17 or not octets or octets[0] > 7:
+        # Data segments of version 0 of any colour; keep-alives of other protocols are shorter.
+        if protocol != 17 or len(octets) < 8 or octets[0] > 7:
             continue
         kind = octets[0] & 15
         engine, at = _sdnv(octets, 1)

@@ -6,6 +6,7 @@ Keys, vectors and octets of the examples were compared with the tests of two oth
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -32,8 +33,8 @@ from protocols.dtn.bundle import (
     BlockType,
     Bundle,
     BundleFlags,
-    CreationTimestamp,
     CrcType,
+    CreationTimestamp,
     Primary,
     parse_bundle,
     payload_block,
@@ -282,17 +283,13 @@ def test_truncated_and_damaged_security_blocks(example: bytes) -> None:
         for i in range(len(data)):
             for damaged in (data[:i], data[:i] + bytes([data[i] ^ 0x55]) + data[i + 1 :]):
                 changed = received.replacing(replace(block, data=damaged))
-                for process in (
-                    lambda b: bpsec.check_operations(b),
-                    lambda b: verify_integrity(b, block.number, Keys(HMAC_KEY, KEK)),
-                    lambda b: accept_confidentiality(b, block.number, Keys(AES_KEY, KEK)),
-                ):
-                    try:
-                        process(changed)
-                    except RemoteError:
-                        pass
-                    except LocalError as error:
-                        assert "is no security block" in str(error)  # noqa: PT017
+                with contextlib.suppress(RemoteError):
+                    bpsec.check_operations(changed)
+                with contextlib.suppress(RemoteError):
+                    if block.type == BlockType.INTEGRITY:
+                        verify_integrity(changed, block.number, Keys(HMAC_KEY, KEK))
+                    else:
+                        accept_confidentiality(changed, block.number, Keys(AES_KEY, KEK))
 
 
 def broken(*blocks: Block, primary: Primary = PRIMARY) -> Bundle:
@@ -324,7 +321,7 @@ def test_forbidden_operations_are_refused() -> None:
         add_integrity(broken(primary=fragment), [1], Keys(HMAC_KEY), SOURCE)
     with pytest.raises(LocalError, match="key of 32"):
         add_confidentiality(ORIGINAL, {1: IV}, Keys(AES_KEY), SOURCE)
-    with pytest.raises(LocalError, match="8..16"):
+    with pytest.raises(LocalError, match="wanted"):
         add_confidentiality(ORIGINAL, {1: b"short"}, Keys(AES_KEY * 2), SOURCE)
 
 
