@@ -1,4 +1,4 @@
-"""The receive capture: what came off the link, on disk before it is interpreted.
+"""The receive capture: what came off the link, written before it is interpreted.
 
 One directory holds `capture-000000.pcapng`, `capture-000001.pcapng`, ...; each is a pcapng file
 of its own that Wireshark opens.  One interface per stream (`if_name` = `link/stream`), one

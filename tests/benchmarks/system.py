@@ -35,7 +35,13 @@ from ground.archive.store import ArchiveStore
 from ground.config import ARCHIVE, MONITOR, RECEIVE, SERVICES, free_base_port, prepare_run_directory
 from ground.supervisor import EXIT_WITH_STDIN
 from ground.wiring import open_clock, open_viewer
-from protocols.bus.messages import LinkMessage, ParametersMessage, StatusMessage, parse
+from protocols.bus.messages import (
+    LinkMessage,
+    PacketsMessage,
+    ParametersMessage,
+    StatusMessage,
+    parse,
+)
 from protocols.identifiers import Topic
 from tests.benchmarks.system_source import Order, Sent, order_arguments, write_cadus
 
@@ -43,6 +49,14 @@ ROOT = Path(__file__).resolve().parents[2]
 STATION = "station"
 #: Nothing has come forward for so long: something is stuck, and the case ends as it is.
 PATIENCE_S = 120.0
+#: Ages of a frame, in order, the last of them what a subscriber waits for.
+AGES = (
+    "packets decoded",
+    "packets heard",
+    "parameters judged",
+    "parameters heard",
+    "parameters read",
+)
 STAGES = ("link", "capture", RECEIVE, MONITOR, ARCHIVE)
 
 
@@ -142,13 +156,14 @@ class Site:
 class Watch:
     """What the services say of themselves, and what the system says of them."""
 
-    def __init__(self, site: Site, sent: Sent, *, latency: bool) -> None:
+    def __init__(self, site: Site, sent: Sent, *, latency: bool, stages: bool = False) -> None:
         self._site = site
         self._sent = sent
         self._clock = open_clock(site.settings)
         self._latency = latency
-        # From the link to: packets decoded, parameters published, parameters at the subscriber.
-        self.ages_ns: dict[str, list[np.ndarray]] = {"decoded": [], "published": [], "heard": []}
+        # From the link to: packets decoded, the same heard here, parameters decoded and judged,
+        # heard, opened.  (All by the clock that the processes share.)
+        self.ages_ns: dict[str, list[np.ndarray]] = {name: [] for name in AGES}
         self.status: dict[str, StatusMessage] = {}
         self.link: LinkMessage | None = None
         self.station: dict[str, float] = {}
@@ -156,14 +171,27 @@ class Watch:
         self._before_s = time.monotonic()
         if latency:
             site.viewer.subscribe(Topic.PARAMETERS)
+        if latency and stages:
+            # Its reading delays that of the parameters: not for the figures.
+            site.viewer.subscribe(Topic.PACKETS)
 
     def look(self, timeout_s: float) -> None:
-        for message in self._site.viewer.receive(timeout_s):
-            if message.topic == Topic.PARAMETERS:
+        messages = self._site.viewer.receive(timeout_s)
+        heard_ns = self._clock.now_ns()
+        for message in messages:
+            if message.topic == Topic.PACKETS:
+                packets = parse(PacketsMessage, message.body).packets
+                self.ages_ns["packets heard"].append(heard_ns - packets.ert_ns)
+            elif message.topic == Topic.PARAMETERS:
                 # Opened as a subscriber would, then the clock is read.
                 body = parse(ParametersMessage, message.body)
-                told_ns = (body.reception_ns, message.time_ns, self._clock.now_ns())
-                for name, now_ns in zip(self.ages_ns, told_ns, strict=True):
+                told_ns = {
+                    "packets decoded": body.reception_ns,
+                    "parameters judged": message.time_ns,
+                    "parameters heard": heard_ns,
+                    "parameters read": self._clock.now_ns(),
+                }
+                for name, now_ns in told_ns.items():
                     self.ages_ns[name] += [now_ns - table.ert_ns for table in body.tables]
             elif message.topic == Topic.LINK:
                 self.link = parse(LinkMessage, message.body)
@@ -208,12 +236,20 @@ class Watch:
         return Sample(now_s - begin_s, self.done(), behind, rss, cpu)
 
 
-def run(case: str, what: str, order: Order, sent: Sent, keep: bool, **settings: Any) -> Outcome:
+def run(
+    case: str,
+    what: str,
+    order: Order,
+    sent: Sent,
+    keep: bool,
+    stages: bool = False,
+    **settings: Any,
+) -> Outcome:
     """One case from the first process to the audit."""
     directory = Path(tempfile.mkdtemp(prefix="bench-system-"))
     site = Site(directory, order, settings)
     outcome = Outcome(case, what, sent)
-    watch = Watch(site, sent, latency=case == "latency")
+    watch = Watch(site, sent, latency=case == "latency", stages=stages)
     try:
         _wait_until_running(watch)
         site.start_station()
@@ -349,6 +385,9 @@ def main() -> int:
     parser.add_argument("--bulk", type=float, default=0.0, help="share of octets not declared")
     parser.add_argument("--natural", action="store_true", help="science, too, as `l4 run` sends it")
     parser.add_argument("--chunk", type=int, default=32, help="CADUs in a chunk at high rate")
+    parser.add_argument(
+        "--stages", action="store_true", help="latency: listen to the packets on their way, too"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the run directories")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
@@ -376,7 +415,7 @@ def main() -> int:
             if arguments.natural:
                 what += ", the simulator's own mix of packets"
             order = Order("", str(path), sends, chunk)
-            outcome = run(case, what, order, sent, arguments.keep, **settings)
+            outcome = run(case, what, order, sent, arguments.keep, arguments.stages, **settings)
             path.unlink()
             show(console, outcome)
             if case == "burst":
