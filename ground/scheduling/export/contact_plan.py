@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from ground.scheduling.export.passes import uplink_ns
 from ground.scheduling.export.publication import BookedTrack, Publication
 from ground.scheduling.model import S_NS
 from protocols.errors import LocalError, RemoteError
@@ -93,11 +94,19 @@ class ContactPlan:
 
 
 def contact_plan(publication: Publication, network: Network) -> ContactPlan:
-    """LocalError if a light time is not known: a plan without it would route into the void."""
+    """Contacts and ranges of the passes; up only while the pass may transmit (`passes.uplink_ns`).
+
+    LocalError if a light time is not known: a plan without it would route into the void.
+    """
     numbers = network.numbered(publication)
     contacts: set[Contact] = set()
     ranges: set[Range] = set()
+    uplinks: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for booked in publication.booked:
+        pair = booked.request.mission, publication.station_of(booked.track)
+        uplinks.setdefault(pair, []).append(uplink_ns(publication, booked))
     for (mission, station), tracks in sorted(_pairs(publication).items()):
+        windows = sorted(uplinks[mission, station])
         spacecraft, ground = numbers[mission], numbers[station]
         one, other = sorted((spacecraft, ground))
         stop_s = {spacecraft: 0, ground: 0}
@@ -105,14 +114,17 @@ def contact_plan(publication: Publication, network: Network) -> ContactPlan:
         for start_ns, end_ns, booked in tracks:
             for a_ns, b_ns, owlt_ns in _pieces(publication, booked, start_ns, end_ns):
                 owlt_s = round(owlt_ns / S_NS)
-                for source, dest, rate, shift_ns in (
-                    (spacecraft, ground, network.downlink_bit_s, -owlt_ns),
-                    (ground, spacecraft, network.uplink_bit_s, 0),
-                ):
+                down = (spacecraft, ground, network.downlink_bit_s, a_ns - owlt_ns, b_ns - owlt_ns)
+                up = [
+                    (ground, spacecraft, network.uplink_bit_s, max(a_ns, begin), min(b_ns, end))
+                    for begin, end in windows
+                    if begin < b_ns and a_ns < end
+                ]
+                for source, dest, rate, first_ns, last_ns in (down, *up):
                     # Rounded inwards: a contact must not begin before its pass; nor may the pieces
                     # of one overlap.
-                    from_s = max(-(-_unix_ns(a_ns + shift_ns) // S_NS), stop_s[source])
-                    to_s = _unix_ns(b_ns + shift_ns) // S_NS
+                    from_s = max(-(-_unix_ns(first_ns) // S_NS), stop_s[source])
+                    to_s = _unix_ns(last_ns) // S_NS
                     if to_s > from_s:
                         contacts.add(Contact(from_s, to_s, source, dest, rate, owlt_s))
                         stop_s[source] = to_s

@@ -19,7 +19,7 @@ def passes(publication: Publication) -> PassesMessage:
     found: list[Pass] = []
     for booked in publication.booked:
         track = booked.track
-        uplink = _uplink(publication, booked)
+        uplink = uplink_ns(publication, booked)
         owlt = [publication.owlt_ns(booked, ns) for ns in (track.on_ns, track.off_ns)]
         # Half a light time shifts no window.
         aos, los = (-1 if ns is None or None in owlt else ns for ns in owlt)
@@ -49,7 +49,8 @@ def passes(publication: Publication) -> PassesMessage:
     )
 
 
-def _uplink(publication: Publication, booked: BookedTrack) -> tuple[int, int]:
+def uplink_ns(publication: Publication, booked: BookedTrack) -> tuple[int, int]:
+    """[begin, end) TAI ns in which the pass may transmit; begin = end: never."""
     tracking = booked.track.tracking
     never = (tracking.start_ns, tracking.start_ns)
     antenna, *others = booked.track.antennas

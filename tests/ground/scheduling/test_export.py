@@ -235,6 +235,19 @@ def test_ion_contacts_begin_a_light_time_before_the_pass_at_the_spacecraft() -> 
         contact_plan.read_ion("d contact *\n")
 
 
+def test_a_contact_up_is_planned_only_where_the_pass_may_transmit() -> None:
+    network = Network({"L4": 7, "한울 <2>": 8, "Yeoju": 11})
+    limited = publication(uplink={("L4", "KDSA"): (Interval(at(3), at(5)),)})
+    text = contact_plan.build_ion(contact_plan.contact_plan(limited, network)).decode()
+    assert "a contact 2027/03/01-01:51:41 2027/03/01-05:06:40 7 11 2000\n" in text
+    assert re.findall(r"a contact (\S+) (\S+) 11 7", text) == [
+        ("2027/03/01-03:00:00", "2027/03/01-05:00:00")
+    ]
+    # An array and a baseline receive only.
+    assert re.search(r"a contact \S+ \S+ 8 ", text)
+    assert not re.search(r"a contact \S+ \S+ \d+ 8 ", text)
+
+
 def test_hdtn_says_the_same_in_unix_seconds() -> None:
     plan = contact_plan.contact_plan(PUBLICATION, Network())
     document = json.loads(contact_plan.build_hdtn(plan))
