@@ -57,6 +57,7 @@ _LIMIT_STYLE = {
 #: Columns of a parameter line: name, then value with unit.
 NAME_WIDTH, VALUE_WIDTH = 27, 19
 SIDE_WIDTH = 44
+NO_UPLINK = "no uplink now"
 _NO_PASS_STYLE = "bold black on yellow"
 _LINK_STYLE = {"OK": "bold green", "UNAVAILABLE": "bold yellow", "FAILED": "bold white on red"}
 _SEVERITY_STYLE = {
@@ -176,10 +177,10 @@ def pass_lines(passes: PassesMessage, now_ns: int) -> list[Text]:
         lines.append(Text("NO PASS", style=_NO_PASS_STYLE))
     else:
         lines.append(Text(on.place, style="bold green"))
+        if not on.transmits(now_ns):
+            lines[0].append(f" · {NO_UPLINK}", style="dim")
         left = _duration((on.los_ns - now_ns) / S)
         lines.append(Text(f"LOS {_time(on.los_ns)[11:16]}, in {left}"))
-        if not on.transmits(now_ns):
-            lines.append(Text("no uplink now", style="dim"))
     if following is not None:
         begins = _duration((following.aos_ns - now_ns) / S)
         style = "dim" if on is not None else ""
@@ -209,8 +210,12 @@ def render(
     )
     services = len(set(model.services) | set(restarts)) + 3
     layout["side"].split_column(
-        Layout(_link(model, now_ns), name="link"),
-        Layout(_services(model, now_ns, restarts), name="services", size=services),
+        Layout(_link(model, now_ns, narrow=side < SIDE_WIDTH), name="link"),
+        Layout(
+            _services(model, now_ns, restarts, narrow=side < SIDE_WIDTH),
+            name="services",
+            size=services,
+        ),
     )
     return layout
 
@@ -228,11 +233,22 @@ def _clocks(model: LiveModel, now_ns: int, width: int) -> Panel:
         arrives = _time(now_ns + owlt_ns)
         reply = _time(now_ns + 2 * owlt_ns)
     narrow = width < 120
+    unheard = ""
+    if owlt_s is not None and (passes := model.passes) is not None:
+        # Times of what cannot happen would be taken for times at which it will.
+        if not any(p.transmits(now_ns) for p in passes.passes):
+            arrives, reply = NO_UPLINK, ""
+        elif passes.receiving(now_ns + 2 * round(owlt_s * S)) is None:
+            unheard = " no pass" if narrow else " in no pass"
     visible = "Visible now" if narrow else "Spacecraft time now visible"
     table.add_row("Ground UTC", visible, "Sent now, arrives", "Earliest reply")
     # On a narrow screen the date goes, which stands in every event; the times of day stay whole.
     times = [t[11:] if narrow and "-" in t else t for t in (_time(now_ns), seen, arrives, reply)]
-    table.add_row(*(Text(text, style="bold cyan", no_wrap=True) for text in times))
+    values = [Text(text, style="bold cyan", no_wrap=True) for text in times]
+    if arrives == NO_UPLINK:
+        values[2].stylize("yellow")
+    values[3].append(unheard, style="bold yellow")
+    table.add_row(*values)
     light = "" if owlt_s is None else f" · one-way light time {_duration(owlt_s)}"
     speed = "" if model.speed == 1 else f" · world ×{model.speed:g}"
     return Panel(table, title=f"L4 Relay Ground{light}{speed}", title_align="left")
@@ -260,11 +276,22 @@ def _parameters(model: LiveModel, now_ns: int, rows: int, width: int) -> Panel:
         for shown in block.parameters.values()
         if shown.limit not in (None, LimitState.NOMINAL)
     ]
+    stale_names = {
+        shown.name
+        for name, block in model.blocks.items()
+        if model.staleness.rhythms[name].stale
+        for shown in block.parameters.values()
+    }
     if out:
         lines.append(Text(f"OUT OF LIMITS ({len(out)})", style="bold"))
         for shown in out:
+            # What was out of limits stays on top, and that it is old is said with it.
             lines.append(_parameter_line(shown, stale=False))
-            lines.append(Text(f"    {_limit_text(shown)}", style=_limit_style(shown)))
+            text = Text(f"    {_limit_text(shown)}", style=_limit_style(shown))
+            if shown.name in stale_names:
+                age = _duration(max(0.0, (now_ns - shown.ert_ns) / S))
+                text = Text.assemble((f"    STALE {age}", "bold magenta"), text[3:])
+            lines.append(text)
     for name in sorted(model.blocks):
         block = model.blocks[name]
         stale = model.staleness.rhythms[name].stale
@@ -291,7 +318,7 @@ def _parameters(model: LiveModel, now_ns: int, rows: int, width: int) -> Panel:
         # Whatever stands here was true when the last pass ended, or before.
         newest_ns = max(block.ert_ns for block in model.blocks.values())
         last = _time(newest_ns)
-        title = f"NO PASS: data shown are from {last[11:] if inside < 60 else last}"
+        title = f"NO PASS: last received {last[11:] if inside < 60 else last}"
         style = "yellow"
     if model.playback_rows:
         title += f" · {model.playback_rows:,} stored packets played back"
@@ -335,12 +362,13 @@ def _limit_text(shown: Shown) -> str:
     return f"{state} since SCET {_time(shown.since_ns)}"
 
 
-def _link(model: LiveModel, now_ns: int) -> Panel:
+def _link(model: LiveModel, now_ns: int, *, narrow: bool) -> Panel:
     link = model.link
     if link is None:
         text = Text("no word from receive yet", style="dim")
         return Panel(text, title="Link", title_align="left")
     head = Table.grid(padding=(0, 1))
+    on_top: list[RenderableType] = []
     silent = model.silent(link.time_ns, now_ns)
     if silent:
         age = _duration((now_ns - link.time_ns) / S)
@@ -352,7 +380,12 @@ def _link(model: LiveModel, now_ns: int) -> Panel:
         carrier = ("locked", "green") if link.carrier else ("none", "bold yellow")
         head.add_row("carrier", Text.assemble(carrier))
     if model.passes is not None:
-        head.add_row("pass", Text("\n").join(pass_lines(model.passes, now_ns)))
+        lines = pass_lines(model.passes, now_ns)
+        if narrow:
+            # Beside a label they would be broken in two, and the next pass fall off the screen.
+            on_top += lines
+        else:
+            head.add_row("pass", Text("\n").join(lines))
     if link.last_ert_ns:
         head.add_row("last octet", f"{_duration(max(0.0, (now_ns - link.last_ert_ns) / S))} ago")
     head.add_row("capture", f"{link.capture}, {_octets(_count(link, 'capture', 'octets'))}")
@@ -383,7 +416,9 @@ def _link(model: LiveModel, now_ns: int) -> Panel:
         )
     style = "red" if silent else "" if link.state == LinkState.OK else "yellow"
     title = f"Link {link.link}"
-    return Panel(Group(head, channels), title=title, title_align="left", border_style=style)
+    return Panel(
+        Group(*on_top, head, channels), title=title, title_align="left", border_style=style
+    )
 
 
 def _count(link: LinkMessage, stage: str, name: str) -> int:
@@ -413,10 +448,14 @@ def _is_loss(name: str) -> bool:
     )
 
 
-def _services(model: LiveModel, now_ns: int, restarts: dict[str, int]) -> Panel:
-    table = Table(box=None, padding=(0, 1), header_style="dim")
-    for title in ("service", "state", "lag", "MiB", "restarts"):
-        table.add_column(title, justify="left" if title in ("service", "state") else "right")
+def _services(model: LiveModel, now_ns: int, restarts: dict[str, int], *, narrow: bool) -> Panel:
+    table = Table(
+        box=None, padding=(0, 1), pad_edge=False, collapse_padding=True, header_style="dim"
+    )
+    table.add_column("service", no_wrap=True, max_width=10)
+    table.add_column("state", no_wrap=True)
+    for title in ("lag", "restart") if narrow else ("lag", "MiB", "restarts"):
+        table.add_column(title, justify="right", no_wrap=True)
     for name, status in sorted(model.services.items()):
         silent = model.silent(status.time_ns, now_ns)
         style = "bold white on red" if silent or status.state == "failed" else ""
@@ -424,15 +463,11 @@ def _services(model: LiveModel, now_ns: int, restarts: dict[str, int]) -> Panel:
         # What receive follows is the capture: octets on disk that it has yet to decode.
         if (behind := status.counters.get("behind_octets", 0)) >= 2**20:
             lag = f"{behind / 2**20:,.0f} MiB"
-        table.add_row(
-            name,
-            Text("silent" if silent else status.state, style=style),
-            lag,
-            f"{status.rss_octets / 2**20:.0f}",
-            str(restarts.get(name, 0)),
-        )
+        memory = () if narrow else (f"{status.rss_octets / 2**20:.0f}",)
+        state = Text("silent" if silent else status.state, style=style)
+        table.add_row(name, state, lag, *memory, str(restarts.get(name, 0)))
     for name in sorted(set(restarts) - set(model.services)):
-        table.add_row(name, "process", "", "", str(restarts[name]))
+        table.add_row(name, "process", "", *(() if narrow else ("",)), str(restarts[name]))
     title = Text("Services")
     if sampled := _sampled(model):
         title.append(f" · {sampled}", style="bold yellow")

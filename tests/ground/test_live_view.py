@@ -207,7 +207,7 @@ def test_between_passes_nobody_takes_old_values_for_new_ones(width: int) -> None
     model.take(passes((-9000, 2), (3600, 9000)))
     before, after = drawn(model, NOW + 1 * S, width), drawn(model, NOW + 60 * S, width)
     assert "NO PASS" not in before
-    assert "NO PASS: data shown are from" in after
+    assert "NO PASS: last received" in after
     assert f"{clock(0)}Z" in after[after.index("NO PASS") :].split("─")[0]
     assert "STALE, last received" in after
     assert "in 59 min" in after
@@ -222,3 +222,40 @@ def test_before_the_first_telemetry_the_next_pass_is_said_instead_of_waiting() -
     assert "waiting for the first telemetry" not in screen
     model.take(passes())
     assert "none is planned" in drawn(model)
+
+
+def test_a_small_screen_has_the_pass_that_is_on_and_the_next_one_whole() -> None:
+    model = LiveModel()
+    model.take(link(NOW))
+    model.take(passes((-600, 5700), (50_700, 90_000)))
+    for service in ("archive", "bus", "monitor", "receive", "scheduling"):
+        model.take(status(service, NOW))
+    screen = drawn(model, width=80, height=24)
+    assert f"LOS {clock(5700)[:5]}, in 1 h 35 min" in screen
+    assert "next DSS-26 Goldstone" in screen
+    assert f"AOS {clock(50_700)[:5]}, in 14 h 5 min" in screen
+    assert screen.count("running") == 5
+    assert "scheduling" in screen
+    assert "restart " in screen
+
+
+@pytest.mark.parametrize(("width", "no_pass"), [(80, "Z no pass"), (160, "Z in no pass")])
+def test_clocks_promise_nothing_that_no_antenna_is_there_for(width: int, no_pass: str) -> None:
+    model = LiveModel()
+    model.take(link(NOW))
+    model.take(passes((-600, 1800), (50_700, 90_000)))
+    assert "no pass" not in (screen := drawn(model, NOW, width))
+    assert "no uplink now" not in screen
+    # From 998 s before LOS on, an answer comes when nobody listens.
+    assert no_pass in drawn(model, NOW + 900 * S, width)
+    assert "no uplink now" in drawn(model, NOW + 1900 * S, width)
+
+
+def test_a_value_out_of_limits_that_is_old_says_so() -> None:
+    model = LiveModel()
+    model.take(parameters(scet_s=[-3, -2, -1, 0], state=LimitState.CRITICAL_HIGH))
+    line = next(line for line in drawn(model).splitlines() if "critical high" in line)
+    assert "STALE" not in line
+    later = drawn(model, NOW + 60 * S)
+    line = next(line for line in later.splitlines() if "critical high" in line)
+    assert "STALE 1 min 0 s" in line
