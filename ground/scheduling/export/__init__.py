@@ -111,15 +111,17 @@ def _parquet(publication: Publication, view: str, network: Network) -> bytes:
 
 
 def _ion(publication: Publication, view: str, network: Network) -> bytes:
-    from ground.scheduling.export import contact_plan
+    from ground.scheduling.export.contact_plan import contact_plan
+    from protocols.dtn.contact_plan_formats import build_ion
 
-    return contact_plan.build_ion(contact_plan.contact_plan(publication, network))
+    return build_ion(contact_plan(publication, network))
 
 
 def _hdtn(publication: Publication, view: str, network: Network) -> bytes:
-    from ground.scheduling.export import contact_plan
+    from ground.scheduling.export.contact_plan import contact_plan
+    from protocols.dtn.contact_plan_formats import build_hdtn
 
-    return contact_plan.build_hdtn(contact_plan.contact_plan(publication, network))
+    return build_hdtn(contact_plan(publication, network))
 
 
 def _passes(publication: Publication, view: str, network: Network) -> bytes:

@@ -1,29 +1,20 @@
-"""Contact plans for the relay's bundle nodes: ION commands and HDTN JSON, both ways.
+"""The contact plan of a schedule, for the relay's bundle nodes.
 
-ION (`ionrc(5)`): `a contact START STOP FROM TO OCTETS_PER_S`, `a range START STOP ONE OTHER
-LIGHT_SECONDS`, times `yyyy/mm/dd-hh:mm:ss` UTC.  A contact is when its sender transmits: the
-spacecraft's begins a light time before AOS.  Contacts of one pair must not overlap; a range holds
-to within one light second, and in both directions if its first node number is the smaller one.
-
-HDTN (`module/router/src/router.cpp`, `cgr::cp_load`): `{"contacts": [{"contact", "source", "dest",
-"startTime", "endTime", "rateBitsPerSec", "owlt"}]}`, whole seconds; these are Unix seconds, for a
-router that is started with Unix timestamps.
+A contact is when its sender transmits: the spacecraft's begins a light time before AOS.  Contacts
+and ranges begin and end on whole seconds of UTC, which is all that ION and HDTN can say.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 from ground.scheduling.export.passes import uplink_ns
 from ground.scheduling.export.publication import BookedTrack, Publication
 from ground.scheduling.model import S_NS
-from protocols.errors import LocalError, RemoteError
-from protocols.timecodes.tai import tai_ns_from_utc_iso, unix_ns_from_tai_ns, utc_iso_from_tai_ns
+from protocols.dtn.contact_plan import Contact, ContactPlan, Range
+from protocols.errors import LocalError
 
 #: A range is said to be constant to within one light second.
 RANGE_STEP_NS = S_NS
@@ -63,44 +54,14 @@ class Network:
         return {name: numbers[name] for name in (*sorted(missions), *sorted(stations))}
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Contact:
-    """Transmission from one node to another, [start_s, stop_s) of its sender, Unix seconds."""
-
-    start_s: int
-    stop_s: int
-    source: int
-    dest: int
-    rate_bit_s: int
-    owlt_s: int
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Range:
-    """One-way light time between two nodes, Unix seconds."""
-
-    start_s: int
-    stop_s: int
-    one: int
-    other: int
-    owlt_s: int
-
-
-@dataclass(frozen=True)
-class ContactPlan:
-    contacts: tuple[Contact, ...]
-    ranges: tuple[Range, ...]
-    names: Mapping[int, str] = field(default_factory=dict, compare=False)
-
-
 def contact_plan(publication: Publication, network: Network) -> ContactPlan:
     """Contacts and ranges of the passes; up only while the pass may transmit (`passes.uplink_ns`).
 
     LocalError if a light time is not known: a plan without it would route into the void.
     """
     numbers = network.numbered(publication)
-    contacts: set[Contact] = set()
-    ranges: set[Range] = set()
+    contacts: list[Contact] = []
+    ranges: list[Range] = []
     uplinks: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for booked in publication.booked:
         pair = booked.request.mission, publication.station_of(booked.track)
@@ -109,12 +70,18 @@ def contact_plan(publication: Publication, network: Network) -> ContactPlan:
         windows = sorted(uplinks[mission, station])
         spacecraft, ground = numbers[mission], numbers[station]
         one, other = sorted((spacecraft, ground))
-        stop_s = {spacecraft: 0, ground: 0}
-        ranged_s = 0
+        stop_ns = {spacecraft: 0, ground: 0}
+        ranged_ns = 0
         for start_ns, end_ns, booked in tracks:
-            for a_ns, b_ns, owlt_ns in _pieces(publication, booked, start_ns, end_ns):
-                owlt_s = round(owlt_ns / S_NS)
-                down = (spacecraft, ground, network.downlink_bit_s, a_ns - owlt_ns, b_ns - owlt_ns)
+            for a_ns, b_ns, owlt_exact_ns in _pieces(publication, booked, start_ns, end_ns):
+                owlt_ns = round(owlt_exact_ns / S_NS) * S_NS
+                down = (
+                    spacecraft,
+                    ground,
+                    network.downlink_bit_s,
+                    a_ns - owlt_exact_ns,
+                    b_ns - owlt_exact_ns,
+                )
                 up = [
                     (ground, spacecraft, network.uplink_bit_s, max(a_ns, begin), min(b_ns, end))
                     for begin, end in windows
@@ -123,20 +90,20 @@ def contact_plan(publication: Publication, network: Network) -> ContactPlan:
                 for source, dest, rate, first_ns, last_ns in (down, *up):
                     # Rounded inwards: a contact must not begin before its pass; nor may the pieces
                     # of one overlap.
-                    from_s = max(-(-_unix_ns(first_ns) // S_NS), stop_s[source])
-                    to_s = _unix_ns(last_ns) // S_NS
-                    if to_s > from_s:
-                        contacts.add(Contact(from_s, to_s, source, dest, rate, owlt_s))
-                        stop_s[source] = to_s
+                    from_ns = max(_ceil(first_ns), stop_ns[source])
+                    to_ns = _floor(last_ns)
+                    if to_ns > from_ns:
+                        contacts.append(Contact(from_ns, to_ns, source, dest, rate))
+                        stop_ns[source] = to_ns
                 # From what is sent first to what arrives last.
-                from_s = max(_unix_ns(a_ns - owlt_ns) // S_NS, ranged_s)
-                to_s = -(-_unix_ns(b_ns + owlt_ns) // S_NS)
-                if to_s > from_s:
-                    ranges.add(Range(from_s, to_s, one, other, owlt_s))
-                    ranged_s = to_s
+                from_ns = max(_floor(a_ns - owlt_exact_ns), ranged_ns)
+                to_ns = _ceil(b_ns + owlt_exact_ns)
+                if to_ns > from_ns:
+                    ranges.append(Range(from_ns, to_ns, one, other, owlt_ns))
+                    ranged_ns = to_ns
     return ContactPlan(
-        tuple(sorted(contacts)),
-        tuple(sorted(ranges)),
+        tuple(contacts),
+        tuple(ranges),
         {number: name for name, number in numbers.items()},
     )
 
@@ -179,111 +146,10 @@ def _pieces(
         yield a_ns, b_ns, first_ns if middle_ns is None else middle_ns
 
 
-def _unix_ns(tai_ns: int) -> int:
-    return int(unix_ns_from_tai_ns(tai_ns))
+def _floor(tai_ns: int) -> int:
+    # TAI − UTC is a whole number of seconds.
+    return tai_ns // S_NS * S_NS
 
 
-# ---------------------------------------------------------------- ION
-
-
-def build_ion(plan: ContactPlan) -> bytes:
-    """Commands for `ionadmin`."""
-    lines = [f"# ipn:{number}.0 is {name}" for number, name in sorted(plan.names.items())]
-    for r in plan.ranges:
-        lines.append(f"a range {_ion(r.start_s)} {_ion(r.stop_s)} {r.one} {r.other} {r.owlt_s}")
-    for c in plan.contacts:
-        # ION counts octets, and takes whole ones.
-        lines.append(
-            f"a contact {_ion(c.start_s)} {_ion(c.stop_s)} {c.source} {c.dest} {c.rate_bit_s // 8}"
-        )
-    return ("\n".join(lines) + "\n").encode()
-
-
-def _ion(unix_s: int) -> str:
-    from protocols.timecodes.tai import tai_ns_from_unix_ns
-
-    iso = utc_iso_from_tai_ns(tai_ns_from_unix_ns(unix_s * S_NS), decimals=0)
-    return iso.rstrip("Z").replace("-", "/").replace("T", "-")
-
-
-_ION_TIME = r"(\d{4}/\d\d/\d\d-\d\d:\d\d:\d\d)"
-_ION_LINE = re.compile(rf"a (contact|range) {_ION_TIME} {_ION_TIME} (\d+) (\d+) (\d+)")
-
-
-def read_ion(text: str) -> ContactPlan:
-    """The contacts and ranges of ionadmin commands; RemoteError for any other command.
-
-    Contacts get the light time of the range of their pair that holds at their begin.
-    """
-    contacts: list[tuple[int, int, int, int, int]] = []
-    ranges: list[Range] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        match = _ION_LINE.fullmatch(line.strip())
-        if match is None:
-            raise RemoteError(f"contact plan, line {number}: {line[:80]!r} is no contact or range")
-        start_s, stop_s = (_from_ion(match[i]) for i in (2, 3))
-        one, other, value = (int(match[i]) for i in (4, 5, 6))
-        if match[1] == "contact":
-            contacts.append((start_s, stop_s, one, other, 8 * value))
-        else:
-            ranges.append(Range(start_s, stop_s, one, other, value))
-
-    def owlt_s(source: int, dest: int, at_s: int) -> int:
-        pair = {source, dest}
-        for r in ranges:
-            if {r.one, r.other} == pair and r.start_s <= at_s < r.stop_s:
-                return r.owlt_s
-        raise RemoteError(f"contact plan: no range between {source} and {dest} at {_ion(at_s)}")
-
-    return ContactPlan(
-        tuple(sorted(Contact(*c, owlt_s(c[2], c[3], c[0])) for c in contacts)),
-        tuple(sorted(ranges)),
-    )
-
-
-def _from_ion(text: str) -> int:
-    iso = text.replace("-", "T").replace("/", "-") + "Z"
-    try:
-        return _unix_ns(tai_ns_from_utc_iso(iso)) // S_NS
-    except LocalError as error:
-        raise RemoteError(f"contact plan: {error}") from error
-
-
-# ---------------------------------------------------------------- HDTN
-
-
-def build_hdtn(plan: ContactPlan) -> bytes:
-    contacts = [
-        {
-            "contact": index,
-            "source": c.source,
-            "dest": c.dest,
-            "startTime": c.start_s,
-            "endTime": c.stop_s,
-            "rateBitsPerSec": c.rate_bit_s,
-            "owlt": c.owlt_s,
-        }
-        for index, c in enumerate(plan.contacts)
-    ]
-    return json.dumps({"contacts": contacts}, indent=2).encode() + b"\n"
-
-
-def read_hdtn(text: str | bytes) -> tuple[Contact, ...]:
-    """RemoteError if it is not such a document."""
-    try:
-        document: dict[str, list[dict[str, Any]]] = json.loads(text)
-        return tuple(
-            Contact(
-                start_s=int(entry["startTime"]),
-                stop_s=int(entry["endTime"]),
-                source=int(entry["source"]),
-                dest=int(entry["dest"]),
-                rate_bit_s=int(entry["rateBitsPerSec"]),
-                owlt_s=int(entry["owlt"]),
-            )
-            for entry in document["contacts"]
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RemoteError(f"HDTN contact plan: {error!r}") from error
+def _ceil(tai_ns: int) -> int:
+    return -_floor(-tai_ns)

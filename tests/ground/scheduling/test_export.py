@@ -38,6 +38,8 @@ from ground.scheduling.model import (
     track_of,
 )
 from protocols.bus.pass_list import parse_pass_list
+from protocols.dtn.contact_plan import Contact
+from protocols.dtn.contact_plan_formats import build_hdtn, build_ion, read_hdtn, read_ion
 from protocols.errors import LocalError, RemoteError
 from protocols.timecodes.tai import tai_ns_from_utc_iso, utc_iso_from_tai_ns
 
@@ -223,22 +225,20 @@ def test_tables_come_back_and_other_readers_see_utc(tmp_path: Path) -> None:
 def test_ion_contacts_begin_a_light_time_before_the_pass_at_the_spacecraft() -> None:
     network = Network({"L4": 7, "Yeoju": 11})
     plan = contact_plan.contact_plan(PUBLICATION, network)
-    text = contact_plan.build_ion(plan).decode()
+    text = build_ion(plan).decode()
     # Downlink from 7: AOS 02:00:00 − 499.004784 s, rounded up; LOS 05:15:00 − 499.004784 s, down.
     assert "a contact 2027/03/01-01:51:41 2027/03/01-05:06:40 7 11 2000\n" in text
     assert "a contact 2027/03/01-02:00:00 2027/03/01-05:15:00 11 7 250\n" in text
     assert "a range 2027/03/01-01:51:40 2027/03/01-05:23:20 7 11 499\n" in text
     command = re.compile(r"(#.*|a (contact|range) (\d{4}(/\d\d){2}-\d\d:\d\d:\d\d ){2}\d+ \d+ \d+)")
     assert all(command.fullmatch(line) for line in text.splitlines())
-    assert contact_plan.read_ion(text) == plan
-    with pytest.raises(RemoteError, match="line 1"):
-        contact_plan.read_ion("d contact *\n")
+    assert read_ion(text) == plan
 
 
 def test_a_contact_up_is_planned_only_where_the_pass_may_transmit() -> None:
     network = Network({"L4": 7, "한울 <2>": 8, "Yeoju": 11})
     limited = publication(uplink={("L4", "KDSA"): (Interval(at(3), at(5)),)})
-    text = contact_plan.build_ion(contact_plan.contact_plan(limited, network)).decode()
+    text = build_ion(contact_plan.contact_plan(limited, network)).decode()
     assert "a contact 2027/03/01-01:51:41 2027/03/01-05:06:40 7 11 2000\n" in text
     assert re.findall(r"a contact (\S+) (\S+) 11 7", text) == [
         ("2027/03/01-03:00:00", "2027/03/01-05:00:00")
@@ -250,14 +250,12 @@ def test_a_contact_up_is_planned_only_where_the_pass_may_transmit() -> None:
 
 def test_hdtn_says_the_same_in_unix_seconds() -> None:
     plan = contact_plan.contact_plan(PUBLICATION, Network())
-    document = json.loads(contact_plan.build_hdtn(plan))
-    assert contact_plan.read_hdtn(json.dumps(document)) == plan.contacts
+    document = json.loads(build_hdtn(plan))
+    assert read_hdtn(json.dumps(document)).contacts == plan.contacts
     first = document["contacts"][0]
     begin = datetime.datetime(2027, 3, 1, 2, tzinfo=datetime.UTC).timestamp()
     assert first["startTime"] == begin - 499
     assert (first["rateBitsPerSec"], first["owlt"]) == (16_000, 499)
-    with pytest.raises(RemoteError):
-        contact_plan.read_hdtn(b'{"contacts": [{}]}')
 
 
 @given(
@@ -281,7 +279,7 @@ def test_contacts_of_a_pair_never_overlap_and_lie_inside_their_passes(
     )
 
     def light_time(mission: str, antenna: str, ground_ns: int) -> int:
-        return round((owlt_s + 100 + rate * (ground_ns - BEGIN_NS) / S_NS) * S_NS)
+        return round((owlt_s + 1000 + rate * (ground_ns - BEGIN_NS) / S_NS) * S_NS)
 
     plan = contact_plan.contact_plan(
         Publication(of, Schedule(tracks), BEGIN_NS, light_time=light_time), Network()
@@ -289,17 +287,14 @@ def test_contacts_of_a_pair_never_overlap_and_lie_inside_their_passes(
     for kind in (plan.contacts, plan.ranges):
         by_pair: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for c in kind:
-            pair = (c.source, c.dest) if isinstance(c, contact_plan.Contact) else (c.one, c.other)
-            by_pair.setdefault(pair, []).append((c.start_s, c.stop_s))
+            pair = (c.source, c.dest) if isinstance(c, Contact) else (c.one, c.other)
+            by_pair.setdefault(pair, []).append((c.start_ns, c.end_ns))
         for found in by_pair.values():
             assert all(a[1] <= b[0] for a, b in pairwise(found))
-    begin_s = datetime.datetime(2027, 3, 1, tzinfo=datetime.UTC).timestamp()
     ground = {name: number for number, name in plan.names.items()}["Yeoju"]
-    uplink = [
-        (c.start_s - begin_s, c.stop_s - begin_s) for c in plan.contacts if c.source == ground
-    ]
+    uplink = [(c.start_ns, c.end_ns) for c in plan.contacts if c.source == ground]
     hours = {h for on, length in spans for h in range(on, on + length)}
-    assert sum(b - a for a, b in uplink) == 3600 * len(hours)
+    assert sum(b - a for a, b in uplink) == HOUR_NS * len(hours)
 
 
 def test_a_contact_plan_without_light_time_names_the_mission() -> None:
