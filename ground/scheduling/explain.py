@@ -11,6 +11,7 @@ fits is the cause.  Proposals are in `proposals.py`; each is proved by a schedul
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
@@ -24,7 +25,7 @@ from protocols.errors import LocalError
 #: What may be the cause, in the order in which the rules are put on.
 CAUSES = {
     "no-view": "no antenna of its choices sees the target in its window",
-    "view-too-short": "no view period is long enough",
+    "view-too-short": "no view period is long enough (a window cuts what it does not hold)",
     "horizon": "the horizon cuts its view periods short",
     "commitment": "commitments take its view periods",
     "own-tracks": "its mission's own tracks, or gaps to them, leave no room",
@@ -75,8 +76,10 @@ class Explanation:
     def text(self) -> str:
         request = self.request
         got = f"{duration_text(self.given_s)} of {duration_text(request.duration_s)}"
+        window = f", window {span_text(request.window)}" if request.window else ""
         lines = [
-            f"{request.id} ({request.mission}): {got}, minimum {duration_text(request.minimum_s)}",
+            f"{request.id} ({request.mission}): {got}, minimum {duration_text(request.minimum_s)}"
+            f"{window}",
             f"  {self.cause}: {CAUSES[self.cause]}",
         ]
         steps = [f"{name} {duration_text(r.seconds)}" for name, r in self.reach.items()]
@@ -107,7 +110,10 @@ def explain(
     """
     for name in requests:
         if name not in problem.request_by_id:
-            raise LocalError(f"request {name!r} is not one of {problem.name}")
+            near = [r for r in problem.request_by_id if r.startswith(f"{name}.")]
+            near = near or difflib.get_close_matches(name, problem.request_by_id, 3)
+            hint = f"; {', '.join(near)} meant?" if near else ""
+            raise LocalError(f"request {name!r} is not one of {problem.name}{hint}")
     given = allocated_s(problem, schedule)
     wanted = [
         r

@@ -209,14 +209,17 @@ def _choice(antennas: tuple[str, ...], periods: list[Interval]) -> Choice:
 def _shifted(
     problem: Problem, schedule: Schedule, request: Request
 ) -> Iterator[tuple[str, str, Problem]]:
-    """The least widening of the window, earlier and later, that lets the minimum in."""
+    """The least widening of the window, earlier and later, that lets the minimum in; or all that is
+    wanted, where the request has its minimum already."""
     window = request.window
     if window is None:
         return
     seen = mission_views(problem, request.mission)
+    whole = request.segments == 1 and request.id in schedule.by_request
     wide = replace(
         request,
         window=None,
+        minimum_s=request.duration_s if whole else request.minimum_s,
         choices=tuple(_choice(c.antennas, seen[c.antennas]) for c in request.choices),
     )
     compiled, held, index = _compiled(_with(problem, wide), schedule, request.id)

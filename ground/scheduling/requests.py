@@ -48,7 +48,7 @@ from ground.scheduling.model import (
     track_of,
 )
 from ground.scheduling.requests_antennas import AntennaRow, expand
-from ground.scheduling.requests_fields import TEXTS, RequestFileError
+from ground.scheduling.requests_fields import TEXTS, RequestFileError, utc_text
 from ground.scheduling.requests_file import (
     CommitmentRow,
     GapRow,
@@ -151,7 +151,7 @@ class _Builder:
             except LocalError as error:
                 raise RequestFileError(f"{where}: {error}") from error
             if row.gap is not None and not row.every:
-                raise RequestFileError(f"{where}: gap: only with every, as every = '24h'")
+                raise RequestFileError(f"{where}: gap: only with every (above 0), as every = '24h'")
             if row.gap is not None:
                 gaps += [Gap(a.id, b.id, *row.gap) for a, b in pairwise(made)]
             requests += made
@@ -197,6 +197,13 @@ class _Builder:
         self, row: RequestRow, choices: list[tuple[tuple[str, ...], list[Interval]]]
     ) -> list[Request]:
         """One request, or one a period."""
+        for window in (*row.windows, *((row.window,) if row.window else ())):
+            if not window.overlaps(self.horizon):
+                begin, end = utc_text(self.horizon.start_ns), utc_text(self.horizon.end_ns)
+                raise LocalError(
+                    f"window {utc_text(window.start_ns)} … {utc_text(window.end_ns)}: "
+                    f"outside of the plan, which is {begin} … {end}"
+                )
         if not row.every:
             windows = row.windows or ((row.window,) if row.window else ())
             return [_request(row, row.id, choices, windows)]

@@ -74,6 +74,23 @@ def test_a_target_that_is_never_seen() -> None:
     assert kinds(given) == set()
 
 
+def test_a_window_that_cuts_a_pass() -> None:
+    """As midnight does, where periods are counted from it."""
+    window = Interval(8 * HOUR, 11 * HOUR)
+    x = replace(
+        request("x", "relay", Choice(("A",), views((8, 11))), window=window), minimum_s=2 * 3600
+    )
+    after = request("y", "relay", Choice(("A",), views((11, 15))))
+    given = problem(x, after)
+    schedule = Schedule((track_of(x, ("A",), 8 * HOUR, 11 * HOUR),))
+    found = only(given, schedule)
+    assert found.cause == "view-too-short"
+    assert "minimum 2h, window 1958-01-01T0" in found.text
+    (proposal,) = (p for p in propose(given, schedule, "x") if p.kind == "window")
+    assert proposal.given_s == x.duration_s
+    assert "ends later by 1h" in proposal.text
+
+
 def test_view_periods_too_short() -> None:
     given = problem(request("x", "relay", Choice(("A",), views((1, 4), (8, 11)))))
     assert only(given).cause == "view-too-short"

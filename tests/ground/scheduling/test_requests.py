@@ -193,6 +193,7 @@ REQUEST = '\n[[request]]\nid = "x"\nmission = "Relay"\nduration = "2h"\nantennas
         ('every = "24h"\ngap = ["2h", "1h"]', ["gap = ['2h', '1h']", '["12h", "20h"]']),
         ("priority = 0", ["priority = 0", "above 0"]),
         ('window = ["2026-12-07", "2026-12-06"]', ["window", "its end must lie after"]),
+        ('window = ["2027-12-07", "2027-12-08"]', ["request 1 (x)", "outside of the plan", "2026"]),
         ('[[request]]\nid = "y"\nmission = "Relay"', ["request 2 (y)", "duration is missing"]),
         (REQUEST, ["request stands twice: x"]),
         ('[[quota]]\nagency = "ESA"\nshare = 0.1', ["quota 1 (ESA)", "KASA, NASA"]),
