@@ -39,11 +39,16 @@ function show(name) {
   buttons.forEach(b => b.setAttribute("aria-pressed", b.dataset.view === name));
 }
 function scale(factor) {
-  zoom = Math.min(16, Math.max(1, zoom * factor));
+  // Out until the whole horizon is in the window, in to 16; what was in the middle stays there.
+  const fit = Math.min(1, (document.documentElement.clientWidth - 8) / CHART.width);
+  const next = Math.min(16, Math.max(fit, zoom * factor)), middle = scrollX + innerWidth / 2;
+  const left = middle * next / zoom - innerWidth / 2;
+  zoom = next;
   document.querySelectorAll(".view svg").forEach(s => {
     s.setAttribute("width", CHART.width * zoom);
     s.setAttribute("height", s.viewBox.baseVal.height * zoom);
   });
+  scrollTo(left, scrollY);
 }
 buttons.forEach(b => b.onclick = () => show(b.dataset.view));
 document.getElementById("in").onclick = () => scale(1.5);
