@@ -43,6 +43,9 @@ bench: $(VENV)/.installed-test  ## every hot path beside its named peer, as a ta
 bench-system: $(VENV)/.installed-test  ## the whole system through its processes (ARGS="sustained --seconds 30")
 	$(BIN)/python -m tests.benchmarks.system $(ARGS)
 
+trial-routes: $(VENV)/.installed-test  ## earliest arrivals on 10,000 random contact plans, against networkx and aiodtnsim
+	$(BIN)/python -m tests.benchmarks.trial_routes $(ARGS)
+
 bench-growth: $(VENV)/.installed-test  ## time and memory as packets, definitions and channels grow
 	$(BIN)/python -m tests.benchmarks.growth $(ARGS)
 
