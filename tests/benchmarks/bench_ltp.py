@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Iterable
 
+from ground.adapters.udp_batches import UdpBatches
 from protocols.dtn.ltp_engine import LtpEngine
 from protocols.dtn.ltp_parameters import LtpParameters, RedPartReceived, TransmissionComplete
 from tests.benchmarks.harness import Case
@@ -61,27 +62,24 @@ class UdpPair:
         first, second = self.sockets
         first.connect(second.getsockname())
         second.connect(first.getsockname())
+        self.ends = [UdpBatches(own) for own in self.sockets]
 
     def close(self) -> None:
         for own in self.sockets:
             own.close()
 
 
-def _drain(own: socket.socket, engine: LtpEngine, now_ns: int) -> int:
-    count = 0
-    receive, take = own.recv, engine.receive
-    try:
-        while True:
-            take(now_ns, receive(65_536))
-            count += 1
-    except BlockingIOError:
-        return count
+def _drain(own: UdpBatches, engine: LtpEngine, now_ns: int) -> int:
+    datagrams = own.receive()
+    for datagram in datagrams:
+        engine.receive(now_ns, datagram)
+    return len(datagrams)
 
 
 def over_udp(pair: UdpPair, segment_size: int, blocks: int = BLOCKS) -> int:
     """Real datagrams, one a segment; the octets that arrived, each block once."""
     sender, receiver = _engines(segment_size)
-    ends = list(zip(pair.sockets, (sender, receiver), strict=True))
+    ends = list(zip(pair.ends, (sender, receiver), strict=True))
     buffer = pair.sockets[1].getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
     # The kernel counts a datagram with its own overhead: a small one costs some 2 kB.
     window = int(min(WINDOW_OCTETS, buffer / (1 if segment_size > 10_000 else 3)))
@@ -95,9 +93,7 @@ def over_udp(pair: UdpPair, segment_size: int, blocks: int = BLOCKS) -> int:
         now_ns = time.monotonic_ns()
         moved = 0
         for own, engine in ends:
-            send = own.send
-            for segment in engine.take(now_ns):
-                send(segment)
+            own.send(engine.take(now_ns))
             moved += _drain(own, engine, now_ns)
         if not moved:
             for _, engine in ends:
