@@ -1,7 +1,7 @@
 """CBOR as bundles use it (RFC 8949 with the core deterministic encoding, RFC 9171 §4.1).
 
 A `Cbor` is one type of item, read and written: layouts of blocks are put together from these as
-other layouts here are from construct's (decision 0007 says why not construct, and not cbor2).
+other layouts here are from construct's (decision 0008 says why not construct, and not cbor2).
 Readers take octets and a position and give the value and the position after it; what is not the
 shortest encoding, and what ends early, is a RemoteError.  Nothing is allocated for a length that
 the octets at hand cannot hold.
