@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from ground.scheduling.compiled import (
     Answer,
@@ -25,7 +26,7 @@ def greedy(compiled: Compiled, start: Answer | None = None) -> Answer:
     if start is not None:
         for index, placements in enumerate(start):
             if placements and index not in compiled.locked:
-                kept = _keep(compiled, held, compiled.requests[index], placements)
+                kept = still_allowed(compiled, held, compiled.requests[index], placements)
                 if kept:
                     answer[index] = kept
                     held.add(index, kept)
@@ -91,15 +92,23 @@ def _split(
     return placements if _allowed(compiled, held, request, placements) else ()
 
 
-def _keep(
+def still_allowed(
     compiled: Compiled,
     held: Occupancy,
     request: CompiledRequest,
     placements: tuple[Placement, ...],
 ) -> tuple[Placement, ...]:
-    """The placements if all of them are still allowed, else nothing."""
-    windows = held.windows(request)
+    """The placements, in order of time, if every rule allows all of them; else nothing."""
     ordered = tuple(sorted(placements, key=lambda p: p[1]))
+    if len(ordered) > request.segments or (
+        len(ordered) > 1
+        and (
+            any(off - on < request.segment_minimum for _, on, off in ordered)
+            or any(before[2] > after[1] for before, after in pairwise(ordered))
+        )
+    ):
+        return ()
+    windows = held.windows(request)
     for choice, on, off in ordered:
         if not any(c == choice and lo <= on and off <= hi for c, lo, hi in windows):
             return ()

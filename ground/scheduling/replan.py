@@ -16,7 +16,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from ground.scheduling.compiled import Answer, Compiled, CompiledRequest, Occupancy, Placement
-from ground.scheduling.greedy import fill
+from ground.scheduling.greedy import fill, still_allowed
 from ground.scheduling.model import (
     S_NS,
     Choice,
@@ -323,7 +323,8 @@ class _Search:
             if kept != self.before[index]:
                 affected.add(index)
                 kept = kept or self._shortened(request, self.before[index])
-            if kept and self._lengths(request, kept):
+            kept = kept and still_allowed(compiled, held, request, kept)
+            if kept:
                 answer[index] = kept
                 held.add(index, kept)
             else:
@@ -341,10 +342,6 @@ class _Search:
             if other == choice and min(off, hi) - max(on, lo) >= request.minimum
         ]
         return (max(parts, key=lambda p: p[2] - p[1]),) if parts else ()
-
-    def _lengths(self, request: CompiledRequest, placements: tuple[Placement, ...]) -> bool:
-        total = sum(off - on for _, on, off in placements)
-        return request.minimum <= total <= request.duration
 
     def _anneal(self, answer: Answer, share: float) -> Answer:
         """The best answer on the way that moves no more than `MOST_MOVED` of the tracks.

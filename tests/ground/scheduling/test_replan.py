@@ -16,9 +16,11 @@ from ground.scheduling.model import (
     S_NS,
     Antenna,
     Choice,
+    Gap,
     Interval,
     Mission,
     Problem,
+    Quota,
     Request,
     Schedule,
     Track,
@@ -27,6 +29,7 @@ from ground.scheduling.model import (
 )
 from ground.scheduling.replan import replan, with_commitment
 from ground.scheduling.rules import violations
+from ground.scheduling.solve import solve
 from protocols.errors import LocalError
 
 HOUR = 3600 * S_NS
@@ -127,6 +130,36 @@ def test_locks_are_held_or_the_one_in_the_way_is_named() -> None:
     lost = with_commitment(given, "B", Interval(24 * HOUR, 48 * HOUR))
     with pytest.raises(LocalError, match="lock: x on B cannot be held: outage of B; unlock it"):
         replan(lost, published)
+
+
+def test_whatever_rule_a_change_breaks_is_kept_again() -> None:
+    x, y, z = request("x", minimum_s=3600), request("y"), request("z", "B")
+    published = Schedule((track(x, "A", 1, 5), track(y, "A", 30, 34), track(z, "B", 31, 35)))
+    day = problem(x, y, z)
+    agencies = tuple(Mission(m.name, "NASA") for m in day.missions)
+    changes = {
+        "quota": {"missions": agencies, "quotas": (Quota("NASA", 8 * 3600),)},
+        "gap": {"gaps": (Gap("x", "y", 0, 10 * 3600),)},
+        "links": {"requests": (x, y, replace(z, mission="m-y"))},
+        "split": {"requests": (replace(x, duration_s=2 * 3600), y, z)},
+    }
+    for what, changed in changes.items():
+        after = replace(day, **changed)
+        assert violations(after, published), what
+        result = replan(after, published)
+        assert violations(after, result.schedule) == [], what
+        assert len(result.kept) >= 2, what
+
+
+def test_segments_are_as_the_request_now_allows_them() -> None:
+    two = {"segments": 2, "segment_minimum_s": 3600, "minimum_s": 3600}
+    x = request("x", "A", 6, **two)
+    published = Schedule((track(x, "A", 1, 4), track(x, "A", 10, 13)))
+    whole = problem(replace(x, segments=1, segment_minimum_s=0))
+    (one,) = replan(whole, published).schedule.tracks
+    assert one.length_s == 6 * 3600
+    (one,) = solve(whole, steps=10, initial=published).schedule.tracks
+    assert one.length_s == 6 * 3600
 
 
 def test_what_cannot_be_replanned() -> None:
