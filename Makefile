@@ -49,6 +49,9 @@ trial-routes: $(VENV)/.installed-test  ## earliest arrivals on 10,000 random con
 bench-growth: $(VENV)/.installed-test  ## time and memory as packets, definitions and channels grow
 	$(BIN)/python -m tests.benchmarks.growth $(ARGS)
 
+trial-ltp: $(VENV)/.installed-test  ## LTP through 499 s and 20 % loss, 1,000 seeds; 100,000 sessions
+	$(BIN)/python -m tests.long.ltp $(ARGS)
+
 tools:  ## programs that tests want beyond Python (apt, as root or with sudo)
 	@sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
 	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends tshark libfec0 >/dev/null

@@ -50,7 +50,7 @@ FIRST_NUMBERS: Final = 1 << 28
 
 
 class _Control(NamedTuple):
-    """A segment of the internal operations traffic, which goes before data (§4)."""
+    """A segment of the internal operations traffic, which goes before data."""
 
     octets: bytes
     timer: Timer | None

@@ -33,12 +33,14 @@ class LtpParameters:
     one_way_light_time_s: of the span now; `LtpEngine.light_time` changes it as geometry does.
     margin_s: what an answer may need beyond twice that (queues and processing at both ends).
     final_checkpoints: that many of the red part's last segments are checkpoints, the last (EORP)
-      always; the others are discretionary (§3.1.1).  checkpoint_every: every so many, 0 none.
+      always; the others are discretionary (§6.11).  checkpoint_every: every so many, 0 none.
     checkpoint_copies, report_copies: times that each is sent at once.  A copy of a checkpoint makes
       the receiver send its reports again (§6.8 b), a copy of a report is redundant and only
-      acknowledged (§6.13): for spans where waiting for a timer costs more than a segment.
+      acknowledged (§6.13): for spans where waiting for a timer costs more than a segment.  The RFC
+      says what a receiver does with copies; that a sender makes them before a timer has run out it
+      neither asks for nor forbids.
     retransmission_limit: expiries of one timer before the session is cancelled (§6.7, §6.8, §6.16).
-    cycle_limit: rounds of retransmission before it is (§6.22, reason 5).
+    cycle_limit: rounds of retransmission before it is (§6.13, reason 5).
     inactivity_limit_s: a session that hears nothing for so long, while the remote could transmit,
       is given up (734.1-B); None: 3 × retransmission_limit × the time to an answer.
     """

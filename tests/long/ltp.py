@@ -28,7 +28,7 @@ PATIENCE_NS = 1_000_000 * SECOND_NS
 PLAIN = LtpParameters(margin_s=5.0, retransmission_limit=30)
 VARIANTS: dict[str, LtpParameters] = {
     "one checkpoint, one report": PLAIN,
-    "the last 3 segments checkpoints, full reports (§3.1.1, §6.11)": replace(
+    "the last 3 segments checkpoints, full reports (§6.11)": replace(
         PLAIN, final_checkpoints=3, report_scope=ReportScope.FULL
     ),
     "the same, reports twice (§6.8, §6.13)": replace(
