@@ -74,6 +74,11 @@ class Antenna:
 
     def __post_init__(self) -> None:
         _check(bool(self.name), "antenna without a name")
+        # Files join the antennas of a set by these: SatNet and pass lists, and request files.
+        _check(
+            not set("_+").intersection(self.name),
+            f"antenna {self.name!r}: a name without _ and + wanted, which join names of a set",
+        )
         _check(self.mspa >= 1, f"antenna {self.name}: mspa {self.mspa}: 1 or more wanted")
 
 

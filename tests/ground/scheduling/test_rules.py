@@ -119,6 +119,8 @@ def test_gap_quota_lock_links_and_beam() -> None:
     [
         (lambda: Interval(5, 5), "end must lie after"),
         (lambda: Antenna("A", mspa=0), "mspa 0"),
+        (lambda: Antenna("MY_DISH"), "a name without _ and"),
+        (lambda: Antenna("A + B"), "a name without _ and"),
         (lambda: Mission("m", links=0), "links 0"),
         (lambda: Choice(("B", "A"), SEE), "sorted order"),
         (lambda: request("r", "m", minimum_s=9 * 3600), "minimum_s 32400"),
