@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from protocols.errors import LocalError, RemoteError
@@ -31,6 +32,7 @@ T = TypeVar("T")
 Read = Callable[[bytes, int], tuple[T, int]]
 
 # Values below 256, encoded.
+_STRING_HEADS: Final = [bytes((BYTES << 5 | length,)) for length in range(24)]
 _SHORT: Final = [bytes((v,)) if v < 24 else bytes((24, v)) for v in range(256)]
 #: Additional information → argument behind the first octet, the least that needs so many octets,
 #: octets of the whole head.
@@ -109,8 +111,9 @@ def write_unsigned(value: int) -> bytes:
     """Raises LocalError outside 0 … 2^64 − 1."""
     if 0 <= value < 256:
         return _SHORT[value]
-    # Times need eight octets from 2000-02-19 on.
-    return _pack_64(27, value) if 1 << 32 <= value <= LARGEST else head(UNSIGNED, value)
+    if 1 << 32 <= value <= LARGEST:
+        return _pack_64(27, value)
+    return _pack_32(26, value) if 1 << 16 <= value < 1 << 32 else head(UNSIGNED, value)
 
 
 def _read_integer(data: bytes, at: int) -> tuple[int, int]:
@@ -126,9 +129,13 @@ def _write_integer(value: int) -> bytes:
 
 def read_octets(data: bytes, at: int, major: int = BYTES) -> tuple[memoryview, int]:
     """Definite byte string, without a copy; of another major type if told so."""
-    found, length, start = read_head(data, at)
-    if found != major:
-        raise malformed(f"string of major type {major} wanted, {found} found", data, at)
+    if data[at : at + 1] == b"\x59" and major == BYTES and data[at + 1 : at + 2] > b"\0":
+        # 256 … 65,535 octets, as most payloads have.
+        length, start = int.from_bytes(data[at + 1 : at + 3], "big"), at + 3
+    else:
+        found, length, start = read_head(data, at)
+        if found != major:
+            raise malformed(f"string of major type {major} wanted, {found} found", data, at)
     if length > len(data) - start:
         raise malformed(f"string of {length} octets, {len(data) - start} are left", data, at)
     return memoryview(data)[start : start + length], start + length
@@ -141,7 +148,10 @@ def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
 
 def write_octets(octets: bytes | memoryview) -> bytes:
     """Definite byte string."""
-    return head(BYTES, len(octets)) + octets
+    length = len(octets)
+    if length < 24:
+        return _STRING_HEADS[length] + octets
+    return (_pack_16(0x59, length) if 256 <= length < 65536 else head(BYTES, length)) + octets
 
 
 def read_count(data: bytes, at: int) -> tuple[int, int]:
@@ -191,11 +201,15 @@ def _read_any(data: bytes, at: int) -> tuple[bytes, int]:
 
 @dataclass(frozen=True, slots=True)
 class Cbor(Generic[T]):
-    """One type of item: its reader and its writer."""
+    """One type of item: its reader and its writer.
+
+    inline: what the writer does to the value {v} as an expression, where that is less than a call.
+    """
 
     name: str
     read: Read[T]
     write: Callable[[T], bytes]
+    inline: str = ""
 
     def parse(self, octets: bytes | memoryview) -> T:
         """The one item that the octets are.  Raises RemoteError."""
@@ -220,16 +234,29 @@ def _unrolled(name: str, types: tuple[Cbor[Any], ...], prefix: bytes) -> Cbor[tu
     Written out field by field from the declaration, as dataclasses does for `__init__`: a loop over
     the fields took twice as long, and every bundle passes here a dozen times.
     """
-    scope: dict[str, Any] = {"prefix": prefix}
+    scope: dict[str, Any] = {
+        "prefix": prefix,
+        "short": _SHORT,
+        "cut_short": partial(malformed, f"{name} is cut short"),
+    }
     fields = range(len(types))
     for i in fields:
         scope[f"read_{i}"], scope[f"write_{i}"] = types[i].read, types[i].write
     values = "".join(f"v{i}, " for i in fields)
-    reads = "".join(f"    v{i}, at = read_{i}(data, at)\n" for i in fields)
-    writes = "".join(f"write_{i}(v{i}), " for i in fields)
+    reads, writes = "", ""
+    for i in fields:
+        if types[i] is UINT:
+            # Most are small numbers, which need no call.
+            reads += f"  v{i} = data[at]\n  if v{i} < 24: at += 1\n  else: "
+            writes += f"short[v{i}] if 0 <= v{i} < 256 else "
+        else:
+            reads += "  "
+        reads += f"v{i}, at = read_{i}(data, at)\n"
+        writes += f"{types[i].inline.format(v=f'v{i}') or f'write_{i}(v{i})'}, "
     source = (
-        f"def read(data, at):\n{reads}    return ({values}), at\n"
-        f"def write(values):\n    {values}= values\n    return b''.join((prefix, {writes}))\n"
+        f"def read(data, at):\n try:\n{reads} except IndexError: raise cut_short(data, at)\n"
+        f" return ({values}), at\n"
+        f"def write(values):\n {values}= values\n return b''.join((prefix, {writes}))\n"
     )
     exec(source, scope)
     return Cbor(name, scope["read"], scope["write"])

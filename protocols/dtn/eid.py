@@ -154,15 +154,22 @@ def _decoded(octets: bytes) -> Eid:
 #: Octets of the head of an unsigned integer by its first; 0 for other items.
 _SIZE: Final = bytes([1] * 24 + [2, 3, 5, 9] + [0] * 228)
 _TWO_NUMBERS: Final = b"\x82\x02\x82"
+_NAME: Final = b"\x82\x01"
+_NONE: Final = b"\x82\x01\x00"
 
 
 def read_eid(data: bytes, at: int) -> tuple[Eid, int]:
     """Endpoint identifier at a position, and the position after it.  Raises RemoteError."""
     try:
-        if data[at : at + 3] == _TWO_NUMBERS:
-            # The usual spelling, sized without reading it; `_decoded` refuses what it is not.
+        # The usual spellings, sized without reading them; `_decoded` refuses what they are not.
+        beginning = data[at : at + 3]
+        if beginning == _NONE:
+            return NULL_ENDPOINT, at + 3
+        if beginning == _TWO_NUMBERS:
             middle = at + 3 + _SIZE[data[at + 3]]
             after = middle + _SIZE[data[middle]]
+        elif beginning[:2] == _NAME and 0x60 <= beginning[2] < 0x78:
+            after = at + 3 + beginning[2] - 0x60
         else:
             after = cbor.skip(data, at)
     except IndexError:
@@ -179,5 +186,5 @@ def _write_eid(value: Eid) -> bytes:
     return value.octets
 
 
-EID: Final = Cbor("endpoint identifier", read_eid, _write_eid)
+EID: Final = Cbor("endpoint identifier", read_eid, _write_eid, inline="{v}.octets")
 NULL_ENDPOINT: Final = eid("dtn:none")
