@@ -105,7 +105,8 @@ class ContactGraph:
         """Where the contact is in the arrays; None if the plan has it no more, or without range."""
         if self._places is None:
             order: list[int] = self._order.tolist()
-            self._places = {self._ranged[at].key: i for i, at in enumerate(order)}
+            contacts = map(self._ranged.__getitem__, order)
+            self._places = {(c[2], c[3], c[0]): i for i, c in enumerate(contacts)}
         return self._places.get(key)
 
     def remaining_octets(self, key: ContactKey, priority: int) -> int | None:
@@ -124,16 +125,9 @@ class ContactGraph:
             self.arrays.remaining[: priority + 1, place] -= octets
 
     def overbooked(self) -> tuple[Overbooked, ...]:
-        found = (
-            (key, self.remaining_octets(key, priority=0))
-            for key, booked in self._booked.items()
-            if booked[0]
-        )
-        return tuple(
-            Overbooked(self.contact(self.place(key) or 0), -left)
-            for key, left in found
-            if left is not None and left < 0
-        )
+        bulk = self.arrays.remaining[0]
+        places = np.flatnonzero(bulk < 0).tolist()
+        return tuple(Overbooked(self.contact(place), -int(bulk[place])) for place in places)
 
     def reloaded(self, plan: ContactPlan, now_ns: int) -> tuple[ContactGraph, tuple[Contact, ...]]:
         """The graph of a new plan with what is booked, and the contacts whose bookings are lost.

@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.dtn.contact_plan import NODE_LIMIT, Contact, ContactPlan, Range
+from protocols.dtn.contact_plan import NODE_LIMIT, Contact, ContactPlan, Range, uncollected
 from protocols.errors import LocalError, RemoteError
 from protocols.timecodes.tai import (
     NS_PER_SECOND,
@@ -70,6 +70,7 @@ def _ion(tai_ns: int) -> str:
 _OTHER_COMMANDS: Final = frozenset("1ehilmqsvwx?")
 
 
+@uncollected()
 def read_ion(
     text: str, *, base: ContactPlan | None = None, reference_ns: int | None = None
 ) -> ContactPlan:
@@ -156,7 +157,7 @@ class _IonReader:
             table, items = self._parse_adds(rows)
         except (ValueError, IndexError):
             return False
-        fresh = {item.key: item for item in items}
+        fresh: dict[_Key, Any] = {(item[2], item[3], item[0]): item for item in items}
         if len(fresh) < len(items) or not table.keys().isdisjoint(fresh):
             return False
         table.update(fresh)
@@ -193,7 +194,7 @@ class _IonReader:
             raise LocalError("no such contact or range")
 
     def _all_ns(self, texts: Sequence[str]) -> list[int]:
-        if any(len(text) != len(_ION_TIME) for text in texts):
+        if set(map(len, texts)) != {len(_ION_TIME)}:
             return [self._ns(text) for text in texts]
         ns, sound = _ion_times_ns(texts)
         times: list[int] = ns.tolist()
@@ -280,6 +281,7 @@ def _hdtn_s(tai_ns: int, reference_ns: int | None) -> int:
     return int(since) // NS_PER_SECOND
 
 
+@uncollected()
 def read_hdtn(
     text: str | bytes, *, reference_ns: int | None = None, unlimited_bit_s: int | None = None
 ) -> ContactPlan:

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from protocols.dtn.contact_graph import PRIORITIES, ContactGraph, Overbooked
-from protocols.dtn.contact_plan import Contact, ContactPlan, PlanChange, diff
+from protocols.dtn.contact_plan import Contact, ContactPlan, PlanChange, diff, uncollected
 from protocols.dtn.routing_kernels import NEVER, Query, best_route, radiation_ns
 from protocols.errors import LocalError
 from protocols.timecodes.tai import utc_iso_from_tai_ns
@@ -243,6 +243,7 @@ class Router:
         for c in route.contacts:
             self.graph.book(c.key, -demand.evc_octets, demand.priority)
 
+    @uncollected()
     def reload(self, plan: ContactPlan, now_ns: int) -> Reload:
         """Change to another plan while running; what is booked stays booked."""
         change = diff(self.plan, plan)

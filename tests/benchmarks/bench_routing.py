@@ -34,10 +34,12 @@ def plan_of(count: int) -> ContactPlan:
     for a, b in links[: max(1, round(count / each))]:
         ns = BEGIN_NS + rng.randrange(spacing_s) * NS_PER_SECOND
         owlt_ns = rng.randint(1, 600) * NS_PER_SECOND
-        for _ in range(each):
+        for i in range(each):
             end_ns = ns + rng.randint(60, max(120, spacing_s // 2)) * NS_PER_SECOND
             contacts.append(Contact(ns, end_ns, a, b, 8 * 10**9))
-            ranges.append(Range(ns, end_ns, a, b, owlt_ns))
+            # A range for two contacts or so, as our own exports have them.
+            begin_ns = ranges.pop().start_ns if i % 2 else ns
+            ranges.append(Range(begin_ns, end_ns, a, b, owlt_ns))
             ns = end_ns + rng.randint(10, spacing_s // 2 + 11) * NS_PER_SECOND
     return ContactPlan(tuple(contacts), tuple(ranges))
 
@@ -96,11 +98,7 @@ def reload_of(plan: ContactPlan) -> Callable[[], int]:
         c._replace(end_ns=c.end_ns - NS_PER_SECOND) if i % 20 == 0 else c
         for i, c in enumerate(plan.contacts)
     )
-    # A range for two contacts or so, as our own exports have them.
-    ranges = plan.ranges[::2]
-    texts = [
-        build_ion(ContactPlan(contacts, ranges)).decode() for contacts in (plan.contacts, changed)
-    ]
+    texts = [build_ion(each).decode() for each in (plan, ContactPlan(changed, plan.ranges))]
     turn = 0
 
     def work() -> int:

@@ -218,3 +218,35 @@ def test_the_past_is_forgotten() -> None:
     plan = read_ion(IONRC)
     assert [c.start_ns for c in plan.without_past(at(3601)).contacts] == [at(5400), at(7200)]
     assert plan.without_past(at(7200)).ranges == ()
+
+
+@given(st.data())
+def test_light_times_of_any_ranges_are_those_of_the_rules_written_out(data: st.DataObject) -> None:
+    def intervals() -> list[tuple[int, int, int, int]]:
+        drawn: list[tuple[int, int, int, int]] = []
+        for one, other in ((1, 2), (2, 1), (1, 3), (3, 2)):
+            at_s = 0
+            for gap, length in data.draw(
+                st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=4)
+            ):
+                drawn.append((at_s + gap, at_s + gap + length, one, other))
+                at_s += gap + length
+        return drawn
+
+    contacts = tuple(Contact(at(a), at(b), one, other, 8) for a, b, one, other in intervals())
+    ranges = tuple(
+        Range(at(a), at(b), one, other, i * S) for i, (a, b, one, other) in enumerate(intervals())
+    )
+    plan = ContactPlan(contacts, ranges)
+
+    def owlt_ns(c: Contact, one: int, other: int) -> int | None:
+        of_pair = [r for r in plan.ranges if (r.one, r.other) == (one, other)]
+        during = [r for r in of_pair if r.start_ns < c.end_ns and c.start_ns < r.end_ns]
+        return during[0].owlt_ns if during else None
+
+    expected: list[int | None] = []
+    for c in plan.contacts:
+        own = owlt_ns(c, c.source, c.dest)
+        implied = owlt_ns(c, c.dest, c.source) if c.source > c.dest else None
+        expected.append(implied if own is None else own)
+    assert plan.owlts_ns() == expected
