@@ -10,6 +10,7 @@ primary block without CRC, two age blocks …) is for `bundle_processing.violati
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
@@ -113,9 +114,19 @@ CANONICAL_FIELDS: Final[dict[str, Cbor[Any]]] = {
     "data": Cbor("byte string", cbor.read_octets, cbor.write_octets),
 }
 
-_PRIMARY = items("primary block", *PRIMARY_FIELDS.values())
+#: With the head for 8 and 9 items, and without: the head of a fragment counts two more.
+_PRIMARY, _PRIMARY_8, _PRIMARY_9 = (
+    items("primary block", *PRIMARY_FIELDS.values(), prefix=prefix)
+    for prefix in (b"", bytes((0x88, VERSION)), bytes((0x89, VERSION)))
+)
 _FRAGMENT = items("fragment fields", *FRAGMENT_FIELDS.values())
-_CANONICAL = items("canonical block", *CANONICAL_FIELDS.values())
+_CANONICAL_5, _CANONICAL_6 = (
+    items("canonical block", *CANONICAL_FIELDS.values(), prefix=prefix)
+    for prefix in (b"\x85", b"\x86")
+)
+_write_8, _write_9, _write_5, _write_6 = (
+    layout.write for layout in (_PRIMARY_8, _PRIMARY_9, _CANONICAL_5, _CANONICAL_6)
+)
 _primary_values: Callable[[Any], tuple[Any, ...]] = attrgetter(*PRIMARY_FIELDS)
 _fragment_values: Callable[[Any], tuple[Any, ...]] = attrgetter(*FRAGMENT_FIELDS)
 _canonical_values: Callable[[Any], tuple[Any, ...]] = attrgetter(*CANONICAL_FIELDS)
@@ -125,24 +136,20 @@ _canonical_values: Callable[[Any], tuple[Any, ...]] = attrgetter(*CANONICAL_FIEL
 _PAYLOAD: Final = int(BlockType.PAYLOAD)
 _IS_FRAGMENT: Final = BundleFlags.IS_FRAGMENT
 
-#: Items of the primary block → its array's head and the version.
-_PRIMARY_HEADS: Final = {count: bytes((0x80 | count, VERSION)) for count in range(8, 12)}
-#: CRC type → (function, its size, the CRC as a byte string of zeros, over which it is taken).
-_CRCS: Final[dict[int, tuple[Callable[[bytes], int], int, bytes]]] = {
-    int(CrcType.X25): (crc16_x25, 2, b"\x42\0\0"),
-    int(CrcType.CRC32C): (crc32c_whole, 4, b"\x44\0\0\0\0"),
+#: CRC type → (function, its size, the CRC as a byte string of zeros, over which it is taken, and
+#: packed behind that string's head).
+_CRCS: Final[dict[int, tuple[Callable[[bytes], int], int, bytes, struct.Struct]]] = {
+    int(CrcType.X25): (crc16_x25, 2, b"\x42\0\0", struct.Struct(">BH")),
+    int(CrcType.CRC32C): (crc32c_whole, 4, b"\x44\0\0\0\0", struct.Struct(">BI")),
 }
 
 
 def _finished(content: bytes, crc_type: int) -> bytes:
     """A block with its CRC behind its fields."""
-    if not crc_type:
-        return content
     if crc_type not in _CRCS:
         raise LocalError(f"CRC type {crc_type}, 0, 1 or 2 wanted")
-    function, size, zeros = _CRCS[crc_type]
-    block = content + zeros
-    return block[:-size] + function(block).to_bytes(size, "big")
+    function, _, zeros, layout = _CRCS[crc_type]
+    return content + layout.pack(zeros[0], function(content + zeros))
 
 
 def _read_end(
@@ -160,7 +167,7 @@ def _read_end(
     elif crc_type not in _CRCS:
         raise malformed(f"CRC type {crc_type}, 0, 1 or 2 wanted", data, start)
     else:
-        function, size, zeros = _CRCS[crc_type]
+        function, size, zeros, _ = _CRCS[crc_type]
         end = at + 1 + size
         if end > len(data) or data[at] != zeros[0]:
             raise malformed(f"CRC of {size} octets wanted", data, at)
@@ -210,16 +217,18 @@ class Primary:
 
         Raises LocalError for a value outside its field.
         """
-        count = 9 if self.crc_type else 8
-        content = _PRIMARY.write(_primary_values(self))
+        values = _primary_values(self)
+        crc_type = self.crc_type
         if self.flags & _IS_FRAGMENT:
             if self.fragment_offset is None or self.total_length is None:
                 raise LocalError("fragment without fragment_offset and total_length")
-            count += 2
-            content += _FRAGMENT.write(_fragment_values(self))
+            head = bytes((0x8B if crc_type else 0x8A, VERSION))
+            content = head + _PRIMARY.write(values) + _FRAGMENT.write(_fragment_values(self))
         elif self.fragment_offset is not None or self.total_length is not None:
             raise LocalError("fragment_offset or total_length without the fragment flag")
-        return _finished(_PRIMARY_HEADS[count] + content, self.crc_type)
+        else:
+            content = _write_9(values) if crc_type else _write_8(values)
+        return _finished(content, crc_type) if crc_type else content
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +247,9 @@ class Block:
 
     def encode(self) -> bytes:
         """Deterministic encoding.  Raises LocalError for a value outside its field."""
-        content = _CANONICAL.write(_canonical_values(self))
-        return _finished((b"\x86" if self.crc_type else b"\x85") + content, self.crc_type)
+        if self.crc_type:
+            return _finished(_write_6(_canonical_values(self)), self.crc_type)
+        return _write_5(_canonical_values(self))
 
 
 def payload_block(data: bytes | memoryview, *, flags: int = 0, crc_type: int = 2) -> Block:
@@ -389,7 +399,7 @@ def _read_primary(data: bytes, start: int, check_crc: bool) -> tuple[Primary, in
 
 def _read_block(data: bytes, view: memoryview, start: int, check_crc: bool) -> tuple[Block, int]:
     count, at = _array_head(data, start)
-    values, at = _CANONICAL.read(data, at)
+    values, at = _CANONICAL_5.read(data, at)
     end = _read_end(data, start, at, None if count is None else count - 5, values[3], check_crc)
     block_type, number, flags, crc_type, content = values
     if block_type != _PAYLOAD:

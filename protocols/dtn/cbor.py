@@ -262,9 +262,12 @@ def _unrolled(name: str, types: tuple[Cbor[Any], ...], prefix: bytes) -> Cbor[tu
     return Cbor(name, scope["read"], scope["write"])
 
 
-def items(name: str, *types: Cbor[Any]) -> Cbor[tuple[Any, ...]]:
-    """Items one after another without an array around them."""
-    return _unrolled(name, types, b"")
+def items(name: str, *types: Cbor[Any], prefix: bytes = b"") -> Cbor[tuple[Any, ...]]:
+    """Items one after another without an array around them.
+
+    prefix: fixed octets that the writer puts before them, and the reader's caller has read.
+    """
+    return _unrolled(name, types, prefix)
 
 
 def array(name: str, *types: Cbor[Any]) -> Cbor[tuple[Any, ...]]:
