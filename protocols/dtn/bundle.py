@@ -91,7 +91,9 @@ def _read_timestamp(data: bytes, at: int) -> tuple[CreationTimestamp, int]:
     return CreationTimestamp._make(values), at
 
 
-TIMESTAMP: Final = Cbor("creation timestamp", _read_timestamp, _TIMESTAMP_ITEMS.write)
+TIMESTAMP: Final = Cbor(
+    "creation timestamp", _read_timestamp, _TIMESTAMP_ITEMS.write, _TIMESTAMP_ITEMS.inline
+)
 
 #: Primary block after the version, §4.3.1.
 PRIMARY_FIELDS: Final[dict[str, Cbor[Any]]] = {

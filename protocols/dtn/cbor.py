@@ -220,7 +220,9 @@ class Cbor(Generic[T]):
         return value
 
 
-UINT: Final = Cbor("unsigned integer", read_unsigned, write_unsigned)
+#: Most are small numbers, which need no call.
+_UINT_INLINE: Final = "short[{v}] if 0 <= {v} < 256 else unsigned({v})"
+UINT: Final = Cbor("unsigned integer", read_unsigned, write_unsigned, _UINT_INLINE)
 INTEGER: Final = Cbor("integer", _read_integer, _write_integer)
 OCTETS: Final = Cbor("byte string", _read_bytes, write_octets)
 BOOLEAN: Final = Cbor("boolean", _read_boolean, lambda value: b"\xf5" if value else b"\xf4")
@@ -237,6 +239,7 @@ def _unrolled(name: str, types: tuple[Cbor[Any], ...], prefix: bytes) -> Cbor[tu
     scope: dict[str, Any] = {
         "prefix": prefix,
         "short": _SHORT,
+        "unsigned": write_unsigned,
         "cut_short": partial(malformed, f"{name} is cut short"),
     }
     fields = range(len(types))
@@ -246,9 +249,7 @@ def _unrolled(name: str, types: tuple[Cbor[Any], ...], prefix: bytes) -> Cbor[tu
     reads, writes = "", ""
     for i in fields:
         if types[i] is UINT:
-            # Most are small numbers, which need no call.
             reads += f"  v{i} = data[at]\n  if v{i} < 24: at += 1\n  else: "
-            writes += f"short[v{i}] if 0 <= v{i} < 256 else "
         else:
             reads += "  "
         reads += f"v{i}, at = read_{i}(data, at)\n"
@@ -275,6 +276,11 @@ def array(name: str, *types: Cbor[Any]) -> Cbor[tuple[Any, ...]]:
     wanted = head(ARRAY, len(types))
     content = _unrolled(name, types, wanted)
     read_content = content.read
+    inline = ""
+    if all(item is UINT for item in types):
+        inline = f"{wanted!r}, " + ", ".join(
+            _UINT_INLINE.format(v=f"{{v}}[{i}]") for i in range(len(types))
+        )
 
     def read(data: bytes, at: int) -> tuple[tuple[Any, ...], int]:
         after = at + len(wanted)
@@ -283,7 +289,7 @@ def array(name: str, *types: Cbor[Any]) -> Cbor[tuple[Any, ...]]:
             raise malformed(f"{name} of {count} items, {len(types)} wanted", data, at)
         return read_content(data, after)
 
-    return Cbor(name, read, content.write)
+    return Cbor(name, read, content.write, inline)
 
 
 def list_of(name: str, item: Cbor[T]) -> Cbor[tuple[T, ...]]:
