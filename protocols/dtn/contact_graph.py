@@ -90,13 +90,15 @@ class ContactGraph:
             in_first=np.searchsorted(link_dest[in_links], np.arange(n + 1)),
             in_links=in_links,
         )
+        #: [n] true: no node is left out.
+        self.everywhere = np.ones(n, np.bool_)
         self._ranged: list[Contact] = ranged
         self._order = order
         self.numbers: list[int] = numbers.tolist()
         self.index: Mapping[int, int] = {number: i for i, number in enumerate(self.numbers)}
         self._places: dict[ContactKey, int] | None = None
         #: Octets booked, by priority at least 0, 1, 2.
-        self._booked: dict[ContactKey, I64] = {}
+        self._booked: dict[ContactKey, list[int]] = {}
 
     def contact(self, place: int) -> Contact:
         return self._ranged[int(self._order[place])]
@@ -116,9 +118,10 @@ class ContactGraph:
 
     def book(self, key: ContactKey, octets: int, priority: int) -> None:
         """Lower the volume left to this priority and to all below it (§3.2.8.1.2)."""
-        booked = self._booked.setdefault(key, np.zeros(PRIORITIES, np.int64))
-        booked[: priority + 1] += octets
-        if not booked.any():
+        booked = self._booked.setdefault(key, [0] * PRIORITIES)
+        for level in range(priority + 1):
+            booked[level] += octets
+        if not any(booked):
             del self._booked[key]
         place = self.place(key)
         if place is not None:
@@ -149,7 +152,9 @@ class ContactGraph:
                 lost.append(contact)
                 continue
             key = graph.contact(place).key
-            graph._booked[key] = graph._booked.get(key, 0) + booked
+            # Two contacts of one pair may have become one.
+            before = graph._booked.get(key, [0] * PRIORITIES)
+            graph._booked[key] = [a + b for a, b in zip(before, booked, strict=True)]
             graph.arrays.remaining[:, place] -= booked
         return graph, tuple(sorted(lost))
 

@@ -12,15 +12,17 @@ no rule of its own: each contact must take all of it before it ends, so no later
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from protocols.dtn.contact_graph import PRIORITIES, ContactGraph, Overbooked
 from protocols.dtn.contact_plan import Contact, ContactPlan, PlanChange, diff, uncollected
-from protocols.dtn.routing_kernels import NEVER, Query, best_route, radiation_ns
+from protocols.dtn.routing_kernels import NEVER, Query, best_route, timed
 from protocols.errors import LocalError
 from protocols.timecodes.tai import utc_iso_from_tai_ns
 
@@ -30,6 +32,7 @@ BULK, NORMAL, EXPEDITED = range(PRIORITIES)
 _PRIORITY_NAMES: Final = ("bulk", "normal", "expedited")
 #: Octets are float64 where they meet rates; so much is exact.
 _EVC_LIMIT: Final = 2**53
+_NOTHING: Final = np.empty(0, np.int64)
 #: A rank behind that of any route.
 _LAST: Final = (2**63, 0, 0, 0)
 
@@ -336,15 +339,14 @@ class Router:
         source, dest = index.get(self.node), index.get(demand.dest)
         if source is None or dest is None or source == dest:
             return None
-        n = len(index)
-        octets = np.zeros(n, np.float64)
+        octets = np.zeros(len(index), np.float64)
         for node, queued in (backlog or {}).items():
             if node in index:
                 octets[index[node]] = queued
-        entries = np.ones(n, np.bool_)
-        for node in demand.excluded:
-            if node in index:
-                entries[index[node]] = False
+        entries = everywhere = self.graph.everywhere
+        if demand.excluded:
+            entries = everywhere.copy()
+            entries[[index[node] for node in demand.excluded if node in index]] = False
         return Query(
             source,
             dest,
@@ -354,9 +356,9 @@ class Router:
             demand.priority,
             demand.least_confidence,
             octets,
-            np.ones(n, np.bool_),
+            everywhere,
             entries,
-            np.empty(0, np.int64),
+            _NOTHING,
         )
 
     def _only(self, query: Query, entry: int) -> Query:
@@ -366,8 +368,8 @@ class Router:
         return query._replace(entries=entries)
 
     def _find(self, query: Query) -> Route | None:
-        places = best_route(self.graph.arrays, query).tolist()
-        return self._timed(query, places) if places else None
+        places = best_route(self.graph.arrays, query)
+        return self._timed(query, places) if places.size else None
 
     def _spur(
         self, query: Query, route: Route, length: int, given: set[tuple[Contact, ...]]
@@ -388,8 +390,10 @@ class Router:
                 entries=allowed,
                 allowed=allowed,
             )
-        rest = best_route(self.graph.arrays, spur).tolist()
-        return self._timed(query, places + rest) if rest else None
+        rest = best_route(self.graph.arrays, spur)
+        if not rest.size:
+            return None
+        return self._timed(query, np.concatenate((np.array(places, np.int64), rest)))
 
     def _place(self, contact: Contact) -> int:
         place = self.graph.place(contact.key)
@@ -397,42 +401,13 @@ class Router:
             raise LocalError(f"{contact} is not in the plan")
         return place
 
-    def _timed(self, query: Query, places: list[int]) -> Route:
-        """§3.2.6.2 to §3.2.6.8, contact by contact."""
-        a = self.graph.arrays
-        contacts = tuple(self.graph.contact(place) for place in places)
-        ready, departures, arrivals = query.ready, list[int](), list[int]()
-        for hop, place in enumerate(places):
-            rate = float(a.rate[place])
-            begin = max(int(a.start[place]), ready)
-            if hop == 0:
-                begin += radiation_ns(self._residual_backlog(query, place), rate)
-            departures.append(begin)
-            ready = begin + radiation_ns(query.evc, rate) + int(a.owlt[place])
-            arrivals.append(ready)
-        limit, stop_ns = 2**63, NO_EXPIRY_NS
-        for place, begin in zip(reversed(places), reversed(departures), strict=True):
-            stop_ns = min(stop_ns, int(a.end[place]))
-            room = int((stop_ns - begin) * float(a.rate[place]) / 8e9)
-            if query.priority >= 0:
-                room = min(room, int(a.remaining[query.priority, place]))
-            limit = min(limit, room)
-        confidence = 1.0
-        for c in contacts:
-            confidence *= c.confidence
-        return Route(contacts, tuple(departures), tuple(arrivals), limit, confidence)
-
-    def _residual_backlog(self, query: Query, place: int) -> float:
-        """§3.2.6.2 c to g: less what earlier contacts of the link can still send."""
-        a = self.graph.arrays
-        link = int(np.searchsorted(a.link_first, place, side="right")) - 1
-        backlog = float(query.backlog[a.link_dest[link]])
-        first = int(a.link_first[link])
-        first += int(np.searchsorted(a.end[first:place], query.ready, side="right"))
-        for i in range(first, place):
-            begin = max(int(a.start[i]), query.ready)
-            backlog -= (int(a.end[i]) - begin) * float(a.rate[i]) / 8e9
-        return max(backlog, 0.0)
+    def _timed(self, query: Query, places: NDArray[np.int64]) -> Route:
+        departures, arrivals, limit = timed(self.graph.arrays, query, places)
+        contacts = tuple(map(self.graph.contact, places.tolist()))
+        confidence = math.prod(c.confidence for c in contacts)
+        return Route(
+            contacts, tuple(departures.tolist()), tuple(arrivals.tolist()), limit, confidence
+        )
 
 
 def _worse(route: Route, best: Route) -> str:

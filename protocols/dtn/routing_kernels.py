@@ -290,3 +290,31 @@ def best_route(g: Any, q: Any) -> I64:
         if not smaller.size:
             return route
         route = smaller
+
+
+@njit(cache=True)
+def timed(g: Any, q: Any, route: I64) -> tuple[I64, I64, Int]:
+    """First octets' departures, last octets' arrivals and volume limit (§3.2.6.2 to §3.2.6.8)."""
+    departures, arrivals = np.empty_like(route), np.empty_like(route)
+    ready = q.ready
+    for hop, contact in enumerate(route):
+        begin = max(g.start[contact], ready)
+        if hop == 0:
+            link = _link_of(g, contact)
+            backlog = q.backlog[g.link_dest[link]]
+            # §3.2.6.2 c to g: less what earlier contacts of the link can still send.
+            first = _first_reaching(g.end, g.link_first[link], contact, ready + 1)
+            for i in range(first, contact):
+                backlog -= (g.end[i] - max(g.start[i], ready)) * g.rate[i] / 8e9
+            begin += radiation_ns(max(backlog, 0.0), g.rate[contact])
+        departures[hop] = begin
+        ready = begin + radiation_ns(q.evc, g.rate[contact]) + g.owlt[contact]
+        arrivals[hop] = ready
+    limit, stop = NEVER, NEVER
+    for hop in range(route.size - 1, -1, -1):
+        contact = route[hop]
+        stop = min(stop, g.end[contact])
+        limit = min(limit, np.int64((stop - departures[hop]) * g.rate[contact] / 8e9))
+        if q.priority >= 0:
+            limit = min(limit, g.remaining[q.priority, contact])
+    return departures, arrivals, limit
