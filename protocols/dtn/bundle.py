@@ -354,7 +354,7 @@ def _check_blocks(blocks: tuple[Block, ...]) -> None:
 
 
 def _received(kind: type[T]) -> Callable[..., T]:
-    """Constructor of a frozen dataclass for received values, `octets` last.
+    """Constructor of a frozen dataclass for received values, its last field first.
 
     The generated one of a frozen class pays a call for every field, a quarter of what decoding a
     bundle takes; this one fills a twin of the same slots that is not frozen, and renames it.
@@ -373,6 +373,7 @@ def _received(kind: type[T]) -> Callable[..., T]:
 
 _received_primary = _received(Primary)
 _received_block = _received(Block)
+_received_bundle = _received(Bundle)
 
 
 def _array_head(data: bytes, at: int) -> tuple[int | None, int]:
@@ -434,22 +435,22 @@ def read_bundle(
     primary, at = _read_primary(data, at + 1, check_crc)
     blocks: list[Block] = []
     numbers = {0}
-    while True:
-        try:
-            if data[at] == BREAK:
-                break
-        except IndexError:
-            raise malformed("bundle is cut short", data, at) from None
-        if blocks and blocks[-1].type == _PAYLOAD:
+    size = len(data)
+    number = 0
+    while at < size and data[at] != BREAK:
+        if number == PAYLOAD_NUMBER:
             raise malformed("block after the payload block", data, at)
         if len(blocks) == MOST_BLOCKS:
             raise malformed(f"more than {MOST_BLOCKS} blocks", data, at)
-        start = at
-        block, at = _read_block(data, view, start, check_crc)
-        if block.number in numbers or (block.number == 1) != (block.type == _PAYLOAD):
-            raise malformed(f"block of type {block.type} with number {block.number}", data, start)
-        numbers.add(block.number)
+        block, after = _read_block(data, view, at, check_crc)
+        number = block.number
+        if number in numbers or (number == PAYLOAD_NUMBER) != (block.type == _PAYLOAD):
+            raise malformed(f"block of type {block.type} with number {number}", data, at)
+        numbers.add(number)
         blocks.append(block)
-    if not blocks or blocks[-1].type != _PAYLOAD:
+        at = after
+    if at >= size:
+        raise malformed("bundle is cut short", data, at)
+    if number != PAYLOAD_NUMBER:
         raise malformed("bundle without payload block", data, at)
-    return Bundle(primary, tuple(blocks)), at + 1
+    return _received_bundle(tuple(blocks), primary), at + 1
