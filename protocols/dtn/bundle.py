@@ -116,10 +116,12 @@ CANONICAL_FIELDS: Final[dict[str, Cbor[Any]]] = {
     "data": Cbor("byte string", cbor.read_octets, cbor.write_octets),
 }
 
+#: Begins most bundles: a primary block with CRC that is no fragment's.
+_HEAD_9: Final = bytes((0x89, VERSION))
 #: With the head for 8 and 9 items, and without: the head of a fragment counts two more.
 _PRIMARY, _PRIMARY_8, _PRIMARY_9 = (
     items("primary block", *PRIMARY_FIELDS.values(), prefix=prefix)
-    for prefix in (b"", bytes((0x88, VERSION)), bytes((0x89, VERSION)))
+    for prefix in (b"", bytes((0x88, VERSION)), _HEAD_9)
 )
 _FRAGMENT = items("fragment fields", *FRAGMENT_FIELDS.values())
 _CANONICAL_5, _CANONICAL_6 = (
@@ -385,10 +387,13 @@ def _array_head(data: bytes, at: int) -> tuple[int | None, int]:
 
 
 def _read_primary(data: bytes, start: int, check_crc: bool) -> tuple[Primary, int]:
-    count, at = _array_head(data, start)
-    version, at = cbor.read_unsigned(data, at)
-    if version != VERSION:
-        raise malformed(f"bundle protocol version {version}, 7 wanted", data, start)
+    if data[start : start + 2] == _HEAD_9:
+        count, at = 9, start + 2
+    else:
+        count, at = _array_head(data, start)
+        version, at = cbor.read_unsigned(data, at)
+        if version != VERSION:
+            raise malformed(f"bundle protocol version {version}, 7 wanted", data, start)
     values, at = _PRIMARY.read(data, at)
     flags, crc_type = values[0], values[1]
     size = 8
