@@ -313,13 +313,13 @@ class ReceiverSession:
         if answered is not None:
             self._repeats += 1
             if self._repeats > parameters.reports:
-                self.cancel(CancelReason.RETRANSMISSION_LIMIT)
+                self._stop(CancelReason.RETRANSMISSION_LIMIT)
                 return
             for report in answered:
                 self._send(report)
             return
         if len(self._reports) >= parameters.reports:
-            self.cancel(CancelReason.RETRANSMISSION_CYCLES)
+            self._stop(CancelReason.RETRANSMISSION_CYCLES)
             return
         lower = 0
         if parameters.report_scope is ReportScope.FULL:
@@ -335,6 +335,10 @@ class ReceiverSession:
         if segment.kind >= SegmentType.RED_EORP and not segment.report_serial:
             self.end_serials += (serial,)
         reports = self._issue(serial, lower, upper)
+        if not reports:
+            # So many pieces that no sender means to be told of them.
+            self.cancel(CancelReason.SYSTEM_CANCELLED)
+            return
         self._by_checkpoint[serial] = reports
         for report in reports:
             self._unacknowledged += 1
@@ -347,6 +351,8 @@ class ReceiverSession:
         room = parameters.segment_size - 5 * 10 - _REPORT_FIELDS_OCTETS
         at_once = max(1, min(parameters.claims, room // claim_octets))
         spans = self._red.within(lower, upper)
+        if len(spans) > at_once * (parameters.reports - len(self._reports)):
+            return []
         reports: list[Report] = []
         for first in range(0, max(1, len(spans)), at_once):
             own = spans[first : first + at_once]
@@ -385,11 +391,7 @@ class ReceiverSession:
             return
         timer.expiries += 1
         if timer.expiries > self._engine.parameters.retransmission_limit:
-            if self._delivered:
-                # The data is there: to cancel now would only tell the sender to send it again.
-                self._give_up()
-            else:
-                self.cancel(CancelReason.RETRANSMISSION_LIMIT)
+            self._stop(CancelReason.RETRANSMISSION_LIMIT)
             return
         self._send(report)
 
@@ -414,12 +416,14 @@ class ReceiverSession:
         quiet_ns = now_ns - self._last_ns
         if quiet_ns < limit_ns:
             self._engine.timers.start(now_ns, self._inactivity, limit_ns - quiet_ns)
-        elif self._delivered:
-            self._give_up()
         else:
-            self.cancel(CancelReason.SYSTEM_CANCELLED)
+            self._stop(CancelReason.SYSTEM_CANCELLED)
 
-    def _give_up(self) -> None:
+    def _stop(self, reason: int) -> None:
+        """A limit is reached.  Once the data is there, to cancel would have it sent again."""
+        if not self._delivered:
+            self.cancel(reason)
+            return
         self._engine.count("sessions_given_up")
         self._move(ReceiverEvent.GIVEN_UP)
         self._close(self.red_length or 0)

@@ -95,6 +95,7 @@ class SenderSession:
         "_cycles",
         "_engine",
         "_final_room",
+        "_lowest_report",
         "_next_serial",
         "_offset",
         "_reports",
@@ -133,6 +134,8 @@ class SenderSession:
         self._checkpoints: dict[int, Checkpoint] = {}
         self._next_serial = first_serial
         self._reports: set[int] = set()
+        #: (lower bound, serial number) of the report that reaches lowest.
+        self._lowest_report: tuple[int, int] | None = None
         self._resend: deque[tuple[int, int, Checkpoint | None]] = deque()
         #: What was sent again, by cycle: one loss told by several reports is mended once a cycle.
         self._resent: dict[int, Spans] = {}
@@ -279,6 +282,8 @@ class SenderSession:
         if checkpoint is not None and checkpoint.timer is not None:
             self._engine.timers.stop(checkpoint.timer)
         lower = report.lower_bound
+        lowest = (lower, report.report_serial)
+        self._lowest_report = min(lowest, self._lowest_report or lowest)
         for offset, length in report.claims:
             self._acknowledged.add(lower + offset, lower + offset + length)
         if self._acknowledged.octets == self.red_length and self._offset == len(self._block):
@@ -363,7 +368,10 @@ class SenderSession:
         if self._stall.expiries > self._engine.parameters.retransmission_limit:
             self.cancel(now_ns, CancelReason.RETRANSMISSION_LIMIT)
             return
-        self._mend(now_ns, 0, self.red_length, self._cycles + 1, 0)
+        # A checkpoint that answers a report is of this session beyond doubt, even to a receiver
+        # that has closed it and looks out for numbers used again.
+        serial = self._lowest_report[1] if self._lowest_report else 0
+        self._mend(now_ns, 0, self.red_length, self._cycles + 1, serial)
 
     # --- cancellation ------------------------------------------------------------------------
 

@@ -274,6 +274,7 @@ def test_a_split_report_lost_for_good_does_not_leave_the_session_open() -> None:
     again = [s for s in taken(own, 3 * ANSWER_NS) if isinstance(s, DataSegment)]
     assert b"".join(s.data for s in again) == BLOCK[600:]
     assert again[-1].kind is SegmentType.RED_EOB
+    assert again[-1].report_serial == 9
 
 
 def test_cycle_limit_cancels() -> None:
@@ -587,6 +588,15 @@ def test_sessions_reports_and_answers_are_bounded() -> None:
             0, build_segment(ReportSegment(SessionId(2, serial), serial, 1, 1, 0, (Claim(0, 1),)))
         )
     assert own.statistics().queued_control <= 10 + 4
+
+
+def test_a_block_in_more_pieces_than_can_be_told_is_cancelled() -> None:
+    own = engine(replace(PARAMETERS, claims=2, reports=5), engine_id=2)
+    for start in range(0, 900, 20):
+        own.receive(0, data_segment(start, start + 1))
+    own.receive(0, data_segment(990, 1_000, SegmentType.RED_EOB, 1))
+    assert taken(own) == [CancelSegment(SessionId(1, 5), False, CancelReason.SYSTEM_CANCELLED)]
+    assert own.statistics().receive_buffer == 0
 
 
 def test_the_memory_of_closed_sessions_is_bounded() -> None:
