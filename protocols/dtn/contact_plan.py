@@ -13,7 +13,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from itertools import compress
+from operator import ne
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,20 +177,27 @@ class PlanChange:
 
 
 def diff(old: ContactPlan, new: ContactPlan) -> PlanChange:
-    added, removed = set(new.contacts), set(old.contacts)
-    both = added & removed
-    added -= both
-    removed -= both
+    added, removed = _one_sided(old.contacts, new.contacts)
     fresh = {c.key: c for c in added}
     changed = tuple((c, fresh[c.key]) for c in sorted(removed) if c.key in fresh)
-    ranges_old, ranges_new = set(old.ranges), set(new.ranges)
+    ranges_added, ranges_removed = _one_sided(old.ranges, new.ranges)
     return PlanChange(
         tuple(sorted(added - {c for _, c in changed})),
         tuple(sorted(removed - {c for c, _ in changed})),
         changed,
-        tuple(sorted(ranges_new - ranges_old)),
-        tuple(sorted(ranges_old - ranges_new)),
+        tuple(sorted(ranges_added)),
+        tuple(sorted(ranges_removed)),
     )
+
+
+_Item = TypeVar("_Item", Contact, Range)
+
+
+def _one_sided(old: tuple[_Item, ...], new: tuple[_Item, ...]) -> tuple[set[_Item], set[_Item]]:
+    """What only `new` has, and only `old`; what stands at the same place in both needs no hash."""
+    differ = list(map(ne, old, new))
+    olds, news = ({*compress(items, differ), *items[len(differ) :]} for items in (old, new))
+    return news - olds, olds - news
 
 
 def _ends(contact: Contact) -> tuple[int, int]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import groupby, islice, pairwise, repeat
+from itertools import pairwise, repeat
+from operator import itemgetter
 from typing import Any, Final, NoReturn, cast
 
 import numpy as np
@@ -81,24 +82,23 @@ def read_ion(
     names the line.
     """
     reader = _IonReader(base or ContactPlan(), reference_ns)
-    commands = (
-        (number, words)
-        for number, words in enumerate(map(str.split, text.splitlines()), start=1)
-        if words and not words[0].startswith("#")
-    )
-    for (verb, *_), run in groupby(commands, _kind):
-        while chunk := list(islice(run, _CHUNK_LINES)):
-            if verb == "a" and reader.add_all([words for _, words in chunk]):
+    lines = text.splitlines()
+    for begin in range(0, len(lines), _CHUNK_LINES):
+        rows = list(map(str.split, lines[begin : begin + _CHUNK_LINES]))
+        adds = _adds(rows)
+        if adds and all(map(reader.add_all, adds)):
+            continue
+        for number, words in enumerate(rows, start=begin + 1):
+            if not words or words[0].startswith("#"):
                 continue
-            for number, words in chunk:
-                try:
-                    reader.command(words)
-                except (ValueError, IndexError) as error:
-                    why = f": {error}" if isinstance(error, LocalError) else ""
-                    raise RemoteError(
-                        f"contact plan, line {number}: {' '.join(words)[:80]!r}"
-                        f"{why or ' is no command for contacts or ranges'}"
-                    ) from error
+            try:
+                reader.command(words)
+            except (ValueError, IndexError) as error:
+                why = f": {error}" if isinstance(error, LocalError) else ""
+                raise RemoteError(
+                    f"contact plan, line {number}: {' '.join(words)[:80]!r}"
+                    f"{why or ' is no command for contacts or ranges'}"
+                ) from error
     try:
         return ContactPlan(
             tuple(reader.contacts.values()), tuple(reader.ranges.values()), reader.names
@@ -107,14 +107,24 @@ def read_ion(
         raise RemoteError(f"contact plan: {error}") from error
 
 
-#: Read together; more would only leave more small objects to the garbage collector's rounds.
-_CHUNK_LINES: Final = 4096
+#: Read together, as columns, if they only add; one by one otherwise.
+_CHUNK_LINES: Final = 1024
+_ADD_WORDS: Final = 7
 
 
-def _kind(command: tuple[int, list[str]]) -> tuple[str, str, int]:
-    """Commands of one kind that follow each other are read as columns."""
-    _, words = command
-    return words[0], words[1] if len(words) > 1 else "", len(words)
+def _adds(rows: list[list[str]]) -> list[list[list[str]]]:
+    """The rows by kind and number of words; nothing if one of them is no `a` with its words."""
+    if set(map(len, rows)) == {_ADD_WORDS} and set(map(itemgetter(0), rows)) == {"a"}:
+        kinds = set(map(itemgetter(1), rows))
+        if len(kinds) == 1:
+            return [rows]
+    by_kind: dict[tuple[str, int], list[list[str]]] = {}
+    for words in rows:
+        if words and not words[0].startswith("#"):
+            if words[0] != "a" or len(words) < _ADD_WORDS:
+                return []
+            by_kind.setdefault((words[1], len(words)), []).append(words)
+    return list(by_kind.values())
 
 
 class _IonReader:
@@ -194,7 +204,7 @@ class _IonReader:
             raise LocalError("no such contact or range")
 
     def _all_ns(self, texts: Sequence[str]) -> list[int]:
-        if set(map(len, texts)) != {len(_ION_TIME)}:
+        if len(texts) == 1 or set(map(len, texts)) != {len(_ION_TIME)}:
             return [self._ns(text) for text in texts]
         ns, sound = _ion_times_ns(texts)
         times: list[int] = ns.tolist()

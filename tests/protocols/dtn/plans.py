@@ -146,6 +146,8 @@ def aiodtnsim_graph(plan: ContactPlan) -> TVG:
 
 def earliest_by_aiodtnsim(graph: TVG, source: int, dest: int, now_s: int) -> int | None:
     """Best-case delivery, whole seconds."""
+    if not {source, dest} <= graph.vertices.keys():
+        return None
     result = tvdijkstra(
         graph,
         source,
