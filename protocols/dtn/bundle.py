@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar
@@ -300,7 +300,7 @@ class Bundle:
 
     def with_blocks(self, blocks: Iterable[Block]) -> Bundle:
         """The same primary block before other blocks."""
-        return replace(self, blocks=tuple(blocks))
+        return Bundle(self.primary, tuple(blocks))
 
     def replacing(self, *changed: Block) -> Bundle:
         """Blocks of the same numbers replaced."""

@@ -6,7 +6,7 @@ Pure: times are arguments, and what is to be reported or deleted is returned, no
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from protocols.dtn.bpsec import SecurityBlock
@@ -116,6 +116,16 @@ def hop_limit_exceeded(bundle: Bundle) -> bool:
     return hops is not None and hops.made > hops.limit
 
 
+# As plain integers, since every forwarded bundle passes here.
+_PREVIOUS_NODE, _BUNDLE_AGE, _HOP_COUNT = (
+    int(kind) for kind in (BlockType.PREVIOUS_NODE, BlockType.BUNDLE_AGE, BlockType.HOP_COUNT)
+)
+
+
+def _with_data(block: Block, data: bytes) -> Block:
+    return Block(block.type, block.number, block.flags, block.crc_type, data)
+
+
 def forwarded(bundle: Bundle, node: Eid | None, residence_ms: int, *, hop: bool = True) -> Bundle:
     """The bundle as it leaves this node (§5.4 step 4); every other block keeps its octets.
 
@@ -132,14 +142,15 @@ def forwarded(bundle: Bundle, node: Eid | None, residence_ms: int, *, hop: bool 
         crc_type = CrcType.NONE if old is None else old.crc_type
         blocks.append(PREVIOUS_NODE.block(node, number, crc_type=crc_type))
     for block in bundle.blocks:
-        if block.type == BlockType.PREVIOUS_NODE:
+        kind = block.type
+        if kind == _PREVIOUS_NODE:
             continue
-        if block.type == BlockType.BUNDLE_AGE:
+        if kind == _BUNDLE_AGE:
             age_ms = min(BUNDLE_AGE.read(block) + residence_ms, 2**64 - 1)
-            block = replace(block, data=BUNDLE_AGE.content.write(age_ms))
-        elif block.type == BlockType.HOP_COUNT and hop:
+            block = _with_data(block, BUNDLE_AGE.content.write(age_ms))
+        elif kind == _HOP_COUNT and hop:
             hops = HOP_COUNT.read(block)
-            block = replace(block, data=HOP_COUNT.content.write(hops._replace(made=hops.made + 1)))
+            block = _with_data(block, HOP_COUNT.content.write(hops._replace(made=hops.made + 1)))
         blocks.append(block)
     return bundle.with_blocks(blocks)
 
