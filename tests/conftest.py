@@ -24,12 +24,10 @@ settings.register_profile(
 settings.load_profile("l4")
 
 ROOT = Path(__file__).resolve().parents[1]
-MISSING: Counter[str] = Counter()
 
 
 def _missing(what: str) -> None:
     """Skip, named and counted; under CI a missing program is a failure."""
-    MISSING[what] += 1
     if os.environ.get("CI") and what.startswith("program"):
         pytest.fail(f"{what} is missing; `make tools` installs it", pytrace=False)
     pytest.skip(f"{what} is missing")
@@ -64,8 +62,11 @@ def libfec() -> ctypes.CDLL:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for what, count in sorted(MISSING.items()):
-        terminalreporter.write_line(f"skipped for want of {what}: {count} tests", yellow=True)
+    # From the reports and not from a count of our own: tests run in several processes.
+    reasons = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])]
+    missing = Counter(r.removeprefix("Skipped: ") for r in reasons if r.endswith("is missing"))
+    for what, count in sorted(missing.items()):
+        terminalreporter.write_line(f"skipped, {what}: {count} tests", yellow=True)
 
 
 #: Measured, not tested; some want peers that are not here.
