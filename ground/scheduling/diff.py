@@ -1,4 +1,4 @@
-"""What two schedules differ in: tracks moved, added, dropped, shortened, lengthened; hours of whom.
+"""What two versions differ in: requests, tracks moved, added, dropped, shortened; hours of whom.
 
 >>> from ground.scheduling.model import Antenna, Interval, Mission, Problem, Request
 >>> hour = 3600 * 10**9
@@ -14,18 +14,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ground.scheduling.model import Problem, Schedule, Track
 from ground.scheduling.requests_fields import utc_text
 
-KINDS = ("moved", "shortened", "lengthened", "added", "dropped")
+KINDS = ("moved", "shortened", "lengthened", "added", "dropped", "past")
+#: What of a problem may differ besides its requests, as messages call it.
+_PARTS = ("name", "horizon", "antennas", "missions", "commitments", "gaps", "quotas", "locks")
 
 
 @dataclass(frozen=True)
 class Change:
-    """One track: `kind` of `KINDS`; `before` is None where added, `after` where dropped."""
+    """One track: `kind` of `KINDS`; `before` is None where added, `after` where dropped or past
+    (over before the new horizon begins: nobody took it away)."""
 
     kind: str
     request: str
@@ -41,13 +44,31 @@ class Change:
 
 
 @dataclass(frozen=True)
+class RequestChange:
+    """`what`: added, removed, past (its window left the horizon), or edited: the fields."""
+
+    request: str
+    mission: str
+    agency: str
+    what: str
+
+    @property
+    def text(self) -> str:
+        who = f"{self.mission}{', ' + self.agency if self.agency else ''}"
+        return f"request {self.request} ({who}): {self.what}"
+
+
+@dataclass(frozen=True)
 class Difference:
-    """`mission_hours` and `agency_hours`: tracking (before, after), of whom there is any."""
+    """`mission_hours` and `agency_hours`: tracking (before, after), of whom there is any; what is
+    past counts on neither side.  `parts`: what else of the problem differs, as `commitments`."""
 
     changes: tuple[Change, ...]
     unchanged: int
     mission_hours: Mapping[str, tuple[float, float]]
     agency_hours: Mapping[str, tuple[float, float]]
+    requests: tuple[RequestChange, ...] = ()
+    parts: tuple[str, ...] = ()
 
     @property
     def count(self) -> dict[str, int]:
@@ -56,7 +77,11 @@ class Difference:
 
     @property
     def count_text(self) -> str:
-        return ", ".join(f"{n} {kind}" for kind, n in self.count.items()) or "no track changed"
+        tracks = ", ".join(f"{n} {kind}" for kind, n in self.count.items()) or "no track changed"
+        kinds = Counter(change.what.partition(":")[0] for change in self.requests)
+        if not kinds:
+            return tracks
+        return f"{tracks}; requests: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items())
 
 
 def _text(track: Track | None) -> str:
@@ -73,6 +98,9 @@ def diff(problem: Problem, before: Schedule, after_problem: Problem, after: Sche
     for name in sorted(set(before.by_request) | set(after.by_request)):
         old, new = before.by_request.get(name, ()), after.by_request.get(name, ())
         mission, agency = _owner(problem, after_problem, name)
+        past = [t for t in old if t not in new and t.end_ns <= after_problem.horizon.start_ns]
+        changes += [Change("past", name, mission, agency, track, None) for track in past]
+        old = tuple(t for t in old if t not in past)
         for kind, owner in (("mission", mission), ("agency", agency)):
             both = hours[kind].setdefault(owner, [0.0, 0.0])
             both[0] += sum(t.length_s for t in old) / 3600
@@ -87,7 +115,26 @@ def diff(problem: Problem, before: Schedule, after_problem: Problem, after: Sche
         tuple(changes),
         unchanged,
         *({name: (a, b) for name, (a, b) in sorted(those.items())} for those in hours.values()),
+        requests=tuple(_requests(problem, after_problem)),
+        parts=tuple(p for p in _PARTS if getattr(problem, p) != getattr(after_problem, p)),
     )
+
+
+def _requests(before: Problem, after: Problem) -> Iterator[RequestChange]:
+    """Requests added, removed or edited, with the fields that differ."""
+    for name in sorted(set(before.request_by_id) | set(after.request_by_id)):
+        old, new = before.request_by_id.get(name), after.request_by_id.get(name)
+        if old == new:
+            continue
+        if old is None:
+            what = "added"
+        elif new is None:
+            over = old.window is not None and old.window.end_ns <= after.horizon.start_ns
+            what = "past" if over else "removed"
+        else:
+            fields = [f for f in type(old).__slots__ if getattr(old, f) != getattr(new, f)]
+            what = f"edited: {', '.join(fields)}"
+        yield RequestChange(name, *_owner(before, after, name), what)
 
 
 def _owner(problem: Problem, after: Problem, request: str) -> tuple[str, str]:

@@ -3,12 +3,14 @@
     store = ScheduleStore.open(Path("var/schedule.sqlite"))
     store.create(problem, schedule, actor, "first week", now_ns)
     store.branch("dss-25-lost", actor, "what if it stays down", now_ns)
-    store.commit("dss-25-lost", problem, replanned, actor, "replanned", now_ns)
+    seen = store.read("dss-25-lost")
+    store.commit("dss-25-lost", problem, replanned, actor, "why", now_ns, parent=seen.info.id)
     store.publish("dss-25-lost", actor, "DSS-25 is down until Sunday", now_ns)
 
 A version is a problem with a schedule; it is never changed.  A branch is a name for its latest
 version; `published` is the one that all agencies share.  Each change is one durable transaction
-that also writes who did it, when and why.
+that also writes who did it, when and why.  `parent`, the version that an edit began from, keeps
+one writer from undoing what another committed in between.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from ground.scheduling.versions import (
     check_allowed,
     check_past,
     merged,
+    own_part,
     view_of,
 )
 from protocols.errors import LocalError
@@ -150,16 +153,8 @@ class ScheduleStore:
         self, name: str, actor: Actor, why: str, now_ns: int, source: str = PUBLISHED
     ) -> VersionInfo:
         """A what-if branch that begins as `source` (a branch or a version's number)."""
-        if not re.fullmatch(r"[A-Za-z][\w.-]*", name):
-            raise LocalError(f"branch {name!r}: a letter, then letters, digits, - . _ wanted")
         with self._transaction():
-            if self._head(name) is not None:
-                raise LocalError(f"branch {name!r} is there already")
-            info = self._info(self._resolve(source))
-            self._db.execute("INSERT INTO branch VALUES (?, ?)", (name, info.id))
-            entry = replace(info, branch=name, actor=actor, why=why, time_ns=now_ns)
-            self._audit(entry, "branch", f"from version {info.id}")
-        return info
+            return self._begin(name, self._resolve(source), actor, why, now_ns)
 
     def commit(
         self,
@@ -169,19 +164,32 @@ class ScheduleStore:
         actor: Actor,
         why: str,
         now_ns: int,
+        parent: int | None = None,
+        begin: bool = False,
     ) -> VersionInfo:
         """The next version of a what-if branch.
 
         An agency brings in what it got from `read`: its own requests and tracks; the rest stays as
-        it is on the branch.  Rules may still be broken: `publish` wants them kept.  Raises
-        NotAllowedError (another agency's request or track), LocalError (no such branch).
+        it is on the branch.  Rules may still be broken: `publish` wants them kept.
+
+        `parent` is the version that the edit was made from.  None replaces whatever is there: only
+        for an edit that takes nothing from the branch.  With `begin` the branch is new and begins
+        at `parent` (default: published), in the same transaction.
+
+        Raises NotAllowedError (another agency's request or track), LocalError (no such branch; what
+        the actor brings in has changed on the branch since `parent`).
         """
         if branch == PUBLISHED:
             raise LocalError("published is changed by publish: commit to a branch first")
         with self._transaction():
-            parent = self._version(self._resolve(branch))
-            whole, tracks = merged(parent.problem, parent.schedule, actor, problem, schedule)
-            return self._commit(branch, parent, whole, tracks, actor, why, now_ns, "commit")
+            if begin:
+                source = self._resolve(PUBLISHED if parent is None else str(parent))
+                self._begin(branch, source, actor, why, now_ns)
+            head = self._version(self._resolve(branch))
+            if parent is not None and parent != head.info.id:
+                self._check_unmoved(branch, self._version(self._resolve(str(parent))), head, actor)
+            whole, tracks = merged(head.problem, head.schedule, actor, problem, schedule)
+            return self._commit(branch, head, whole, tracks, actor, why, now_ns, "commit")
 
     def publish(
         self, branch: str, actor: Actor, why: str, now_ns: int, frozen_ns: int | None = None
@@ -203,15 +211,25 @@ class ScheduleStore:
         with self._transaction():
             base_id = self._head(PUBLISHED)
             head_id = self._head(branch)
+            if base_id is not None and head_id is None and branch.isdecimal():
+                raise LocalError(
+                    f"{branch} is a version, or none; a branch is published. "
+                    f"{_take_back(self._info(self._resolve(branch)).id, base_id)}"
+                )
             if base_id is None or head_id is None:
                 raise LocalError(f"branch {branch!r}: not there. Known: {self._known()}")
             if head_id == base_id:
                 raise LocalError(f"branch {branch!r} is published already, as version {base_id}")
             if base_id not in self._ancestors(head_id):
-                raise LocalError(
+                began = (
                     f"branch {branch!r} began before version {base_id} was published by "
-                    f"{self._info(base_id).actor}: branch from published and bring it in again"
+                    f"{self._info(base_id).actor}"
                 )
+                if head_id in self._ancestors(base_id):
+                    raise LocalError(
+                        f"{began}, and has nothing new. {_take_back(head_id, base_id)}"
+                    )
+                raise LocalError(f"{began}. {_bring_in_again(branch)}")
             base, head = self._version(base_id), self._version(head_id)
             _check_rules(head.problem, head.schedule)
             check_past(base.schedule, head.schedule, head.problem.horizon, frozen_ns)
@@ -280,6 +298,33 @@ class ScheduleStore:
 
     # Inside
 
+    def _begin(self, name: str, source: int, actor: Actor, why: str, now_ns: int) -> VersionInfo:
+        if not re.fullmatch(r"[A-Za-z][\w.-]*", name):
+            raise LocalError(f"branch {name!r}: a letter, then letters, digits, - . _ wanted")
+        if self._head(name) is not None:
+            raise LocalError(f"branch {name!r} is there already")
+        info = self._info(source)
+        self._set_head(name, info.id)
+        entry = replace(info, branch=name, actor=actor, why=why, time_ns=now_ns)
+        self._audit(entry, "branch", f"from version {info.id}")
+        return info
+
+    def _check_unmoved(self, branch: str, parent: Version, head: Version, actor: Actor) -> None:
+        """What others did to theirs is no obstacle to an agency: only its own part is replaced."""
+        if own_part(parent.problem, parent.schedule, actor) == own_part(
+            head.problem, head.schedule, actor
+        ):
+            return
+        info, since = head.info, diff(parent.problem, parent.schedule, head.problem, head.schedule)
+        raise LocalError(
+            f"branch {branch!r} is at version {info.id}, by {info.actor}"
+            f"{f' ({info.why})' if info.why else ''}, and this was made from version "
+            f"{parent.info.id}; since then: {since.count_text}.\n"
+            f"See what:      l4 schedule diff {parent.info.id} {info.id}\n"
+            f"Begin from it: l4 schedule show {branch} --requests FILE --out FILE\n"
+            f"Replace it:    l4 schedule commit {branch} … --parent {info.id}"
+        )
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
@@ -306,8 +351,8 @@ class ScheduleStore:
         difference = diff(parent.problem, parent.schedule, problem, schedule)
         self._audit(info, action, difference.count_text, request)
         self._audit_tracks(info, difference)
-        for name, what in _edited(parent.problem, problem):
-            self._audit(info, "request", what, name)
+        for change in difference.requests:
+            self._audit(info, "request", change.what, change.request)
         return info
 
     def _insert(
@@ -416,17 +461,28 @@ def _row(track: Track) -> list[object]:
     ]  # fmt: skip
 
 
-def _edited(before: Problem, after: Problem) -> Iterator[tuple[str, str]]:
-    """Requests added, removed or edited, with the fields that differ."""
-    for name in sorted(set(before.request_by_id) | set(after.request_by_id)):
-        old, new = before.request_by_id.get(name), after.request_by_id.get(name)
-        if old is None:
-            yield name, "added"
-        elif new is None:
-            yield name, "removed"
-        elif old != new:
-            fields = [f for f in type(old).__slots__ if getattr(old, f) != getattr(new, f)]
-            yield name, f"edited: {', '.join(fields)}"
+def _take_back(old: int, base: int) -> str:
+    """The commands that publish an old version once more."""
+    return (
+        f"To publish version {old} once more:\n"
+        f"  l4 schedule show {old} --requests then.toml --out then.json\n"
+        f"  l4 schedule branch back\n"
+        f"  l4 schedule commit back --requests then.toml --schedule then.json --parent {base}\n"
+        "  l4 schedule publish back --why …"
+    )
+
+
+def _bring_in_again(branch: str) -> str:
+    new = f"{branch}-2"
+    return (
+        "To bring it in again on top of that:\n"
+        f"  l4 schedule diff published {branch}\n"
+        f"  l4 schedule branch {new}\n"
+        f"  l4 schedule show {new} --requests {new}.toml --out {new}.json\n"
+        f"  (edit {new}.toml or solve it, so that it holds what {branch} brought)\n"
+        f"  l4 schedule commit {new} --requests {new}.toml --schedule {new}.json\n"
+        f"  l4 schedule publish {new} --why …"
+    )
 
 
 def _check_rules(problem: Problem, schedule: Schedule) -> None:

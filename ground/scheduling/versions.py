@@ -63,6 +63,14 @@ def view_of(problem: Problem, schedule: Schedule, actor: Actor) -> tuple[Problem
     return seen, Schedule(tuple(t for t in schedule.tracks if t.request in own))
 
 
+def own_part(problem: Problem, schedule: Schedule, actor: Actor) -> tuple[object, ...]:
+    """What `merged` would replace."""
+    seen, tracks = view_of(problem, schedule, actor)
+    if not actor.agency:
+        return replace(seen, published=None), tracks
+    return seen.requests, seen.gaps, seen.locks, tracks
+
+
 def merged(
     problem: Problem, schedule: Schedule, actor: Actor, edited: Problem, tracks: Schedule
 ) -> tuple[Problem, Schedule]:
@@ -199,8 +207,27 @@ def roll_forward(problem: Problem, before: Problem, published: Schedule, now_ns:
     """The next horizon's problem on top of what is published.
 
     Published tracks of its own requests are its `published`, those that have begun its locks; those
-    of requests that it does not hold any more stand as commitments.
+    of requests that it does not hold any more stand as commitments.  Raises LocalError where a pass
+    that is not over would leave the schedule, or one of its past would change.
     """
+    start_ns = problem.horizon.start_ns
+    leaving = [t for t in published.tracks if t.start_ns < start_ns and t.end_ns > now_ns]
+    cut = [t for t in published.tracks if t.start_ns < start_ns < t.end_ns]
+    if lost := sorted({*leaving, *cut}):
+        raise LocalError(
+            f"{problem.name} begins at {utc_text(start_ns)}, and {lost[0].request} "
+            f"({utc_text(lost[0].start_ns)} … {utc_text(lost[0].end_ns)}) would leave the published "
+            f"schedule{f', and {len(lost) - 1} more' if lost[1:] else ''}: let it begin at "
+            f"{utc_text(lost[0].start_ns)} or sooner"
+        )
+    published = Schedule(tuple(t for t in published.tracks if t.start_ns >= start_ns))
+    for track in frozen(published, now_ns):
+        if track.request not in problem.request_by_id:
+            raise LocalError(
+                f"{problem.name} does not hold request {track.request}, whose track began at "
+                f"{utc_text(track.start_ns)}: keep the request (`l4 schedule show --requests FILE` "
+                "writes it), or begin the plan later"
+            )
     own = [t for t in published.tracks if t.request in problem.request_by_id]
     foreign = tuple(
         Commitment(antenna, inside, PASS, before.request_by_id[t.request].mission)

@@ -107,7 +107,7 @@ def test_publishing_wants_a_reason_the_rules_and_the_latest(store: ScheduleStore
     with pytest.raises(LocalError, match="say why"):
         store.publish("one", CHIEF, "", 3)
     store.publish("one", CHIEF, "why", 3)
-    with pytest.raises(LocalError, match="branch from published"):
+    with pytest.raises(LocalError, match="l4 schedule branch two-2"):
         store.publish("two", CHIEF, "why", 3)
     with pytest.raises(LocalError, match="published already"):
         store.publish("one", CHIEF, "why", 3)
