@@ -65,8 +65,10 @@ def benchmark(
 ) -> None:
     """Solve a week of the SatNet benchmark; print value, proven bound and gap.
 
-    The bound's process shares the cores with the searching ones while it runs.
+    The first answer is a greedy one, at once. Then kernels are compiled on a machine's first run;
+    that is not counted as --seconds. The bound's process shares the cores with the searching ones.
     """
+    begin = time.monotonic()
     import os
 
     from ground.scheduling.objective import OBJECTIVES
@@ -92,6 +94,7 @@ def benchmark(
         workers or os.cpu_count() or 1,
         bound_seconds,
         quiet=as_json,
+        begin=begin,
     )
     schedule = report.pop("schedule")
     if out is not None:
@@ -112,21 +115,30 @@ def _solve(
     workers: int,
     bound_seconds: float,
     quiet: bool,
+    begin: float,
 ) -> dict[str, Any]:
     from ground.scheduling.bounding import BoundProcess
     from ground.scheduling.rules import violations
     from ground.scheduling.solve import Progress, solve
-    from ground.scheduling.worker import warm
 
-    begin = time.monotonic()
-    warm(problem, objective)
-    prepared_s = time.monotonic() - begin
-    bounds = BoundProcess(problem, kind, bound_seconds) if bound_seconds > 0 else None
+    bounds: BoundProcess | None = None
+    first: Progress | None = None
+    first_s = 0.0
     try:
-        with _view(quiet, seconds) as show:
+        with _view(quiet, seconds) as view:
 
             def on_progress(progress: Progress) -> None:
-                show(progress, bounds.latest() if bounds else {})
+                nonlocal bounds, first, first_s
+                if first is None:
+                    first, first_s = progress, time.monotonic() - begin
+                    view.first(progress, first_s)
+                    # Only now: its imports and its compiling would take a core from that answer.
+                    if bound_seconds > 0:
+                        bounds = BoundProcess(problem, kind, bound_seconds)
+                elif progress.phase == "compiling":
+                    view.compiling()
+                else:
+                    view.show(progress, bounds)
 
             solution = solve(
                 problem,
@@ -137,13 +149,18 @@ def _solve(
                 workers=workers,
                 on_progress=on_progress,
             )
-        if bounds is None:
-            proven = {}
-        else:
-            proven = bounds.latest() if solution.interrupted else bounds.finish()
+            searched = time.monotonic()
+            if bounds is None:
+                proven = {}
+            else:
+                proven = (
+                    bounds.latest() if solution.interrupted else bounds.finish(view.waits_for_bound)
+                )
     finally:
         if bounds:
             bounds.close()
+    assert first is not None, "solve reports its greedy answer"
+    bound_wait_s = time.monotonic() - searched
     metrics = solution.metrics
     broken = violations(problem, solution.schedule)
     if broken:
@@ -157,10 +174,14 @@ def _solve(
         "u_rms": metrics.u_rms,
         "u_max": metrics.u_max,
         "tracks": metrics.tracks,
+        "first_answer": {"hours": first.metrics.hours, "satisfied": first.metrics.satisfied},
+        "first_answer_s": first_s,
         "bounds": proven,
+        "trivial_bounds": sorted(bounds.trivial) if bounds else [],
         "gap": {name: _gap(name, metrics, bound) for name, bound in proven.items()},
         "elapsed_s": solution.elapsed_s,
-        "prepared_s": prepared_s,
+        "prepared_s": solution.prepared_s,
+        "bound_wait_s": bound_wait_s,
         "steps": solution.steps,
         "interrupted": solution.interrupted,
         "seed": seed,
@@ -188,33 +209,59 @@ def _gap(name: str, metrics: Any, bound: float) -> float:
 
 
 class _view:
-    """One line that follows the search on a terminal; nothing with --json."""
+    """On stderr: the first answer, then one line that follows the search; nothing with --json."""
 
     def __init__(self, quiet: bool, seconds: float | None) -> None:
         self.quiet, self.seconds = quiet, seconds
+        self.console: Any = None
         self.status: Any = None
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> _view:
         if not self.quiet:
             from rich.console import Console
 
-            self.status = Console(stderr=True).status("searching")
+            self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+            self.status = self.console.status("greedy")
             self.status.__enter__()
-        return self._show
+        return self
 
-    def _show(self, progress: Any, bounds: dict[str, float]) -> None:
+    def _say(self, text: str) -> None:
+        """A line that stays, also where stderr is no terminal."""
+        if self.console is not None:
+            self.console.print(text, style="dim")
+
+    def first(self, progress: Any, after_s: float) -> None:
+        self._say(f"first answer, greedy, after {after_s:.2f} s: {self._values(progress.metrics)}")
+
+    def compiling(self) -> None:
+        text = "loading the search's kernels; on a machine's first run they are compiled, some 10 s"
+        self._say(text + (" (not counted as --seconds)" if self.seconds else ""))
+        if self.status is not None:
+            self.status.update("loading or compiling kernels")
+
+    def waits_for_bound(self, most_s: float) -> None:
+        self._say(f"search done; the bound's process has its seconds left: {most_s:.0f} at most")
+        if self.status is not None:
+            self.status.update("proving the bound")
+
+    def show(self, progress: Any, bounds: Any) -> None:
         if self.status is None:
             return
-        metrics = progress.metrics
         limit = f" of {self.seconds:.0f}" if self.seconds else ""
         bound = "".join(
             f", {name} {'≤' if name in ('hours', 'satisfied') else '≥'} {value:.4g} proven"
-            for name, value in bounds.items()
+            for name, value in (bounds.latest() if bounds else {}).items()
+            if name not in bounds.trivial
         )
         self.status.update(
-            f"{progress.elapsed_s:.0f}{limit} s: {metrics.hours:.1f} h, "
-            f"{metrics.satisfied}/{metrics.requests} requests, "
-            f"U_RMS {metrics.u_rms:.3f}, U_MAX {metrics.u_max:.3f}{bound}"
+            f"{progress.elapsed_s:.0f}{limit} s: {self._values(progress.metrics)}{bound}"
+        )
+
+    @staticmethod
+    def _values(metrics: Any) -> str:
+        return (
+            f"{metrics.hours:,.1f} h, {metrics.satisfied}/{metrics.requests} requests, "
+            f"U_RMS {metrics.u_rms:.3f}, U_MAX {metrics.u_max:.3f}"
         )
 
     def __exit__(self, *error: object) -> None:
@@ -246,10 +293,19 @@ def _print(week: str, report: dict[str, Any], out: Path | None) -> None:
         )
     console = Console()
     console.print(table)
+    if report["trivial_bounds"]:
+        trivial = " and ".join(names[name] for name in report["trivial_bounds"])
+        console.print(
+            f"of {trivial} nothing better was proven in time than what all that is asked gives",
+            style="dim",
+            soft_wrap=True,
+        )
     where = f", written to {out}" if out else ""
     console.print(
         f"{report['tracks']} tracks in {report['elapsed_s']:.1f} s "
-        f"({report['steps']:,} steps, {report['workers']} workers, seed {report['seed']}){where}",
+        f"({report['steps']:,} steps, {report['workers']} workers, seed {report['seed']}){where}; "
+        f"besides, {report['prepared_s']:.1f} s for kernels and "
+        f"{report['bound_wait_s']:.1f} s for the bound to end",
         style="dim",
         soft_wrap=True,
     )

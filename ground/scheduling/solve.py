@@ -5,6 +5,9 @@
 
 With `steps` instead of `seconds` the answer depends on problem, objective, seed, workers and steps
 alone: work is counted, no clock is read.
+
+Numba and OR-Tools are imported where they are needed, after the greedy answer: on a fresh machine
+importing and compiling take many times as long as that answer.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ground.scheduling.compiled import Answer, Compiled
 from ground.scheduling.greedy import greedy
@@ -19,9 +23,10 @@ from ground.scheduling.metrics import Metrics, measure
 from ground.scheduling.model import Problem, Schedule
 from ground.scheduling.objective import HOURS, Judge, Objective
 from ground.scheduling.rules import violations
-from ground.scheduling.subproblem import Limits, Subproblem
-from ground.scheduling.worker import Remote, Report, Worker, rounds
 from protocols.errors import LocalError
+
+if TYPE_CHECKING:
+    from ground.scheduling.worker import Report
 
 #: Problems of so few requests are given to CP-SAT as a whole first: it proves its answer best.
 SMALL = 16
@@ -29,7 +34,11 @@ SMALL = 16
 
 @dataclass(frozen=True)
 class Progress:
-    """value: of the objective, greater is better; steps: of all workers."""
+    """value: of the objective, greater is better; steps: of all workers.
+
+    phase  greedy, initial, exact, search: an answer better than those before; "compiling": no new
+           answer, the kernels of the search are loaded now, or compiled on a machine's first run
+    """
 
     elapsed_s: float
     value: float
@@ -40,7 +49,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Solution:
-    """optimal: proven, of the objective; interrupted: by Ctrl-C; curve: the answers on the way."""
+    """optimal: proven, of the objective; interrupted: by Ctrl-C; curve: the answers on the way.
+
+    elapsed_s   without prepared_s, in which the kernels were loaded or compiled
+    """
 
     schedule: Schedule
     value: float
@@ -50,6 +62,7 @@ class Solution:
     steps: int
     curve: tuple[Progress, ...]
     interrupted: bool = False
+    prepared_s: float = 0.0
 
 
 OnProgress = Callable[[Progress], None]
@@ -63,6 +76,7 @@ class _Run:
         self.on_progress = on_progress
         self.curve: list[Progress] = []
         self.steps = 0
+        self.prepared_s = 0.0
         self.answer: Answer = self.judge.compiled.empty()
         self.value = self.judge.value(self.answer)
 
@@ -77,11 +91,24 @@ class _Run:
         if self.curve and value <= self.value + 1e-9:
             return
         self.answer, self.value = answer, value
+        self.curve.append(self._report(phase))
+
+    def _report(self, phase: str) -> Progress:
         metrics = measure(self.problem, self.schedule())
-        progress = Progress(self.elapsed_s, value, metrics, phase, self.steps)
-        self.curve.append(progress)
+        progress = Progress(self.elapsed_s, self.value, metrics, phase, self.steps)
         if self.on_progress is not None:
             self.on_progress(progress)
+        return progress
+
+    def prepare(self) -> None:
+        """Loads or compiles the kernels, outside the clock: else a short search had none left."""
+        self._report("compiling")
+        begin = time.monotonic()
+        from ground.scheduling.worker import warm
+
+        warm(self.problem, self.judge.objective)
+        self.prepared_s = time.monotonic() - begin
+        self.begin += self.prepared_s
 
     def solution(self, optimal: bool = False, interrupted: bool = False) -> Solution:
         schedule = self.schedule()
@@ -94,6 +121,7 @@ class _Run:
             self.steps,
             tuple(self.curve),
             interrupted,
+            self.prepared_s,
         )
 
 
@@ -112,7 +140,9 @@ def solve(
 
     initial      where to begin; what of it is not allowed is left out
     workers      processes; answers are exchanged between them
-    on_progress  called with every better answer, in this process
+    seconds      of search; loading the kernels, or compiling them on a machine's first run, comes
+                 on top, after the first answer (`Solution.prepared_s`)
+    on_progress  called with every better answer, and before compiling, in this process
     Ctrl-C ends the search early: the solution so far, marked `interrupted`.
     Raises LocalError for limits that are not positive, and for locks that cannot be held.
     """
@@ -157,6 +187,8 @@ def _placements(compiled: Compiled, schedule: Schedule) -> Answer:
 
 def _whole(run: _Run, seconds: float | None, steps: int | None, seed: int) -> bool:
     """CP-SAT on the whole problem; True if its answer is proven best."""
+    from ground.scheduling.subproblem import Limits, Subproblem
+
     compiled, objective = run.judge.compiled, run.judge.objective
     movable = [r.index for r in compiled.requests if r.index not in compiled.locked]
     limits = Limits(2.0, 1e9 if seconds is None else seconds / 2)
@@ -173,6 +205,9 @@ def _rounds(run: _Run, seconds: float | None, steps: int | None, seed: int, work
     compiled, objective = run.judge.compiled, run.judge.objective
     if not any(r.windows and r.index not in compiled.locked for r in compiled.requests):
         return
+    run.prepare()
+    from ground.scheduling.worker import Remote, Worker, rounds
+
     remotes = [Remote(run.problem, objective, run.answer, seed + k) for k in range(1, workers)]
     try:
         own = Worker(run.problem, objective, run.answer, seed)
