@@ -21,6 +21,8 @@ from protocols.timecodes.tai import tai_ns_from_utc_iso, utc_iso_from_tai_ns
 View = Literal["antenna", "mission"]
 
 ROW, BAR, GUTTER, TOP, MARGIN = 26, 20, 128, 62, 18
+#: Height of the line of hours, at the lower end of TOP.
+AXIS = 18
 #: Octets of text of this size are so wide on average (DejaVu Sans, 11 px): whether a label fits.
 LABEL_PX, CHARACTER_PX = 11, 6.7
 _HOUR_NS = 3600 * S_NS
@@ -256,8 +258,6 @@ def svg(chart: Chart, *, width: int = 1800, legend: bool = True) -> str:
         'fill-opacity="0.65"/></pattern>',
         "</defs>",
         f'<rect width="{width}" height="{height}" fill="#12161c"/>',
-        f'<text class="title" x="12" y="22">{escape(chart.title)}</text>',
-        f'<text class="sub" x="12" y="40">{escape(chart.subtitle)} · times UTC</text>',
     ]
     top = TOP
     for index, row in enumerate(chart.rows):
@@ -265,27 +265,35 @@ def svg(chart: Chart, *, width: int = 1800, legend: bool = True) -> str:
         tall = ROW * row.lanes
         out.append(f'<rect class="{shade}" x="0" y="{top}" width="{width}" height="{tall}"/>')
         top += tall
-    for ns, label, midnight in grid(chart):
+    for ns, _, midnight in grid(chart):
         kind = "midnight" if midnight else "line"
         out.append(
             f'<line class="{kind}" x1="{x(ns):.1f}" x2="{x(ns):.1f}" y1="{TOP}" y2="{body}"/>'
-            f'<text class="{"day" if midnight else "hour"}" x="{x(ns):.1f}" y="{TOP - 6}" '
-            f'text-anchor="middle">{label}</text>'
         )
     top = TOP
     for row in chart.rows:
-        out.append(
-            f'<text x="{GUTTER - 8}" y="{top + 17}" text-anchor="end" font-weight="bold">'
-            f"{escape(row.name)}</text>"
-        )
         for bar in row.bars:
             if bar.end_ns > chart.start_ns and bar.start_ns < chart.end_ns:
                 out += _bar(chart, bar, x, top + ROW * bar.lane + (ROW - BAR) / 2)
         top += ROW * row.lanes
+    out += [
+        f'<line class="group" x1="4" x2="{width - MARGIN}" y1="{TOP + first}" y2="{TOP + first}"/>'
+        for _, first, _ in groups(chart)
+        if first
+    ]
+    # What a page that scrolls keeps in sight, on grounds of its own: the page moves these groups.
+    out.append('<g class="names">')
+    top = TOP
+    for index, row in enumerate(chart.rows):
+        shade = "even" if index % 2 else "odd"
+        tall = ROW * row.lanes
+        out.append(
+            f'<rect class="{shade}" x="0" y="{top}" width="{GUTTER}" height="{tall}"/>'
+            f'<text x="{GUTTER - 8}" y="{top + 17}" text-anchor="end" font-weight="bold">'
+            f"{escape(row.name)}</text>"
+        )
+        top += tall
     for name, first, last in groups(chart):
-        if first:
-            y = TOP + first
-            out.append(f'<line class="group" x1="4" x2="{width - MARGIN}" y1="{y}" y2="{y}"/>')
         if name:
             y = TOP + (first + last) / 2
             if stands(name, last - first):
@@ -296,6 +304,19 @@ def svg(chart: Chart, *, width: int = 1800, legend: bool = True) -> str:
     for left, line, mission in entries:
         y = body + MARGIN + 24 * line
         out += _key(chart, mission, left, y)
+    out += [
+        f'<text class="title" x="12" y="22">{escape(chart.title)}</text>',
+        f'<text class="sub" x="12" y="40">{escape(chart.subtitle)} · times UTC</text>',
+        "</g>",
+        f'<g class="axis"><rect x="0" y="{TOP - AXIS}" width="{width}" height="{AXIS}" '
+        'fill="#12161c"/>',
+    ]
+    out += [
+        f'<text class="{"day" if midnight else "hour"}" x="{x(ns):.1f}" y="{TOP - 6}" '
+        f'text-anchor="middle">{label}</text>'
+        for ns, label, midnight in grid(chart)
+    ]
+    out.append("</g>")
     out.append("</svg>")
     return "\n".join(out)
 
@@ -306,7 +327,9 @@ def _hatch(chart: Chart) -> str:
 
 def _bar(chart: Chart, bar: Bar, x: Callable[[int], float], y: float) -> Iterator[str]:
     details = "\n".join(bar.details)
-    yield f'<g class="bar" data-mission={quoteattr(bar.mission)}><title>{escape(details)}</title>'
+    # Its whole label, for a page that has more room when it is zoomed.
+    given = f"data-mission={quoteattr(bar.mission)} data-label={quoteattr(bar.label)}"
+    yield f'<g class="bar" {given}><title>{escape(details)}</title>'
     on, off = x(bar.on_ns), x(bar.off_ns)
     if bar.kind == "track":
         colour = chart.colours[bar.mission]
