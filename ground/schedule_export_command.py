@@ -11,6 +11,7 @@ import typer
 
 from ground.schedule_files import (
     DEFAULT_STORE,
+    AsJson,
     Maintenance,
     ScheduleFile,
     Source,
@@ -18,6 +19,7 @@ from ground.schedule_files import (
     Week,
     clock_ns,
     load,
+    print_json,
     utc,
 )
 from protocols.errors import LocalError
@@ -80,14 +82,17 @@ def export(
     generated: Annotated[
         str, typer.Option(help="UTC time of publication. [default: now]", show_default=False)
     ] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Write a schedule for others: calendar, pass list, contact plan, tables, Gantt chart."""
     from ground.scheduling import export as exports
     from ground.scheduling.export.contact_plan import Network
     from ground.scheduling.export.publication import Publication
 
+    if as_json and out is None:
+        raise LocalError("--json: says what was written to --out FILE, which is missing")
     name = exports.format_of(format_, out)
-    problem, found = load(source, week, maintenance, schedule, store)
+    problem, found, _ = load(source, week, maintenance, schedule, store)
     times, uplink = _geometry(problem, light_time or (), target or ())
     publication = Publication(
         problem=problem,
@@ -105,6 +110,10 @@ def export(
     )
     if out is not None:
         octets = exports.write(publication, name, out, view=view, network=network)
+        if as_json:
+            tracks = len(found.tracks)
+            print_json({"file": str(out), "format": name, "tracks": tracks, "octets": octets})
+            return
         print(f"{out}: {exports.FORMATS[name]}, {len(found.tracks)} tracks, {octets:,} octets")
         return
     if name in ("png", "parquet") and sys.stdout.isatty():

@@ -8,7 +8,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ground.scheduling.store import ScheduleStore
     from ground.scheduling.versions import Actor
 
+#: A key that SatNet's rows do not have, and that its readers leave alone.
+_VERSION = "VERSION"
 DEFAULT_STORE = Path("var/schedule.sqlite")
 
 Source = Annotated[
@@ -88,6 +90,14 @@ def load_problem(source: str, week: str, maintenance: Path | None) -> Problem:
     return read_problem(path)
 
 
+class Loaded(NamedTuple):
+    """`version` of the store that it was read from; 0: of files that say none."""
+
+    problem: Problem
+    schedule: Schedule
+    version: int
+
+
 def load(
     source: str,
     week: str,
@@ -95,24 +105,50 @@ def load(
     schedule: Path | None,
     store: Path,
     agency: str = "",
-) -> tuple[Problem, Schedule]:
+) -> Loaded:
     """Problem and schedule, of files or of the store, and then as the agency sees them."""
     if not Path(source).exists():
         if store.is_file():
             with open_store(store) as opened:
                 version = opened.read(source, actor_of("", agency) if agency else None)
-            if schedule is None:
-                return version.problem, version.schedule
-            return version.problem, load_schedule(version.problem, schedule)
+            tracks = load_schedule(version.problem, schedule) if schedule else version.schedule
+            return Loaded(version.problem, tracks, version.info.id)
         raise LocalError(f"{source!r}: no such file, and no store {store} with such a branch")
     problem = load_problem(source, week, maintenance)
     if schedule is None:
         raise LocalError(f"--schedule: the schedule of {source} wanted, as `solve --out` writes it")
-    return problem, load_schedule(problem, schedule)
+    return Loaded(problem, load_schedule(problem, schedule), requests_version(source, week))
+
+
+def requests_version(source: str | Path, week: str = "") -> int:
+    """The version that a request file says it was written from; 0: none."""
+    if week:
+        return 0
+    from ground.scheduling.requests import read_requests
+
+    return read_requests(Path(source)).header.version
+
+
+def schedule_version(path: Path) -> int:
+    """The version that the tracks of a schedule file were made from; 0: none said.
+
+    Raises RemoteError if they are of several: of which nobody could say what they replace.
+    """
+    from protocols.errors import RemoteError
+
+    found = {row.get(_VERSION, 0) for row in _schedule_rows(path)}
+    if len(found) > 1 or not all(isinstance(number, int) for number in found):
+        raise RemoteError(f"{path}: {_VERSION}: one whole number for all tracks wanted")
+    return found.pop() if found else 0
 
 
 def load_schedule(problem: Problem, path: Path) -> Schedule:
     from ground.scheduling.satnet import read_schedule
+
+    return read_schedule(problem, _schedule_rows(path))
+
+
+def _schedule_rows(path: Path) -> list[dict[str, Any]]:
     from protocols.errors import RemoteError
 
     try:
@@ -121,13 +157,17 @@ def load_schedule(problem: Problem, path: Path) -> Schedule:
         raise RemoteError(f"{path}: not JSON: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise RemoteError(f"{path}: a list of tracks wanted, as `l4 schedule solve --out` writes")
-    return read_schedule(problem, rows)
+    return rows
 
 
-def save_schedule(problem: Problem, schedule: Schedule, path: Path) -> None:
+def save_schedule(problem: Problem, schedule: Schedule, path: Path, version: int = 0) -> None:
+    """SatNet's rows, each with the `version` that it was made from, if there is one."""
     from ground.scheduling.satnet import write_schedule
 
-    path.write_text(json.dumps(write_schedule(problem, schedule), indent=1) + "\n")
+    rows = write_schedule(problem, schedule)
+    if version:
+        rows = [{**row, _VERSION: version} for row in rows]
+    path.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 def print_json(values: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,7 @@ from ground.schedule_files import (
     load_schedule,
     open_store,
     print_json,
+    requests_version,
     save_schedule,
     utc,
 )
@@ -73,6 +75,8 @@ def difference_dict(difference: Difference) -> dict[str, Any]:
         "unchanged": difference.unchanged,
         "mission_hours": difference.mission_hours,
         "agency_hours": difference.agency_hours,
+        "requests": [asdict(change) for change in difference.requests],
+        "parts": list(difference.parts),
         "changes": [
             {
                 "kind": change.kind,
@@ -99,6 +103,10 @@ def _track(track: Any) -> dict[str, Any] | None:
 def print_difference(difference: Difference) -> None:
     for change in difference.changes:
         print(change.text)
+    for change in difference.requests:
+        print(change.text)
+    if difference.parts:
+        print(f"also changed: {', '.join(difference.parts)}")
     print(f"{difference.count_text}; {difference.unchanged} tracks unchanged")
     for label, hours in (
         ("mission", difference.mission_hours),
@@ -134,7 +142,11 @@ def solve(
     store: Store = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Make a schedule: a first answer at once, better ones until the time is up."""
+    """Make a schedule: a first answer at once, better ones until the time is up.
+
+    On a machine's first run kernels are compiled after that answer; that is not counted.
+    """
+    begin = time.monotonic()
     from ground.scheduling.bounding import BoundProcess
     from ground.scheduling.solve import solve as solve_problem
 
@@ -143,9 +155,21 @@ def solve(
     if steps is None:
         seconds = seconds or 60.0
     aim = objective_of(objective)
-    problem, initial = _problem(source, week, maintenance, start, store, agency)
+    problem, initial, version = _problem(source, week, maintenance, start, store, agency)
     kind = objective if objective in ("satisfied", "fairness") else "hours"
-    bounds = BoundProcess(problem, kind, bound_seconds) if bound_seconds > 0 else None
+    bounds: BoundProcess | None = None
+    first_s: float | None = None
+    show = _progress(begin)
+
+    def on_progress(progress: Any) -> None:
+        nonlocal bounds, first_s
+        show(progress)
+        if first_s is None:
+            first_s = time.monotonic() - begin
+            # Only now: its imports and its compiling would take a core from the first answer.
+            if bound_seconds > 0:
+                bounds = BoundProcess(problem, kind, bound_seconds)
+
     try:
         solution = solve_problem(
             problem,
@@ -155,7 +179,7 @@ def solve(
             seed=seed,
             workers=workers,
             initial=initial,
-            on_progress=_progress(),
+            on_progress=on_progress,
         )
         proven = {}
         if bounds:
@@ -164,7 +188,7 @@ def solve(
         if bounds:
             bounds.close()
     if out is not None:
-        save_schedule(problem, solution.schedule, out)
+        save_schedule(problem, solution.schedule, out, version)
     if as_json:
         print_json(
             {
@@ -173,6 +197,10 @@ def solve(
                 "proven_optimal": solution.optimal,
                 "interrupted": solution.interrupted,
                 "bounds": proven,
+                "trivial_bounds": sorted(bounds.trivial) if bounds else [],
+                "first_answer_s": round(first_s or 0.0, 3),
+                "first_answer_hours": round(solution.curve[0].metrics.hours, 4),
+                "prepared_s": round(solution.prepared_s, 2),
                 "seconds": round(solution.elapsed_s, 2),
                 "steps": solution.steps,
             }
@@ -182,7 +210,9 @@ def solve(
         most = ("hours", "satisfied")
         print(f"{problem.name}: {metrics_text(solution.metrics)}{best}")
         for name, bound in proven.items():
-            print(f"  proven: {name} not {'above' if name in most else 'below'} {bound:.4g}")
+            trivial = " (by what is asked alone)" * (bounds is not None and name in bounds.trivial)
+            side = "above" if name in most else "below"
+            print(f"  proven: {name} not {side} {bound:.4g}{trivial}")
 
 
 def _problem(
@@ -192,11 +222,12 @@ def _problem(
     start: Path | None,
     store: Path,
     agency: str,
-) -> tuple[Problem, Schedule | None]:
-    """The problem, and where to begin: the file given, or what stands in the store."""
+) -> tuple[Problem, Schedule | None, int]:
+    """The problem, where to begin (the file given, or what stands in the store), the version."""
     if Path(source).exists():
         problem = load_problem(source, week, maintenance)
-        return problem, load_schedule(problem, start) if start else None
+        initial = load_schedule(problem, start) if start else None
+        return problem, initial, requests_version(source, week)
     return load(source, week, maintenance, start, store, agency)
 
 
@@ -224,18 +255,23 @@ def objective_of(text: str):
     return Objective(**weights)
 
 
-def _progress():
+def _progress(begin: float):
     """Lines on a terminal, at most one a second: stdout is for the answer."""
-    if not sys.stderr.isatty():
-        return None
-    last = [0.0]
+    last = 0.0
 
     def show(progress: Any) -> None:
-        if time.monotonic() - last[0] > 1:
-            last[0] = time.monotonic()
-            line = (
-                f"{progress.elapsed_s:6.1f} s  {progress.phase}: {metrics_text(progress.metrics)}"
+        nonlocal last
+        if not sys.stderr.isatty():
+            return
+        if progress.phase == "compiling":
+            print(
+                "          loading the kernels; a machine's first run compiles them, some 10 s",
+                file=sys.stderr,
             )
+        elif not last or time.monotonic() - last > 1:
+            at_s = progress.elapsed_s if last else time.monotonic() - begin
+            last = time.monotonic()
+            line = f"{at_s:6.1f} s  {progress.phase}: {metrics_text(progress.metrics)}"
             print(line, file=sys.stderr)
 
     return show
@@ -253,7 +289,7 @@ def check(
     from ground.scheduling.metrics import measure
     from ground.scheduling.rules import violations
 
-    problem, tracks = load(source, week, maintenance, schedule, store)
+    problem, tracks, _ = load(source, week, maintenance, schedule, store)
     broken = violations(problem, tracks)
     metrics = measure(problem, tracks)
     if as_json:
@@ -282,7 +318,7 @@ def explain(
     """Why requests get nothing or too little: which rule, which competitors, what would help."""
     from ground.scheduling.explain import explain as explain_all
 
-    problem, tracks = load(source, week, maintenance, schedule, store, agency)
+    problem, tracks, _ = load(source, week, maintenance, schedule, store, agency)
     wanted = bool(request) if proposals is None else proposals
     found = explain_all(problem, tracks, request or ())
     which = ", ".join(request) if request else "Every request"
@@ -399,7 +435,9 @@ def replan(
     from ground.scheduling.replan import replan as replan_schedule
     from ground.scheduling.replan import with_commitment
 
-    problem, published = load(source, week, maintenance, schedule, store, agency)
+    if branch and Path(source).exists():
+        raise LocalError(f"--branch {branch}: of a branch or version of the store, not of {source}")
+    problem, published, version = load(source, week, maintenance, schedule, store, agency)
     if lost and not begin:
         raise LocalError("--lost: --from UTC wanted, since when it is lost")
     changed = problem
@@ -414,12 +452,21 @@ def replan(
         changed, published, now_ns=now_ns, wanted=want or (), seconds=seconds, change_h=change
     )
     if out is not None:
-        save_schedule(changed, result.schedule, out)
+        save_schedule(changed, result.schedule, out, version)
     if branch:
         who = actor_of(actor, agency)
         with open_store(store) as opened:
-            opened.branch(branch, who, why, clock_ns(), source)
-            opened.commit(branch, changed, result.schedule, who, why or "replan", clock_ns())
+            # The branch begins at what was replanned, whatever was committed meanwhile.
+            opened.commit(
+                branch,
+                changed,
+                result.schedule,
+                who,
+                why or "replan",
+                clock_ns(),
+                parent=version,
+                begin=True,
+            )
     difference = difference_of(problem, published, changed, result.schedule)
     metrics = measure(changed, result.schedule)
     if as_json:
@@ -454,7 +501,7 @@ def diff(
     store: Store = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Tracks moved, added, dropped, shortened from one schedule to another, and hours of whom."""
+    """Requests changed, tracks moved, added, dropped, shortened, past; and hours of whom."""
     if requests:
         from ground.scheduling.diff import diff as difference_of
 
@@ -474,26 +521,31 @@ def diff(
 COMMANDS = (
     (
         solve,
-        "Examples: l4 schedule solve week.toml --seconds 20 --out week.json · "
-        "l4 schedule solve problems.json --week W10_2018 --maintenance maintenance.csv "
-        "--objective fairness · l4 schedule solve week.toml --start week.json "
-        "--objective hours=1,change=2",
+        "Examples:\n\n"
+        "`l4 schedule solve week.toml --seconds 20 --out week.json`\n\n"
+        "`l4 schedule solve problems.json --week W10_2018 --maintenance maintenance.csv "
+        "--objective fairness`\n\n"
+        "`l4 schedule solve week.toml --start week.json --objective hours=1,change=2`",
     ),
     (check, "Example: l4 schedule check week.toml -s week.json"),
     (
         explain,
-        "Examples: l4 schedule explain week.toml -s week.json · "
-        "l4 schedule explain published -r perijove --json",
+        "Examples:\n\n"
+        "`l4 schedule explain week.toml -s week.json`\n\n"
+        "`l4 schedule explain published -r perijove --json`",
     ),
     (
         replan,
-        "Examples: l4 schedule replan week.toml -s week.json --lost DSS-25 "
-        "--from 2026-12-09T12:00:00Z --out new.json · l4 schedule replan published --lost DSS-25 "
-        "--from 2026-12-09T12:00:00Z --branch dss-25-lost --why 'gearbox'",
+        "Examples:\n\n"
+        "`l4 schedule replan week.toml -s week.json --lost DSS-25 "
+        "--from 2026-12-09T12:00:00Z --out new.json`\n\n"
+        "`l4 schedule replan published --lost DSS-25 "
+        "--from 2026-12-09T12:00:00Z --branch dss-25-lost --why 'gearbox'`",
     ),
     (
         diff,
-        "Examples: l4 schedule diff published dss-25-lost · "
-        "l4 schedule diff week.json new.json --requests week.toml",
+        "Examples:\n\n"
+        "`l4 schedule diff published dss-25-lost`\n\n"
+        "`l4 schedule diff week.json new.json --requests week.toml`",
     ),
 )

@@ -1,4 +1,4 @@
-"""`l4 schedule begin | branch | commit | lock | publish | log | audit | show | conflicts`."""
+"""`l4 schedule begin | branch | commit | lock | publish | roll | log | audit | show`, conflicts."""
 
 from __future__ import annotations
 
@@ -27,13 +27,16 @@ from ground.schedule_files import (
     load_schedule,
     open_store,
     print_json,
+    requests_version,
     save_schedule,
+    schedule_version,
     utc,
 )
 from ground.schedule_plan_commands import difference_dict, print_difference, print_explanations
 from protocols.errors import LocalError
 
 if TYPE_CHECKING:
+    from ground.scheduling.diff import Difference
     from ground.scheduling.model import Problem
     from ground.scheduling.store import VersionInfo
 
@@ -60,6 +63,14 @@ def _print_info(info: VersionInfo, as_json: bool, what: str) -> None:
         print_json(_info(info))
     else:
         print(f"{what}: version {info.id} on {info.branch}, by {info.actor}")
+
+
+def _print_changed(info: VersionInfo, difference: Difference, as_json: bool, what: str) -> None:
+    if as_json:
+        print_json({**_info(info), "difference": difference_dict(difference)})
+    else:
+        print_difference(difference)
+        _print_info(info, False, what)
 
 
 def begin(
@@ -111,14 +122,24 @@ def commit(
         list[str] | None,
         typer.Option(help="Mission of which --requests leaves out everything, as is meant."),
     ] = None,
+    parent: Annotated[
+        int | None,
+        typer.Option(min=1, help="Version that this replaces. [default: as the files say]"),
+    ] = None,
     actor: ActorName = "",
     agency: Agency = "",
     why: Why = "",
     store: Store = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Put edited requests, a schedule, or both on a branch. An agency brings in its own only."""
+    """Put edited requests, a schedule, or both on a branch. An agency brings in its own only.
+
+    Refused if somebody else has changed on the branch what the files replace: they say the version
+    that `show`, `solve` or `replan` made them from.
+    """
     who = actor_of(actor, agency)
+    if parent is None:
+        parent = _parent(requests, schedule)
     with open_store(store) as opened:
         seen = opened.read(name, who)
         problem = seen.problem
@@ -126,8 +147,27 @@ def commit(
             problem = load_problem(str(requests), "", None)
             _refuse_to_empty(requests, seen.problem, problem, drop or ())
         tracks = load_schedule(problem, schedule) if schedule else _kept(problem, seen.schedule)
-        info = opened.commit(name, problem, tracks, who, why, clock_ns())
-    _print_info(info, as_json, "committed")
+        info = opened.commit(
+            name, problem, tracks, who, why, clock_ns(), parent=parent or seen.info.id
+        )
+        difference = opened.diff(str(info.parent), str(info.id))
+    _print_changed(info, difference, as_json, "committed")
+
+
+def _parent(requests: Path | None, schedule: Path | None) -> int:
+    """The version that the files were made from; 0: none of them says one."""
+    versions = {
+        path: version
+        for path, version in (
+            (requests, requests_version(requests) if requests else 0),
+            (schedule, schedule_version(schedule) if schedule else 0),
+        )
+        if version
+    }
+    if len(set(versions.values())) > 1:
+        said = ", ".join(f"{path} of version {version}" for path, version in versions.items())
+        raise LocalError(f"{said}: --parent VERSION wanted, the one that both shall replace")
+    return next(iter(versions.values()), 0)
 
 
 def _refuse_to_empty(path: Path, before: Problem, after: Problem, drop: Sequence[str]) -> None:
@@ -182,11 +222,45 @@ def publish(
         frozen_ns = utc(frozen, "--frozen") if frozen else None
         info = opened.publish(name, actor_of(actor, agency), why, clock_ns(), frozen_ns)
         difference = opened.diff(str(before), str(info.id))
-    if as_json:
-        print_json({**_info(info), "difference": difference_dict(difference)})
-    else:
-        print_difference(difference)
-        _print_info(info, False, "published")
+    _print_changed(info, difference, as_json, "published")
+
+
+def roll(
+    name: BranchName,
+    requests: Annotated[
+        Path, typer.Argument(help="Request file of the next plan; begun requests still in it.")
+    ],
+    now: Annotated[
+        str, typer.Option(help="UTC: what has begun by then is locked. [default: now]")
+    ] = "",
+    actor: ActorName = "",
+    agency: Agency = "",
+    why: Why = "next plan",
+    store: Store = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Begin the next plan on a new branch, on top of what is published.
+
+    Published tracks stay, those that have begun are locked, and tracks that are over leave as past.
+    Solve the branch, commit and publish it.
+    """
+    from ground.scheduling.model import Schedule
+    from ground.scheduling.versions import NotAllowedError, roll_forward
+
+    who = actor_of(actor, agency)
+    if who.agency:
+        raise NotAllowedError(f"{who}: the horizon is a network scheduler's to roll")
+    problem = load_problem(str(requests), "", None)
+    with open_store(store) as opened:
+        base = opened.read()
+        now_ns = utc(now, "--now") if now else clock_ns()
+        rolled = roll_forward(problem, base.problem, base.schedule, now_ns)
+        tracks = rolled.published or Schedule()
+        info = opened.commit(
+            name, rolled, tracks, who, why, clock_ns(), parent=base.info.id, begin=True
+        )
+        difference = opened.diff(str(base.info.id), str(info.id))
+    _print_changed(info, difference, as_json, "rolled forward")
 
 
 def log(
@@ -269,9 +343,10 @@ def show(
     problem, schedule = version.problem, version.schedule
     if requests is not None:
         form = "json" if requests.suffix == ".json" else "toml"
-        requests.write_text(write_requests(request_file(problem), form))
+        file = request_file(problem, version.info.id)
+        requests.write_text(write_requests(file, form))
     if out is not None:
-        save_schedule(problem, schedule, out)
+        save_schedule(problem, schedule, out, version.info.id)
     if as_json:
         print_json({**_info(version.info), "tracks": write_schedule(problem, schedule)})
         return
@@ -301,7 +376,7 @@ def conflicts(
     from ground.scheduling.explain import explain
     from ground.scheduling.rules import violations
 
-    problem, tracks = load(source, week, maintenance, schedule, store, agency)
+    problem, tracks, _ = load(source, week, maintenance, schedule, store, agency)
     broken = violations(problem, tracks)
     if broken:
         # Nothing can be proved on top of a schedule that breaks rules: replan comes first.
@@ -323,11 +398,14 @@ COMMANDS = (
     (branch, "Example: l4 schedule branch dss-25-lost --why 'what if it stays down'"),
     (
         commit,
-        "Examples: l4 schedule commit longer-pass --requests mine.toml -s mine.json "
-        "--actor Kim --agency KARI · l4 schedule commit dss-25-lost -s better.json --why tuned",
+        "Examples:\n\n"
+        "`l4 schedule commit longer-pass --requests mine.toml -s mine.json "
+        "--actor Kim --agency KARI`\n\n"
+        "`l4 schedule commit dss-25-lost -s better.json --why tuned`",
     ),
     (lock, "Example: l4 schedule lock dss-25-lost perijove --why 'no second chance'"),
     (publish, "Example: l4 schedule publish dss-25-lost --why 'DSS-25 is down until Sunday'"),
+    (roll, "Example: l4 schedule roll week-51 week-51.toml"),
     (log, "Example: l4 schedule log --json"),
     (audit, "Example: l4 schedule audit -r relay-daily.3"),
     (

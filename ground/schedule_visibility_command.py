@@ -29,7 +29,7 @@ Examples:
 
 `l4 schedule visibility --station YEOJU --target l4 --from 2026-12-01 --days 7`
 
-`l4 schedule visibility --station DSS-14 --station Canberra --target moon --mask 10 --json`
+`l4 schedule visibility -s DSS-14 -s Canberra -t moon --from 2026-12-01 --to 2026-12-08 --json`
 
 `l4 schedule visibility --station OGS --target mars --weather-seed 1 --plot`
 
@@ -55,7 +55,10 @@ def visibility(
     start: Annotated[
         str, typer.Option("--from", help="UTC like 2026-12-01 or 2026-12-01T06:00; default: today.")
     ] = "",
-    days: Annotated[float, typer.Option(help="Length of the window in days.")] = 1.0,
+    end: Annotated[str, typer.Option("--to", help="UTC; or --days.")] = "",
+    days: Annotated[
+        float | None, typer.Option(help="Length of the window in days. [default: 1]")
+    ] = None,
     mask: Annotated[
         float | None,
         typer.Option(help="Least elevation in degrees, where it is above the station's own."),
@@ -94,7 +97,7 @@ def visibility(
 
     if json_ + csv_ + plot > 1:
         raise LocalError("one of --json, --csv and --plot at a time")
-    start_ns, end_ns = _window(start, days)
+    start_ns, end_ns = _window(start, end, days)
     stations = select_stations(load_stations(*(stations_file or ())), station)
     targets = [target_named(text) for text in dict.fromkeys(target)]
     conditions = Conditions(mask, refraction=not airless, exclude_sun=exclude_sun)
@@ -124,16 +127,29 @@ def visibility(
         raise typer.Exit(1)
 
 
-def _window(start: str, days: float) -> tuple[int, int]:
+def _window(start: str, end: str, days: float | None) -> tuple[int, int]:
     from protocols.timecodes.tai import tai_ns_from_utc_iso
 
+    if end and days is not None:
+        raise LocalError("--to and --days: one of the two wanted")
+    days = 1.0 if days is None else days
     if not 0 < days <= _MOST_DAYS:
         raise LocalError(f"--days {days:g}: above 0 and at most {_MOST_DAYS:g} wanted")
     try:
         start_ns = tai_ns_from_utc_iso(start or datetime.now(UTC).strftime("%Y-%m-%dT00:00:00Z"))
     except LocalError as error:
         raise LocalError(f"--from {error}") from None
-    return start_ns, start_ns + round(days * 86_400 * _S)
+    if not end:
+        return start_ns, start_ns + round(days * 86_400 * _S)
+    try:
+        end_ns = tai_ns_from_utc_iso(end)
+    except LocalError as error:
+        raise LocalError(f"--to {error}") from None
+    if not 0 < end_ns - start_ns <= _MOST_DAYS * 86_400 * _S:
+        raise LocalError(
+            f"--to {end}: after --from ({start or 'today'}), by at most {_MOST_DAYS:g} days, wanted"
+        )
+    return start_ns, end_ns
 
 
 def _clear(found: Sequence[Passes], seed: int | None) -> dict[tuple[str, str, int], Any]:

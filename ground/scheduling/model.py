@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from protocols.errors import LocalError
+from protocols.timecodes.tai import utc_iso_from_tai_ns
 
 S_NS = 1_000_000_000
 
@@ -20,6 +21,10 @@ S_NS = 1_000_000_000
 def _check(condition: bool, message: str) -> None:
     if not condition:
         raise LocalError(message)
+
+
+def _utc(tai_ns: int) -> str:
+    return utc_iso_from_tai_ns(tai_ns, 0 if tai_ns % S_NS == 0 else 9)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -34,10 +39,9 @@ class Interval:
             isinstance(self.start_ns, int) and isinstance(self.end_ns, int),
             f"interval [{self.start_ns!r}, {self.end_ns!r}): integer TAI nanoseconds wanted",
         )
-        _check(
-            self.start_ns < self.end_ns,
-            f"interval [{self.start_ns}, {self.end_ns}): its end must lie after its start",
-        )
+        if self.start_ns >= self.end_ns:
+            begin, end = _utc(self.start_ns), _utc(self.end_ns)
+            raise LocalError(f"interval {begin} … {end}: its end must lie after its start")
 
     @property
     def length_s(self) -> float:

@@ -151,7 +151,7 @@ class _Builder:
             except LocalError as error:
                 raise RequestFileError(f"{where}: {error}") from error
             if row.gap is not None and not row.every:
-                raise RequestFileError(f"{where}: gap: only with every (above 0), as every = '24h'")
+                raise RequestFileError(f"{where}: gap: only with every, as every = '24h'")
             if row.gap is not None:
                 gaps += [Gap(a.id, b.id, *row.gap) for a, b in pairwise(made)]
             requests += made
@@ -316,8 +316,9 @@ def _track(requests: Mapping[str, Request], row: TrackRow, where: str) -> Track:
 # From a problem
 
 
-def request_file(problem: Problem) -> RequestFile:
+def request_file(problem: Problem, version: int = 0) -> RequestFile:
     """The problem as a file with view periods; `build_problem` of it gives the problem again.
+    `version` of a store, where it was read from one.
 
     >>> from ground.scheduling.model import Antenna
     >>> span = Interval(0, 3600 * S_NS)
@@ -327,7 +328,9 @@ def request_file(problem: Problem) -> RequestFile:
     """
     return RequestFile(
         source=problem.name,
-        header=Header(problem.name, problem.horizon.start_ns, problem.horizon.end_ns),
+        header=Header(
+            problem.name, problem.horizon.start_ns, problem.horizon.end_ns, version=version
+        ),
         antenna=tuple(AntennaRow(a.name, a.complex, a.agency, a.mspa) for a in problem.antennas),
         mission=tuple(MissionRow(m.name, m.agency, m.links) for m in problem.missions),
         request=tuple(_request_row(r) for r in problem.requests),

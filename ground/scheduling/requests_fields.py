@@ -58,6 +58,12 @@ def duration_s(text: Any) -> int:
     return total_s + round(hours_s)
 
 
+def _period(text: Any) -> int:
+    if (seconds := duration_s(text)) == 0:
+        raise ValueError("no time at all")
+    return seconds
+
+
 def duration_text(seconds: int) -> str:
     """`5400` -> `1h30m`; the inverse of `duration_s`."""
     if seconds == 0:
@@ -163,6 +169,7 @@ def _table(value: Any) -> Mapping[str, Any]:
 TEXT = Kind("text", _text)
 TEXTS = Kind('a list of texts, as ["DSS-25", "DSS-34"]', _texts, list)
 DURATION = Kind("a duration with its unit, as 8h, 45m, 1h30m or 90s", duration_s, duration_text)
+PERIOD = Kind("a duration above 0 with its unit, as 24h", _period, duration_text)
 TIME = Kind("a UTC time, as 2026-12-07T08:00:00Z", utc_ns, utc_text)
 WINDOW = Kind("a begin and an end in UTC, as [2026-12-07T08:00:00Z, 2026-12-07T20:00:00Z]",
               _interval, interval_texts)  # fmt: skip

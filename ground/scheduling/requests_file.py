@@ -20,6 +20,7 @@ from ground.scheduling.requests_fields import (
     COUNT,
     DURATION,
     NUMBER,
+    PERIOD,
     SHARE,
     TABLE,
     TEXT,
@@ -60,7 +61,7 @@ class RequestRow:
     segment_minimum: int = key(DURATION, 0)
     window: Interval | None = key(WINDOW, None)  # noqa: RUF009
     windows: tuple[Interval, ...] = key(WINDOWS, ())
-    every: int = key(DURATION, 0)
+    every: int = key(PERIOD, 0)
     gap: tuple[int, int] | None = key(BOUNDS, None)
     priority: float = key(NUMBER, 1.0)
     beam: str = key(TEXT, "")
@@ -109,10 +110,13 @@ class TrackRow:
 
 @dataclass(frozen=True)
 class Header:
+    """`version`: of the store, where the file was written from one; 0: from none."""
+
     name: str = key(TEXT)
     start: int = key(TIME)
     end: int = key(TIME)
     stations: str = key(TEXT, "")
+    version: int = key(COUNT, 0)
     sets: Mapping[str, Any] | None = key(TABLE, None)
 
 

@@ -318,7 +318,7 @@ class ScheduleStore:
         info, since = head.info, diff(parent.problem, parent.schedule, head.problem, head.schedule)
         raise LocalError(
             f"branch {branch!r} is at version {info.id}, by {info.actor}"
-            f"{f' ({info.why})' if info.why else ''}, and this was made from version "
+            f"{f', {info.why!r}' if info.why else ''}, and this was made from version "
             f"{parent.info.id}; since then: {since.count_text}.\n"
             f"See what:      l4 schedule diff {parent.info.id} {info.id}\n"
             f"Begin from it: l4 schedule show {branch} --requests FILE --out FILE\n"

@@ -305,7 +305,7 @@ def _read_tle(path: Path, wanted: str) -> TleTarget:
     if wanted not in found:
         names = ", ".join(list(found)[:12])
         raise LocalError(
-            f"{path}: {'which satellite?' if not wanted else f'no {wanted!r}'} It has {names}; "
+            f"{path}: {'which satellite?' if not wanted else f'no {wanted!r}.'} It has {names}; "
             f"write {path}:NAME"
         )
     return TleTarget(wanted, *found[wanted])

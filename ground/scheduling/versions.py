@@ -206,9 +206,9 @@ def frozen(schedule: Schedule, until_ns: int) -> tuple[Track, ...]:
 def roll_forward(problem: Problem, before: Problem, published: Schedule, now_ns: int) -> Problem:
     """The next horizon's problem on top of what is published.
 
-    Published tracks of its own requests are its `published`, those that have begun its locks; those
-    of requests that it does not hold any more stand as commitments.  Raises LocalError where a pass
-    that is not over would leave the schedule, or one of its past would change.
+    Published tracks of its own requests are its `published`, those of requests that have begun its
+    locks; those of requests that it does not hold any more stand as commitments.  Raises LocalError
+    where a pass that is not over would leave the schedule, or one of its past would change.
     """
     start_ns = problem.horizon.start_ns
     leaving = [t for t in published.tracks if t.start_ns < start_ns and t.end_ns > now_ns]
@@ -216,8 +216,8 @@ def roll_forward(problem: Problem, before: Problem, published: Schedule, now_ns:
     if lost := sorted({*leaving, *cut}):
         raise LocalError(
             f"{problem.name} begins at {utc_text(start_ns)}, and {lost[0].request} "
-            f"({utc_text(lost[0].start_ns)} … {utc_text(lost[0].end_ns)}) would leave the published "
-            f"schedule{f', and {len(lost) - 1} more' if lost[1:] else ''}: let it begin at "
+            f"({utc_text(lost[0].start_ns)} … {utc_text(lost[0].end_ns)}) would leave what is "
+            f"published{f', and {len(lost) - 1} more' if lost[1:] else ''}: let it begin at "
             f"{utc_text(lost[0].start_ns)} or sooner"
         )
     published = Schedule(tuple(t for t in published.tracks if t.start_ns >= start_ns))
@@ -237,7 +237,10 @@ def roll_forward(problem: Problem, before: Problem, published: Schedule, now_ns:
         for antenna in t.antennas
         if antenna in problem.antenna_by_name
     )
-    begun = tuple(t for t in frozen(Schedule(tuple(own)), now_ns) if t not in problem.locks)
+    # A split request that has begun keeps all its tracks: a lock on some of them would be the whole
+    # of what it gets.
+    begun_ids = {t.request for t in frozen(published, now_ns)}
+    begun = tuple(t for t in own if t.request in begun_ids and t not in problem.locks)
     return replace(
         problem,
         commitments=(*problem.commitments, *foreign),

@@ -49,6 +49,10 @@ def test_a_schedule_of_a_run_goes_to_a_file_of_the_kind_its_name_says(
     got = l4(*files, "-o", str(out), "--version", "7")
     assert got.returncode == 0, got.stderr
     assert b"iCalendar" in got.stdout
+    said = json.loads(l4(*files, "-o", str(out), "--version", "7", "--json").stdout)
+    tracks = len(json.loads(Path(files[2]).read_bytes()))
+    octets = out.stat().st_size
+    assert said == {"file": str(out), "format": "ics", "tracks": tracks, "octets": octets}
     calendar = icalendar.Calendar.from_ical(out.read_bytes())
     assert {event["SEQUENCE"] for event in calendar.events} == {7}
     assert len(calendar.events) == len(json.loads(Path(files[2]).read_bytes()))

@@ -84,7 +84,14 @@ def test_an_agency_edits_its_own(run: Run, tmp_path: Path) -> None:
     assert "perijove" not in mine.read_text()
     mine.write_text(mine.read_text().replace('minimum = "6h"', 'minimum = "5h"'))
     run("branch", "ours", *kim)
-    run("commit", "ours", "--requests", "mine.toml", "-s", "mine.json", *kim, "--why", "less")
+    run("solve", "mine.toml", "--start", "mine.json", "--steps", "10", "-o", "mine.json")
+    mine_in = ("commit", "ours", "--requests", "mine.toml", "-s", "mine.json", *kim)
+    said = run(*mine_in, "--why", "less")
+    assert "request relay-daily.1 (Relay, KASA): edited: minimum_s" in said
+    # The files are still of version 1: what Kim has committed since would be undone.
+    with pytest.raises(LocalError, match="commit ours … --parent 2"):
+        run(*mine_in)
+    run(*mine_in, "--parent", "2")
     run("publish", "ours", "--actor", "Ada", "--why", "agreed", "--frozen", "2026-12-01")
     edits = [e for e in json.loads(run("audit", "--json")) if e["action"] == "request"]
     assert {e["detail"] for e in edits} == {"edited: minimum_s"}
@@ -96,9 +103,40 @@ def test_an_agency_edits_its_own(run: Run, tmp_path: Path) -> None:
     forgot = ("commit", "theirs", "--requests", "mine.toml", "-s", "mine.json", "--actor", "Kim")
     with pytest.raises(LocalError, match="no request of Jupiter orbiter, Mars lander"):
         run(*forgot)
-    run(*forgot, *("--drop", "Jupiter orbiter", "--drop", "Mars lander", "--drop", "Mars orbiter"))
+    gone = ("--drop", "Jupiter orbiter", "--drop", "Mars lander", "--drop", "Mars orbiter")
+    with pytest.raises(LocalError, match="made from version 1"):
+        run(*forgot, *gone)
+    run(*forgot, *gone, "--parent", "4")
     assert "dropped" in run("audit")
     assert "{" not in run("audit")
+
+
+def test_files_of_two_versions_do_not_go_together(run: Run) -> None:
+    run("solve", "week.toml", "--steps", "2000", "-o", "week.json")
+    run("begin", "week.toml", "-s", "week.json")
+    run("replan", "published", "--branch", "try")
+    run("show", "published", "--requests", "one.toml")
+    run("show", "try", "-o", "two.json")
+    with pytest.raises(LocalError, match=r"one.toml of version 1, two.json of version 2: --parent"):
+        run("commit", "try", "--requests", "one.toml", "-s", "two.json")
+    with pytest.raises(LocalError, match="--branch no: of a branch or version"):
+        run("replan", "week.toml", "-s", "week.json", "--branch", "no")
+
+
+def test_the_horizon_rolls(run: Run, tmp_path: Path) -> None:
+    run("solve", "week.toml", "--steps", "2000", "-o", "week.json")
+    run("begin", "week.toml", "-s", "week.json")
+    now = "2026-12-10T00:00:00Z"
+    text = (tmp_path / "week.toml").read_text()
+    (tmp_path / "next.toml").write_text(text.replace("end = 2026-12-14", "end = 2026-12-16", 1))
+    rolled = json.loads(run("roll", "next", "next.toml", "--now", now, "--json"))
+    assert rolled["difference"]["count"] == {}
+    assert "horizon" in rolled["difference"]["parts"]
+    run("solve", "next", "--steps", "2000", "-o", "next.json")
+    run("commit", "next", "-s", "next.json")
+    run("publish", "next", "--why", "two days more", "--frozen", now)
+    with pytest.raises(LocalError, match="network scheduler's to roll"):
+        run("roll", "again", "next.toml", "--agency", "KASA")
 
 
 def test_an_agency_replans_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +166,8 @@ def test_a_real_week_through_the_commands(shared: Path, run: Run) -> None:
     difference = json.loads(
         run("diff", "a.json", "b.json", "--requests", problems, *week, "--json")
     )
-    assert difference == report["difference"]
+    # The file of requests does not know that the antenna was lost.
+    assert difference | {"parts": ["commitments"]} == report["difference"]
     assert "VALID" in run("check", problems, *week, "-s", "b.json")
 
 

@@ -191,8 +191,12 @@ REQUEST = '\n[[request]]\nid = "x"\nmission = "Relay"\nduration = "2h"\nantennas
         ("segments = 2", ["request x", "segment_minimum_s"]),
         ('gap = ["1h", "2h"]', ["gap", "every"]),
         ('every = "24h"\ngap = ["2h", "1h"]', ["gap = ['2h', '1h']", '["12h", "20h"]']),
+        ('every = "0h"', ["every = '0h'", "above 0"]),
         ("priority = 0", ["priority = 0", "above 0"]),
-        ('window = ["2026-12-07", "2026-12-06"]', ["window", "its end must lie after"]),
+        (
+            'window = ["2026-12-07", "2026-12-06"]',
+            ["window", "2026-12-07T00:00:00Z … 2026-12-06T00:00:00Z: its end"],
+        ),
         ('window = ["2027-12-07", "2027-12-08"]', ["request 1 (x)", "outside of the plan", "2026"]),
         ('[[request]]\nid = "y"\nmission = "Relay"', ["request 2 (y)", "duration is missing"]),
         (REQUEST, ["request stands twice: x"]),

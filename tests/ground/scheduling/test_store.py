@@ -120,6 +120,79 @@ def test_publishing_wants_a_reason_the_rules_and_the_latest(store: ScheduleStore
         store.read("three")
 
 
+def test_of_two_writers_the_second_is_told(store: ScheduleStore) -> None:
+    store.branch("try", CHIEF, "", 1)
+    with ScheduleStore.open(store.path) as other:
+        one, two = store.read("try"), other.read("try")
+        first = store.commit(
+            "try", PROBLEM, moved("n2", "A", 31), CHIEF, "mine", 2, parent=one.info.id
+        )
+        with pytest.raises(LocalError, match=r"at version 2, by Ada .* 'mine'") as caught:
+            other.commit("try", PROBLEM, moved("k2", "A", 20), CHIEF, "", 3, parent=two.info.id)
+        for command in ("diff 1 2", "show try --requests", "commit try … --parent 2"):
+            assert f"l4 schedule {command}" in str(caught.value)
+        assert other.read("try").info.id == first.id, "nothing was written"
+        # An agency replaces its own part only: it is stopped where that moved, and by nothing else.
+        mine = other.read("1", KARI)
+        shorter = Schedule((track("k1", "A", 1, 3),))
+        other.commit("try", mine.problem, shorter, KARI, "", 4, parent=1)
+        assert track("n2", "A", 31) in store.read("try").schedule.tracks
+        with pytest.raises(LocalError, match="by Kim"):
+            store.commit("try", mine.problem, Schedule(), KARI, "", 5, parent=1)
+        store.commit("try", PROBLEM, SCHEDULE, CHIEF, "meant", 6, parent=3)
+
+
+def test_a_branch_begins_with_its_first_commit_or_not_at_all(store: ScheduleStore) -> None:
+    foreign = moved("n2", "A", 31)
+    with pytest.raises(NotAllowedError):
+        store.commit("new", PROBLEM, foreign, KARI, "", 1, parent=1, begin=True)
+    assert set(store.branches()) == {"published"}
+    store.branch("try", CHIEF, "", 1)
+    store.commit("try", PROBLEM, foreign, CHIEF, "", 2)
+    store.publish("try", CHIEF, "why", 0)
+    info = store.commit("new", PROBLEM, SCHEDULE, CHIEF, "", 3, parent=1, begin=True)
+    assert info.parent == 1, "at the version that was read, not at what is published now"
+    with pytest.raises(LocalError, match="there already"):
+        store.commit("new", PROBLEM, SCHEDULE, CHIEF, "", 3, parent=1, begin=True)
+
+
+def test_a_diff_names_requests_and_other_parts(store: ScheduleStore) -> None:
+    longer = replace(PROBLEM.request_by_id["k1"], duration_s=5 * 3600)
+    edited = replace(
+        PROBLEM,
+        requests=(longer, *PROBLEM.requests[2:], request("n3", "mro")),
+        quotas=(Quota("NASA", 40 * 3600),),
+    )
+    store.branch("try", CHIEF, "", 1)
+    kept = Schedule(tuple(t for t in SCHEDULE.tracks if t.request != "k2"))
+    store.commit("try", edited, kept, CHIEF, "", 2)
+    difference = store.diff("published", "try")
+    assert [c.text for c in difference.requests] == [
+        "request k1 (relay, KARI): edited: duration_s",
+        "request k2 (relay, KARI): removed",
+        "request n3 (mro, NASA): added",
+    ]
+    assert difference.parts == ("quotas",)
+    assert difference.count_text == "1 dropped; requests: 1 edited, 1 removed, 1 added"
+
+
+def test_an_old_version_is_published_by_the_commands_that_the_refusal_names(
+    store: ScheduleStore,
+) -> None:
+    store.branch("try", CHIEF, "", 1)
+    store.commit("try", PROBLEM, moved("n2", "A", 31), CHIEF, "", 2)
+    store.publish("try", CHIEF, "a mistake", 0)
+    store.branch("old", CHIEF, "", 3, source="1")
+    for name in ("old", "1"):
+        with pytest.raises(LocalError, match=r"commit back .* --parent 3"):
+            store.publish(name, CHIEF, "why", 0)
+    then = store.read("1")
+    store.branch("back", CHIEF, "", 4)
+    store.commit("back", then.problem, then.schedule, CHIEF, "", 5, parent=3)
+    store.publish("back", CHIEF, "taken back", 0)
+    assert store.read().schedule == SCHEDULE
+
+
 def test_an_agency_sees_its_requests_and_everybodys_passes(store: ScheduleStore) -> None:
     version = store.read(actor=KARI)
     assert [r.id for r in version.problem.requests] == ["k1", "k2"]
@@ -248,6 +321,28 @@ def test_the_next_horizon_goes_on_from_what_is_published() -> None:
     assert [(c.antenna, c.label) for c in rolled.commitments] == [("B", "juno")]
 
 
+def test_no_pass_leaves_by_rolling_but_those_that_are_over() -> None:
+    def later(begin_h: int, *names: str) -> Problem:
+        views = (ViewPeriod(begin_h * HOUR, 96 * HOUR),)
+        held = tuple(
+            replace(r, choices=tuple(replace(c, view_periods=views) for c in r.choices))
+            for r in PROBLEM.requests
+            if r.id in names
+        )
+        return replace(PROBLEM, horizon=Interval(begin_h * HOUR, 96 * HOUR), requests=held)
+
+    rolled = roll_forward(later(12, "k2", "n2"), PROBLEM, SCHEDULE, 12 * HOUR)
+    assert rolled.published is not None
+    assert {t.request for t in rolled.published.tracks} == {"k2", "n2"}
+    assert rolled.locks == ()
+    with pytest.raises(LocalError, match=r"k2 .* would leave"):
+        roll_forward(later(25, "n2"), PROBLEM, SCHEDULE, 12 * HOUR)
+    with pytest.raises(LocalError, match=r"k2 .* would leave"):
+        roll_forward(later(22, "n2"), PROBLEM, SCHEDULE, 26 * HOUR)
+    with pytest.raises(LocalError, match=r"does not hold request k2"):
+        roll_forward(later(12, "n2"), PROBLEM, SCHEDULE, 26 * HOUR)
+
+
 def test_what_ended_before_the_new_horizon_leaves_it(store: ScheduleStore) -> None:
     def week(begin_h: int) -> Problem:
         views = (ViewPeriod(begin_h * HOUR, 96 * HOUR),)
@@ -266,6 +361,9 @@ def test_what_ended_before_the_new_horizon_leaves_it(store: ScheduleStore) -> No
     store.commit("next", week(12), later, CHIEF, "", 3)
     store.publish("next", CHIEF, "next days", 12 * HOUR)
     assert store.read().schedule == later
+    assert store.diff("1", "published").count == {"past": 2}
+    assert store.diff("1", "published").agency_hours["NASA"] == (4, 4)
+    assert "dropped" not in " ".join(e.detail for e in store.audit("k1", limit=1))
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
