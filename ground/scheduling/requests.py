@@ -66,8 +66,8 @@ from protocols.errors import LocalError
 
 __all__ = ["build_problem", "parse_requests", "read_requests", "request_file", "write_requests"]
 
-#: (target, antenna, span) -> when the antenna may track the target in it.
-ViewFunction = Callable[[str, str, Interval], Sequence[Interval]]
+#: (mission, antenna, span) -> when the antenna may track the mission's target in it.
+ViewFunction = Callable[[MissionRow, str, Interval], Sequence[Interval]]
 
 
 def build_problem(
@@ -176,20 +176,20 @@ class _Builder:
         """When all antennas of the set see the mission's target."""
         if self.view_periods is None:
             raise RequestFileError(f"{where}: views is missing, and no visibility to ask was given")
-        target = self.missions[row.mission].target
-        if not target:
+        mission = self.missions[row.mission]
+        if not mission.target:
             raise RequestFileError(
                 f"{where}: mission {row.mission} has no target to look for, and views is missing"
             )
         periods: list[Interval] | None = None
         for name in names:
-            if (target, name) not in self._seen:
+            if (row.mission, name) not in self._seen:
                 try:
-                    seen = tuple(self.view_periods(target, name, self.horizon))
+                    seen = tuple(self.view_periods(mission, name, self.horizon))
                 except LocalError as error:
                     raise RequestFileError(f"{where}: {error}") from error
-                self._seen[target, name] = seen
-            seen = self._seen[target, name]
+                self._seen[row.mission, name] = seen
+            seen = self._seen[row.mission, name]
             periods = list(seen) if periods is None else intersect(periods, seen)
         return periods or []
 

@@ -151,6 +151,23 @@ def _share(value: Any) -> float:
     return number
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("not true or false")
+    return value
+
+
+def _angle(least: float, most: float) -> Callable[[Any], float]:
+    def read(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError("not a number")
+        if not least <= value < most:
+            raise ValueError("out of range")
+        return float(value)
+
+    return read
+
+
 def _bounds(value: Any) -> tuple[int, int]:
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise ValueError("not a pair")
@@ -186,6 +203,9 @@ VIEWS = Kind(
 COUNT = Kind("a whole number, 1 or more", _whole(1))
 NUMBER = Kind("a number above 0", _number)
 SHARE = Kind("a share above 0 and up to 1", _share)
+FLAG = Kind("true or false", _flag)
+ELEVATION = Kind("an elevation of -5 to below 90 degrees", _angle(-5, 90))
+SUN_ANGLE = Kind("an angle from the Sun of 0 to below 90 degrees", _angle(0, 90))
 BOUNDS = Kind(
     'the shortest and the longest, as ["12h", "20h"]',
     _bounds,

@@ -19,9 +19,12 @@ from ground.scheduling.requests_fields import (
     BOUNDS,
     COUNT,
     DURATION,
+    ELEVATION,
+    FLAG,
     NUMBER,
     PERIOD,
     SHARE,
+    SUN_ANGLE,
     TABLE,
     TEXT,
     TEXTS,
@@ -38,12 +41,21 @@ from ground.scheduling.requests_fields import (
 
 @dataclass(frozen=True)
 class MissionRow:
-    """`[[mission]]`.  `target`: a body, l4, l5, an OEM or TLE file beside the request file."""
+    """`[[mission]]`.  `target`: a body, l4, l5, an OEM or TLE file beside the request file.
+
+    What limits the view periods computed for it, besides each station's own:
+    sun_exclusion_deg      not nearer to the Sun; None: only where the station is optical
+    minimum_elevation_deg  mask over those of the stations
+    uplink                 only while a transmission, aimed ahead by the light time, reaches it too
+    """
 
     name: str = key(TEXT)
     agency: str = key(TEXT, "")
     links: int = key(COUNT, 1)
     target: str = key(TEXT, "")
+    sun_exclusion_deg: float | None = key(SUN_ANGLE, None)
+    minimum_elevation_deg: float | None = key(ELEVATION, None)
+    uplink: bool = key(FLAG, False)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from ground.scheduling.model import (
 )
 from ground.scheduling.requests import build_problem, request_file
 from ground.scheduling.requests_fields import duration_s, duration_text, utc_ns, utc_text
-from ground.scheduling.requests_file import parse_requests, write_requests
+from ground.scheduling.requests_file import MissionRow, parse_requests, write_requests
 from protocols.errors import LocalError
 
 HOUR_NS = 3600 * S_NS
@@ -71,7 +71,7 @@ target = "mars"
 """
 
 
-def always(target: str, antenna: str, span: Interval) -> list[Interval]:
+def always(mission: MissionRow, antenna: str, span: Interval) -> list[Interval]:
     """Every day from 06:00 to 18:00 at Goldstone, from 00:00 to 12:00 at Madrid."""
     hour = 0 if antenna == "DSS-55" else 6
     days = range((span.end_ns - span.start_ns) // (24 * HOUR_NS))

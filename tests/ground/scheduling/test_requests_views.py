@@ -85,3 +85,46 @@ def test_targets_and_stations_lie_beside_the_file(tmp_path: Path) -> None:
     path.write_text(text.replace('"1h"', '"5m"'))
     (choice,) = read_problem(path).requests[0].choices
     assert 3 <= len(choice.view_periods) <= 8
+
+
+def views_of(tmp_path: Path, keys: str, antenna: str = "DSS-25") -> list[Interval]:
+    path = tmp_path / "week.toml"
+    # Mars is in conjunction with the Sun on 2026-01-09, 0.9 degrees from it.
+    text = FILE.format("", "mars", antenna).replace("2026-12-07", "2026-01-09")
+    text = (
+        text.replace("2026-12-08", "2026-01-10")
+        .replace("T00", "T12")
+        .replace('"mars"', f'"mars"\n{keys}')
+    )
+    path.write_text(text)
+    (choice,) = read_problem(path).requests[0].choices
+    return list(choice.view_periods)
+
+
+def test_a_mission_limits_its_view_periods(tmp_path: Path) -> None:
+    (whole,) = views_of(tmp_path, "")
+    (same,) = views_of(tmp_path, "sun_exclusion_deg = 0.2")
+    # Refined from another margin: to the model's 10 ms.
+    assert abs(same.start_ns - whole.start_ns) < 1e7
+    assert abs(same.end_ns - whole.end_ns) < 1e7
+    assert views_of(tmp_path, "sun_exclusion_deg = 3") == []
+    (high,) = views_of(tmp_path, "minimum_elevation_deg = 20")
+    assert whole.start_ns < high.start_ns < high.end_ns < whole.end_ns
+    # At DSS-25 transmitting asks for a higher elevation than receiving.
+    (both,) = views_of(tmp_path, "uplink = true")
+    assert whole.start_ns < both.start_ns < both.end_ns < whole.end_ns
+
+
+@pytest.mark.parametrize(
+    ("keys", "wanted"),
+    [
+        ("sun_exclusion_deg = 90", "an angle from the Sun of 0 to below 90"),
+        ("minimum_elevation_deg = -6", "an elevation of -5 to below 90"),
+        ("uplink = 1", "true or false"),
+    ],
+)
+def test_limits_out_of_range_are_named(tmp_path: Path, keys: str, wanted: str) -> None:
+    with pytest.raises(LocalError) as caught:
+        views_of(tmp_path, keys)
+    for part in [keys.split()[0], keys.split()[2], wanted, "mission 1 (m)"]:
+        assert part in str(caught.value)
