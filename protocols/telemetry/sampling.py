@@ -49,7 +49,7 @@ class Sampler:
                 slots = slot[mine]
                 before = np.empty_like(slots)
                 before[1:] = slots[:-1]
-                before[0] = self._last.get((definition, channel), slots[0] - 1)
+                before[0] = self._last.get((definition, channel), int(slots[0]) - 1)
                 keep[mine] = slots != before
                 self._last[definition, channel] = int(slots[-1])
             rows = rows[keep]
