@@ -42,6 +42,10 @@ from protocols.timecodes.tai import utc_iso_from_tai_ns
 REFRESH_S = 0.25
 #: Given to services to say how they are before `l4 status` believes that nothing runs.
 FIRST_WORD_S = 6.0
+#: Between lines of progress where there is no screen, and how long they wait for a link to speak of:
+#: a part that refuses to start (an unknown scenario) is then the only thing said.
+LINE_S = 5.0
+LINK_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +207,8 @@ def _watch(
     view: bool,
 ) -> None:
     """Take messages and redraw until the deadline, or until interrupted."""
-    next_line = time.monotonic() + 5.0
+    next_line = time.monotonic() + LINE_S
+    patience = time.monotonic() + LINK_PATIENCE_S
     next_draw = 0.0
     screen = Live(console=console, screen=True, auto_refresh=False) if view else None
     with screen or contextlib.nullcontext():
@@ -219,7 +224,9 @@ def _watch(
                 next_draw = now + REFRESH_S
                 screen.update(_screen(model, clock, console, supervisor), refresh=True)
             elif screen is None and supervisor is not None and now >= next_line:
-                next_line = now + 5.0
+                if model.link is None and now < patience:
+                    continue
+                next_line = now + LINE_S
                 print(_line(model, supervisor, clock.now_ns()), file=sys.stderr, flush=True)
 
 
