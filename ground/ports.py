@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from protocols.bus.envelope import Envelope as Message
-from protocols.bus.messages import Position
+from protocols.bus.messages import Position, RadiatedMessage, UplinkMessage
 
 #: Asked by every service loop at each turn: True means finish and return.
 Stop = Callable[[], bool]
@@ -88,8 +88,13 @@ class Link(Protocol):
         """All chunks up to `sequence` are on disk: the sender may forget them."""
         ...
 
-    def send(self, octets: bytes) -> bool:
-        """Uplink octets at once; False if the link cannot take them now (nothing is queued)."""
+    def send(self, uplink: UplinkMessage) -> bool:
+        """Hand it to the station, which radiates it once however often it is handed over; False if
+        the link cannot take it now (nothing is queued)."""
+        ...
+
+    def radiated(self) -> list[RadiatedMessage]:
+        """What the station said of uplink since the last call, as `receive` came upon it."""
         ...
 
     def enable(self) -> None: ...

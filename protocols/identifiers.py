@@ -40,6 +40,15 @@ class Apid(IntEnum):
     IDLE = 2047
 
 
+class Carrier(StrEnum):
+    """What a station sends up to the L4 relay."""
+
+    #: X band: CLTUs, to the flight software.
+    COMMAND = "command"
+    #: Ka band: AOS frames in CADUs, to the relay payload.
+    RELAY = "relay"
+
+
 class Topic(StrEnum):
     """Bus topics; the table in docs/ARCHITECTURE.md says who publishes what."""
 
@@ -49,4 +58,6 @@ class Topic(StrEnum):
     EVENTS = "events"
     LINK = "link"
     PASSES = "passes"
+    UPLINK = "uplink"
+    RADIATED = "radiated"
     STATUS = "status"

@@ -227,8 +227,11 @@ def run_live(options: argparse.Namespace, scenario: scenarios.Scenario) -> None:
         if to_close is not None:
             to_close.close()
     lost = f", {buffer.lost} chunks given up for want of room" if buffer.lost else ""
-    if live.out_of_pass or live.not_transmitted:
-        lost += f", {live.out_of_pass} frames came in no pass, {live.not_transmitted} not sent up"
+    if live.out_of_pass:
+        lost += f", {live.out_of_pass} frames came in no pass"
+    sent = live.transmitters
+    if sent.radiated or sent.refused:
+        lost += f", {sent.radiated} uplink messages radiated, {sent.refused} refused"
     print(
         f"spacecraft_sim: stopped; {buffer.stored} chunks, {buffer.acknowledged + 1} "
         f"acknowledged{lost}",

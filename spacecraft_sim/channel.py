@@ -16,6 +16,8 @@ import numpy.typing as npt
 from protocols.navigation.geometry import triangular_point
 from protocols.navigation.light_time import light_time_after_emission_s
 from spacecraft_sim.scenario import ChannelSettings
+from spacecraft_sim.station_uplink import Radiation
+from spacecraft_sim.subsystems.common import Uplink
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
@@ -231,6 +233,9 @@ class ChannelCounts:
     in_outage: int = 0
     bits_flipped: int = 0
     damaged: int = 0
+    sent_up: int = 0
+    lost_up: int = 0
+    damaged_up: int = 0
 
 
 @dataclass
@@ -246,8 +251,9 @@ class Channel:
     def __post_init__(self) -> None:
         # A stream for each purpose: what is drawn for a frame does not depend on how many frames
         # come in one call.
-        self._loss, self._errors, self._places = (
-            np.random.default_rng([self.seed, *purpose]) for purpose in (b"loss", b"bits", b"where")
+        self._loss, self._errors, self._places, self._up = (
+            np.random.default_rng([self.seed, *purpose])
+            for purpose in (b"loss", b"bits", b"where", b"up")
         )
 
     def downlink(self, cadus: U8, emission_ns: I64) -> Received:
@@ -288,6 +294,22 @@ class Channel:
         t_s = (emission_ns - self.start_ns) / 1e9
         return t_s >= 0 and not any(one.from_s <= t_s < one.to_s for one in self.settings.outage)
 
-    def uplink_arrival_ns(self, emission_ns: int) -> int:
-        """When what the station sends now reaches the spacecraft."""
-        return emission_ns + int(self.light_time.uplink_ns(np.array([emission_ns], np.int64))[0])
+    def uplink(self, radiation: Radiation) -> tuple[int, Uplink] | None:
+        """What the station radiated as it reaches the spacecraft, with the last octet's arrival
+        there, TAI ns; None if nothing of it does."""
+        sent = np.array([radiation.end_ns], np.int64)
+        arrival_ns = radiation.end_ns + int(self.light_time.uplink_ns(sent)[0])
+        octets = np.frombuffer(radiation.uplink.octets, np.uint8)
+        bits = 8 * len(octets)
+        self.counts.sent_up += 1
+        lost = self._up.random() < self.settings.uplink_loss
+        errors = int(self._up.binomial(bits, self.settings.uplink_bit_error_rate))
+        if lost or not self.carrier(arrival_ns):
+            self.counts.lost_up += 1
+            return None
+        if errors:
+            self.counts.damaged_up += 1
+            octets = octets.copy()
+            places = self._up.choice(bits, errors, replace=False)
+            np.bitwise_xor.at(octets, places >> 3, (0x80 >> (places & 7)).astype(np.uint8))
+        return arrival_ns, Uplink(radiation.uplink.carrier, octets.tobytes())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import deque
+from collections.abc import Sequence
 
 from spacecraft_sim.adapters.zmq_link import ZmqStation
 from spacecraft_sim.channel import Channel
 from spacecraft_sim.passes import AlwaysTracking, Tracking
 from spacecraft_sim.spacecraft import Spacecraft
 from spacecraft_sim.station_buffer import StationBuffer
+from spacecraft_sim.station_uplink import StationUplink
+from spacecraft_sim.subsystems.common import Uplink
 from spacecraft_sim.world_clock import WorldClock
 
 #: Wall seconds that one call of `step` covers: encoding ten packets costs as much as a thousand.
@@ -44,15 +48,18 @@ class LiveDownlink:
         self._station = station
         self._clock = clock
         self._tracking: Tracking = tracking or AlwaysTracking()
-        #: Frames that came while no antenna was on the spacecraft, and uplink nobody sent up.
+        #: Frames that came while no antenna was on the spacecraft.
         self.out_of_pass = 0
-        self.not_transmitted = 0
+        uplink = spacecraft.scenario.uplink
+        self.transmitters = StationUplink(self._tracking, uplink.rates_bit_s)
         self._frame_ns = spacecraft.scenario.downlink.frame_time_ns(1)
         self._computed_ns = spacecraft.start_ns - 1
         #: (last octet's arrival, first octet's arrival, octets), in order.
         self._in_flight: deque[tuple[int, int, bytes]] = deque()
-        #: (arrival at the spacecraft, octets), in order.
-        self._uplink: deque[tuple[int, bytes]] = deque()
+        #: (the last octet's arrival at the spacecraft, order of sending, octets): a heap, since a
+        #: short burst may overtake a long one on the other carrier.
+        self._uplink: list[tuple[int, int, Uplink]] = []
+        self._sent_up = 0
         self._state_due = 0.0
 
     def advance(self, now_ns: int, light_time_ns: int) -> None:
@@ -76,13 +83,13 @@ class LiveDownlink:
 
     def _compute(self, until_ns: int) -> None:
         while self._uplink and self._uplink[0][0] <= until_ns:
-            arrival_ns, octets = self._uplink.popleft()
+            arrival_ns, _, uplink = heapq.heappop(self._uplink)
             self._step(arrival_ns)
-            self._step(arrival_ns, octets)
+            self._step(arrival_ns, (uplink,))
         self._step(until_ns)
         self._computed_ns = until_ns
 
-    def _step(self, until_ns: int, uplink: bytes = b"") -> None:
+    def _step(self, until_ns: int, uplink: Sequence[Uplink] = ()) -> None:
         downlink = self._spacecraft.step(until_ns, uplink)
         if not len(downlink):
             return
@@ -90,16 +97,23 @@ class LiveDownlink:
         for cadu, ert_ns in zip(received.cadus, received.ert_ns.tolist(), strict=True):
             self._in_flight.append((ert_ns + self._frame_ns, ert_ns, cadu.tobytes()))
 
+    def _send_up(self, now_ns: int) -> None:
+        for radiation in self.transmitters.advance(now_ns):
+            arrived = self._channel.uplink(radiation)
+            if arrived is not None:
+                arrival_ns, uplink = arrived
+                heapq.heappush(self._uplink, (arrival_ns, self._sent_up, uplink))
+                self._sent_up += 1
+        self._station.send_radiated(self.transmitters.answers())
+
     def turn(self, timeout_s: float) -> None:
         """Everything due now, then up to `timeout_s` of waiting for the ground."""
         now_ns = self._clock.now_ns()
         light_time_ns = self._channel.light_time.before_reception_ns(now_ns)
         self.advance(now_ns, light_time_ns)
-        for octets in self._station.exchange(timeout_s):
-            if not self._tracking.transmits(self._clock.now_ns()):
-                self.not_transmitted += 1
-                continue
-            self._uplink.append((self._channel.uplink_arrival_ns(self._clock.now_ns()), octets))
+        for message in self._station.exchange(timeout_s):
+            self.transmitters.request(self._clock.now_ns(), message)
+        self._send_up(self._clock.now_ns())
         wall = time.monotonic()
         if wall >= self._state_due:
             self._state_due = wall + _STATE_PERIOD_S

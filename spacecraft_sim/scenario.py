@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 from protocols.dictionary.l4_states import Mode
 from protocols.errors import LocalError
 from protocols.frames.parameters import FrameParameters
-from protocols.identifiers import SCID_L4_RELAY
+from protocols.identifiers import SCID_L4_RELAY, Carrier
 
 
 class ScenarioError(LocalError):
@@ -101,6 +101,18 @@ class Downlink:
 
 
 @dataclass(frozen=True, slots=True)
+class UplinkRates:
+    """Bits a second of each carrier of the station's transmitters."""
+
+    command_bit_s: int = _number(16_000, 8, 10_000_000)
+    relay_bit_s: int = _number(1_000_000, 8, 1_000_000_000)
+
+    @property
+    def rates_bit_s(self) -> dict[Carrier, int]:
+        return {Carrier.COMMAND: self.command_bit_s, Carrier.RELAY: self.relay_bit_s}
+
+
+@dataclass(frozen=True, slots=True)
 class Periods:
     """Seconds between packets of each kind; 0: never."""
 
@@ -183,10 +195,13 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class ChannelSettings:
-    """What the way to the ground does to frames."""
+    """What the way to the ground does to frames, and the way up to uplink messages."""
 
     bit_error_rate: float = _number(0.0, 0.0, 0.5)
     frame_loss: float = _number(0.0, 0.0, 1.0)
+    #: On the way up; what is lost there is a whole uplink message, or one in an outage.
+    uplink_bit_error_rate: float = _number(0.0, 0.0, 0.5)
+    uplink_loss: float = _number(0.0, 0.0, 1.0)
     noise: tuple[Interval, ...] = ()
     outage: tuple[Interval, ...] = ()
 
@@ -199,6 +214,7 @@ class Scenario:
     description: str = ""
     spacecraft: SpacecraftStart = SpacecraftStart()
     downlink: Downlink = Downlink()
+    uplink: UplinkRates = UplinkRates()
     period_s: Periods = Periods()
     max_latency_s: Latency = Latency()
     channel: ChannelSettings = ChannelSettings()

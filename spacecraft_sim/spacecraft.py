@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from protocols.dictionary.l4_states import EventId, Mode, ReceiverState, Severity, Switch
 from protocols.frames.clcw import CLCW
-from protocols.identifiers import Apid, VirtualChannel
+from protocols.identifiers import Apid, Carrier, VirtualChannel
 from protocols.navigation.geometry import earth_sun_distance_au
 from spacecraft_sim.flight_software.framing import (
     ChannelEncoder,
@@ -33,7 +33,7 @@ from spacecraft_sim.flight_software.packets import Packet, PacketStore
 from spacecraft_sim.flight_software.recorder import Recorder
 from spacecraft_sim.scenario import Scenario, TimelineEntry
 from spacecraft_sim.subsystems.attitude import Attitude
-from spacecraft_sim.subsystems.common import TICK_NS, Environment, Event
+from spacecraft_sim.subsystems.common import TICK_NS, Environment, Event, Uplink
 from spacecraft_sim.subsystems.noise import Noise
 from spacecraft_sim.subsystems.optical import OpticalTerminal
 from spacecraft_sim.subsystems.power import Power
@@ -130,7 +130,7 @@ class Spacecraft:
         self._tick = 0
         self._frame = 0
         self._events = 0
-        self._uplink = b""
+        self._uplink: list[Uplink] = []
         self._environment = Environment()
         self._periods = {
             Apid[name.upper()]: getattr(scenario.period_s, name)
@@ -148,8 +148,8 @@ class Spacecraft:
     def packets_generated(self) -> int:
         return self._packets.count
 
-    def step(self, now_ns: int, uplink: bytes = b"") -> DownlinkFrames:
-        """Advance to `now_ns` (TAI ns); `uplink` octets arrive at the next tick.
+    def step(self, now_ns: int, uplink: Sequence[Uplink] = ()) -> DownlinkFrames:
+        """Advance to `now_ns` (TAI ns); what came up is taken at the next tick.
 
         Returns the frames that began to leave since the last step: none if time did not advance.
         """
@@ -205,7 +205,8 @@ class Spacecraft:
         t_ns = self.now_ns
         t_s = float(self._tick)
         self._tick += 1
-        uplink, self._uplink = self._uplink, b""
+        uplink, self._uplink = self._uplink, []
+        commands = b"".join(one.octets for one in uplink if one.carrier is Carrier.COMMAND)
         world = self._environment
         world.sun_distance_au = earth_sun_distance_au(t_ns)
         world.storm = max((storm.level(t_s) for storm in self.scenario.storm), default=0.0)
@@ -222,7 +223,7 @@ class Spacecraft:
         events += self.power.step(world, self.mode, sun_cosine, self.thermal.heater_w)
         events += self.thermal.step(world, self.mode, self.power.switches, self.attitude.sun_cosine)
         self.propulsion.step(self.attitude.thruster_demand, self.thermal.temperature("tank"))
-        events += self.transponder.step(self.mode, uplink)
+        events += self.transponder.step(self.mode, commands)
         events += self.optical.step(self.mode, self.thermal.temperature("laser_bench"))
         radio_bit_s = 2e6 if self.transponder.ka_on else 0.0
         events += self.relay_store.step(

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ground.ports import LinkChunk, LinkState, LinkStatistics
+from protocols.bus.messages import RadiatedMessage, UplinkMessage
 
 #: Chunks given at a time: the receiver writes, synchronises and acknowledges them together.
 BATCH_CHUNKS = 64
@@ -98,8 +99,11 @@ class FileLink:
     def acknowledge(self, stream: str, sequence: int) -> None:
         """A recording forgets nothing."""
 
-    def send(self, octets: bytes) -> bool:
+    def send(self, uplink: UplinkMessage) -> bool:
         return False
+
+    def radiated(self) -> list[RadiatedMessage]:
+        return []
 
     def enable(self) -> None:
         self._enabled = True

@@ -20,6 +20,7 @@ from ground.ports import (
     Position,
 )
 from protocols.bus.envelope import build_envelope, parse_envelope
+from protocols.bus.messages import RadiatedMessage, UplinkMessage
 from protocols.bus.replay import build_record, parse_record
 from protocols.errors import LocalError
 
@@ -36,6 +37,7 @@ class LoopbackStation:
     def __init__(self, stream: str) -> None:
         self.stream = stream
         self.uplink: list[bytes] = []
+        self._fates: dict[str, RadiatedMessage] = {}
         self.present = True
         self.lost_chunks = 0
         self.held: deque[LinkChunk] = deque()
@@ -47,6 +49,16 @@ class LoopbackStation:
         if len(self.held) > MAX_HELD:
             self.held.popleft()
             self.lost_chunks += 1
+
+    def radiate(self, uplink: UplinkMessage) -> RadiatedMessage:
+        """At its earliest time, in no time at all, once."""
+        if uplink.id not in self._fates:
+            self.uplink.append(uplink.octets)
+            at_ns = uplink.earliest_ns
+            self._fates[uplink.id] = RadiatedMessage(
+                uplink.id, uplink.service, uplink.carrier, at_ns, at_ns
+            )
+        return self._fates[uplink.id]
 
     def acknowledge(self, stream: str, sequence: int) -> None:
         while stream == self.stream and self.held and self.held[0].sequence <= sequence:
@@ -61,6 +73,7 @@ class LoopbackLink:
         self._station = station
         self._taken: dict[str, int] = {}
         self._counts: Counter[str] = Counter()
+        self._radiated: list[RadiatedMessage] = []
         self._last_ert_ns = 0
         self._enabled = True
         self._open = False
@@ -86,13 +99,17 @@ class LoopbackLink:
     def acknowledge(self, stream: str, sequence: int) -> None:
         self._station.acknowledge(stream, sequence)
 
-    def send(self, octets: bytes) -> bool:
+    def send(self, uplink: UplinkMessage) -> bool:
         if self.statistics().state is not LinkState.OK:
             return False
-        self._station.uplink.append(octets)
         self._counts["chunks_out"] += 1
-        self._counts["octets_out"] += len(octets)
+        self._counts["octets_out"] += len(uplink.octets)
+        self._radiated.append(self._station.radiate(uplink))
         return True
+
+    def radiated(self) -> list[RadiatedMessage]:
+        radiated, self._radiated = self._radiated, []
+        return radiated
 
     def enable(self) -> None:
         self._enabled = True

@@ -24,6 +24,7 @@ from protocols.bus.link import (
     build_uplink,
     parse_downlink,
 )
+from protocols.bus.messages import RadiatedMessage, UplinkMessage
 from protocols.errors import RemoteError
 
 #: The station says how it is about once a second; after so long without a word it is away.
@@ -57,8 +58,7 @@ class ZmqLink:
         self._lost: dict[str, int] = {}
         self._carrier = False
         self._owlt_s = -1.0
-        # Until the station says otherwise, within a second of the first word.
-        self._transmits = True
+        self._radiated: list[RadiatedMessage] = []
         self._heard_s = 0.0
         self._hello_s = 0.0
         self._connected_before = False
@@ -127,6 +127,8 @@ class ZmqLink:
             self._heard()
             if isinstance(message, State):
                 self._take_state(message)
+            elif isinstance(message, RadiatedMessage):
+                self._radiated.append(message)
             else:
                 chunk = self._take_chunk(message)
                 if chunk is not None:
@@ -165,7 +167,6 @@ class ZmqLink:
     def _take_state(self, message: State) -> None:
         self._lost[message.stream] = message.lost_chunks
         self._carrier, self._owlt_s = message.carrier, message.owlt_s
-        self._transmits = message.transmits
         if self._state is LinkState.OK:
             self._detail = f"tracked by {message.station}" if message.station else ""
 
@@ -175,15 +176,17 @@ class ZmqLink:
 
     # ------------------------------------------------------------ uplink
 
-    def send(self, octets: bytes) -> bool:
-        # Outside a pass a station takes nothing: it would only throw it away.
-        if self._state is not LinkState.OK or not self._transmits:
-            return False
-        if not self._send(build_uplink(octets)):
+    def send(self, uplink: UplinkMessage) -> bool:
+        # A station that has no pass takes it, too: its time may be yet to come.
+        if self._state is not LinkState.OK or not self._send(build_uplink(uplink)):
             return False
         self._counts["chunks_out"] += 1
-        self._counts["octets_out"] += len(octets)
+        self._counts["octets_out"] += len(uplink.octets)
         return True
+
+    def radiated(self) -> list[RadiatedMessage]:
+        radiated, self._radiated = self._radiated, []
+        return radiated
 
     # ------------------------------------------------------------ state
 

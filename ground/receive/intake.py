@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from ground.ports import Link
 from ground.receive.capture import CapturedChunk, CapturePosition, CaptureReader, CaptureWriter
+from protocols.bus.messages import RadiatedMessage, UplinkMessage
 
 #: Longest wait for the link: the time it takes to notice the end.
 TURN_S = 0.05
@@ -20,6 +21,8 @@ TURN_S = 0.05
 HELD_OCTETS = 32 << 20
 #: Octets given out at once: the decoder looks at the bus in between.
 TAKEN_OCTETS = 4 << 20
+#: Uplink messages that wait for the link; while it is away there is no use in more.
+MOST_UPLINK = 1024
 
 
 class Intake:
@@ -50,6 +53,8 @@ class Intake:
         self._queue: deque[CapturedChunk] = deque()
         self._queue_octets = 0
         self._captured_octets = self._taken_octets = 0
+        self._uplink: deque[UplinkMessage] = deque()
+        self._radiated: list[RadiatedMessage] = []
         self._ended = False
         self._error: BaseException | None = None
         #: End of what is captured by now.
@@ -77,7 +82,9 @@ class Intake:
     def _run(self) -> None:
         try:
             while not self._stopping:
+                self._send_up()
                 chunks = self._link.receive(TURN_S)
+                self._hear_of_uplink()
                 if not chunks:
                     continue
                 # Interpreted when it is written, acknowledged when it is on disk: what a power
@@ -93,6 +100,19 @@ class Intake:
             self._ended = True
             self._changed.notify()
 
+    def _send_up(self) -> None:
+        # Only this thread takes from the left, so that what the link refuses stays the first.
+        while self._uplink and self._link.send(self._uplink[0]):
+            with self._changed:
+                self._uplink.popleft()
+
+    def _hear_of_uplink(self) -> None:
+        radiated = self._link.radiated()
+        if radiated:
+            with self._changed:
+                self._radiated += radiated
+                self._changed.notify()
+
     def _hand_over(self, captured: list[CapturedChunk]) -> None:
         octets = sum(len(chunk.octets) for _, chunk in captured)
         with self._changed:
@@ -107,13 +127,27 @@ class Intake:
 
     # ------------------------------------------------------------ the decoder's thread
 
+    def send(self, uplink: UplinkMessage) -> bool:
+        """Up with it when the link takes it; False if so much waits already that it is not kept."""
+        with self._changed:
+            if len(self._uplink) >= MOST_UPLINK:
+                return False
+            self._uplink.append(uplink)
+        return True
+
+    def radiated(self) -> list[RadiatedMessage]:
+        """What the station said of uplink since the last call."""
+        with self._changed:
+            radiated, self._radiated = self._radiated, []
+        return radiated
+
     def take(self, timeout_s: float) -> list[CapturedChunk]:
         """What is captured, in order, each chunk once; empty when the time has passed.
 
         Raises what ended the other thread, when everything captured before has been taken.
         """
         with self._changed:
-            if not self._queue and self._spilled_from is None and not self._ended:
+            if not (self._queue or self._radiated or self._spilled_from or self._ended):
                 self._changed.wait(timeout_s)
             taken = self._from_queue()
             if not taken and self._spilled_from is None and self._error is not None:

@@ -29,8 +29,15 @@ from ground.receive.profile import LinkProfile
 from ground.receive.warming import warm_chain
 from ground.status import COMPILING, StatusReporter
 from ground.warming import settle
-from protocols.bus.messages import LinkMessage, OpaqueMessage, PacketsMessage, ServiceState, parse
-from protocols.errors import LocalError
+from protocols.bus.messages import (
+    LinkMessage,
+    OpaqueMessage,
+    PacketsMessage,
+    ServiceState,
+    UplinkMessage,
+    parse,
+)
+from protocols.errors import LocalError, RemoteError
 from protocols.identifiers import Topic
 from protocols.packets.batch import PacketBatch
 from protocols.packets.extraction import OpaqueZones
@@ -81,6 +88,7 @@ class ReceiveService:
         self._packets = self._zones = self._idle = 0
         self._packets_told = self._zones_told = 0
         self._repeated = 0
+        self._uplink_taken = self._uplink_dropped = 0
         # Captured and not decoded.
         self._behind_octets = 0
         self._unsaved_octets = 0
@@ -94,6 +102,7 @@ class ReceiveService:
         )
         with writer:
             self._recover(stop, writer.position)
+            self._bus.subscribe(Topic.UPLINK)
             self._link.open(dict(writer.resume))
             self._status.state = ServiceState.RUNNING
             if self._status.detail == COMPILING:
@@ -218,10 +227,29 @@ class ReceiveService:
 
     def _turn(self, intake: Intake, writer: CaptureWriter, timeout_s: float) -> None:
         self._decode(intake.take(timeout_s))
-        self._bus.receive(0)
+        self._uplink(intake)
         self._show(writer, intake)
         if self._snapshot_is_due():
             self._save(wait=False)
+
+    def _uplink(self, intake: Intake) -> None:
+        """Hand on what services want radiated, and what the station says of it.
+
+        Nothing is remembered here: a request that is lost with this process, or for want of room,
+        is one that its sender hears nothing of and repeats.
+        """
+        for message in self._bus.receive(0):
+            if message.topic != Topic.UPLINK:
+                continue
+            try:
+                taken = intake.send(parse(UplinkMessage, message.body))
+            except RemoteError as error:
+                self._status.detail = f"uplink from {message.source}: {error}"
+                taken = False
+            self._uplink_taken += taken
+            self._uplink_dropped += not taken
+        for fate in intake.radiated():
+            self._bus.publish(Topic.RADIATED, fate.build(), time_ns=self._clock.now_ns())
 
     def _decode(self, captured: Sequence[CapturedChunk]) -> None:
         if not captured:
@@ -333,5 +361,7 @@ class ReceiveService:
             "idle_packets": self._idle,
             "repeated_packets": self._repeated,
             "behind_octets": self._behind_octets,
+            "uplink_taken": self._uplink_taken,
+            "uplink_dropped": self._uplink_dropped,
         }
         self._status.tick(counters, newest_ns=self._newest_ns, now=now)

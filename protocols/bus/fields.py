@@ -163,6 +163,12 @@ def _unpack_text(value: object) -> str:
     return value
 
 
+def _unpack_octets(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise _wrong(value, "octets")
+    return value
+
+
 def _unpack_flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise _wrong(value, "true or false")
@@ -173,6 +179,7 @@ INTEGER = Codec(_pack_integer, _unpack_integer)
 NUMBER = Codec(float, _unpack_number)
 TEXT = Codec(str, _unpack_text)
 FLAG = Codec(bool, _unpack_flag)
+OCTETS = Codec(bytes, _unpack_octets)
 
 
 #: [rows], [rows, repeats], and for repeated octets [rows, repeats, length].

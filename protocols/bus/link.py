@@ -2,15 +2,20 @@
 
     receive → station   [b"HELLO", map {"version", "resume": {stream: last sequence on disk}}]
                         [b"ACK", map {"stream", "sequence"}]
-                        [b"UPLINK", octets]
+                        [b"UPLINK", UplinkMessage]
     station → receive   [b"CHUNK", map {"stream", "sequence", "ert_ns"}, octets]
                         [b"STATE", map {"stream", "lost_chunks", "carrier", "owlt_s",
                                         "station", "transmits"}]
+                        [b"RADIATED", RadiatedMessage]
 
 Chunks of a stream are numbered from 0.  The station keeps each until it is acknowledged (ACK n
 means all up to n), sends at most `WINDOW` ahead of the last acknowledgement, and after a HELLO goes
 back to what follows the resume position.  STATE comes about once a second, so that silence is told
 from a dead link.  A HELLO of another version is answered by nothing.
+
+UPLINK and RADIATED carry the bodies of the bus topics `uplink` and `radiated` as they are.  The id
+of an UPLINK has one fate, with which each repetition of it is answered: the station may be asked
+again by whoever does not know whether it heard.
 """
 
 from __future__ import annotations
@@ -31,11 +36,12 @@ from protocols.bus.fields import (
     to_map,
     unpack_map,
 )
+from protocols.bus.messages import RadiatedMessage, UplinkMessage, parse
 from protocols.errors import RemoteError
 
 # ruff: noqa: RUF009 — `declare` returns a `dataclasses.field`
 
-LINK_VERSION: Final = 2
+LINK_VERSION: Final = 3
 #: Chunks that may be under way unacknowledged: 256 frames of 1,115 octets are a quarter megabyte.
 WINDOW: Final = 256
 
@@ -44,6 +50,7 @@ ACK: Final = b"ACK"
 UPLINK: Final = b"UPLINK"
 CHUNK: Final = b"CHUNK"
 STATE: Final = b"STATE"
+RADIATED: Final = b"RADIATED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +67,6 @@ class Acknowledge:
 
     stream: str = declare(TEXT)
     sequence: int = declare(INTEGER)
-
-
-@dataclass(frozen=True, slots=True)
-class Uplink:
-    """Octets for the spacecraft."""
-
-    octets: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +113,14 @@ def build_acknowledge(stream: str, sequence: int) -> list[bytes]:
     return [ACK, pack_map(to_map(Acknowledge(stream, sequence)))]
 
 
-def build_uplink(octets: bytes) -> list[bytes]:
+def build_uplink(message: UplinkMessage) -> list[bytes]:
     """Parts of an UPLINK."""
-    return [UPLINK, octets]
+    return [UPLINK, message.build()]
+
+
+def build_radiated(message: RadiatedMessage) -> list[bytes]:
+    """Parts of a RADIATED."""
+    return [RADIATED, message.build()]
 
 
 def build_chunk(chunk: Chunk) -> list[bytes]:
@@ -149,8 +154,12 @@ def _acknowledge(parts: Sequence[bytes]) -> Acknowledge:
     return _body(Acknowledge, parts[1])
 
 
-def _uplink(parts: Sequence[bytes]) -> Uplink:
-    return Uplink(parts[1])
+def _uplink(parts: Sequence[bytes]) -> UplinkMessage:
+    return parse(UplinkMessage, parts[1])
+
+
+def _radiated(parts: Sequence[bytes]) -> RadiatedMessage:
+    return parse(RadiatedMessage, parts[1])
 
 
 def _chunk(parts: Sequence[bytes]) -> Chunk:
@@ -172,6 +181,7 @@ _TO_STATION: dict[bytes, tuple[int, Callable[[Sequence[bytes]], Any]]] = {
 _TO_RECEIVE: dict[bytes, tuple[int, Callable[[Sequence[bytes]], Any]]] = {
     CHUNK: (3, _chunk),
     STATE: (2, _state),
+    RADIATED: (2, _radiated),
 }
 
 
@@ -188,11 +198,11 @@ def _parse(
     return read(parts)
 
 
-def parse_to_station(parts: Sequence[bytes]) -> Hello | Acknowledge | Uplink:
+def parse_to_station(parts: Sequence[bytes]) -> Hello | Acknowledge | UplinkMessage:
     """What `receive` said; RemoteError for anything else."""
     return _parse(parts, _TO_STATION)
 
 
-def parse_downlink(parts: Sequence[bytes]) -> Chunk | State:
+def parse_downlink(parts: Sequence[bytes]) -> Chunk | State | RadiatedMessage:
     """What the station said; RemoteError for anything else."""
     return _parse(parts, _TO_RECEIVE)

@@ -22,6 +22,7 @@ from protocols.bus.fields import (
     FLAG,
     INTEGER,
     NUMBER,
+    OCTETS,
     TEXT,
     array,
     build_message,
@@ -34,6 +35,7 @@ from protocols.bus.fields import (
     parse_message,
 )
 from protocols.errors import LocalError
+from protocols.identifiers import Carrier
 from protocols.packets.batch import PacketBatch
 
 I64 = npt.NDArray[np.int64]
@@ -358,6 +360,55 @@ class PassesMessage(BusMessage):
         return next((p for p in self.passes if p.aos_ns > now_ns), None)
 
 
+#: Of one uplink message: 5 minutes of 7 kbit/s, far below the bound on bodies.
+MAX_UPLINK_OCTETS = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkMessage(BusMessage):
+    """Octets to be radiated once, between two instants of the ground.
+
+    id: one radiation's name, never used again; a station that hears it twice radiates once, so
+        whoever heard no `RadiatedMessage` says it again.  service: who asks.
+    carrier: of `protocols.identifiers.Carrier`.
+    earliest_ns, latest_ns: radiation begins in [earliest, latest], at once if `earliest` is over.
+    """
+
+    id: str = declare(TEXT)
+    service: str = declare(TEXT)
+    carrier: str = declare(TEXT)
+    octets: bytes = declare(OCTETS)
+    earliest_ns: int = declare(INTEGER)
+    latest_ns: int = declare(INTEGER)
+
+    def __post_init__(self) -> None:
+        _require(0 < len(self.id) <= 128, f"uplink id {self.id[:40]!r}: 1..128 characters wanted")
+        _require(self.carrier in set(Carrier), f"uplink {self.id}: carrier {self.carrier!r}")
+        _require(
+            0 < len(self.octets) <= MAX_UPLINK_OCTETS,
+            f"uplink {self.id}: {len(self.octets)} octets; 1..{MAX_UPLINK_OCTETS} wanted",
+        )
+        _require(self.earliest_ns <= self.latest_ns, f"uplink {self.id}: earliest <= latest wanted")
+
+
+@dataclass(frozen=True, slots=True)
+class RadiatedMessage(BusMessage):
+    """What became of an `UplinkMessage`; the same however often it is asked.
+
+    start_ns, end_ns: the first octet left the antenna and the last had left, ground time; 0 if
+    refused.  refused: why it was not and never will be radiated, empty if it was.  station: whose
+    pass it was.
+    """
+
+    id: str = declare(TEXT)
+    service: str = declare(TEXT)
+    carrier: str = declare(TEXT)
+    start_ns: int = declare(INTEGER, default=0)
+    end_ns: int = declare(INTEGER, default=0)
+    refused: str = declare(TEXT, default="")
+    station: str = declare(TEXT, default="")
+
+
 class ServiceState(StrEnum):
     STARTING = "starting"
     RECOVERING = "recovering"
@@ -423,8 +474,10 @@ __all__ = [
     "Pass",
     "PassesMessage",
     "Position",
+    "RadiatedMessage",
     "ServiceState",
     "Severity",
     "StatusMessage",
+    "UplinkMessage",
     "parse",
 ]

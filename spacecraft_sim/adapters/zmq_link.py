@@ -5,6 +5,8 @@ One `receive` at a time is served: the one that said HELLO last.  Uplink is take
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import zmq
 
 from protocols.bus.link import (
@@ -14,9 +16,11 @@ from protocols.bus.link import (
     Hello,
     State,
     build_chunk,
+    build_radiated,
     build_state,
     parse_to_station,
 )
+from protocols.bus.messages import RadiatedMessage, UplinkMessage
 from protocols.errors import RemoteError
 from spacecraft_sim.station_buffer import StationBuffer
 
@@ -52,10 +56,10 @@ class ZmqStation:
     def connected(self) -> bool:
         return self._client is not None
 
-    def exchange(self, timeout_s: float) -> list[bytes]:
-        """Send what may be sent, wait up to `timeout_s` for messages, return uplink octets."""
+    def exchange(self, timeout_s: float) -> list[UplinkMessage]:
+        """Send what may be sent, wait up to `timeout_s` for messages, return uplink requests."""
         self._send_chunks()
-        uplink: list[bytes] = []
+        uplink: list[UplinkMessage] = []
         if not self._socket.poll(max(0, round(1000 * timeout_s))):
             return uplink
         # Bounded, so that a flood of messages cannot stop the spacecraft's time.
@@ -75,7 +79,7 @@ class ZmqStation:
                 if message.stream == self._buffer.stream and client == self._client:
                     self._buffer.acknowledge(message.sequence)
             else:
-                uplink.append(message.octets)
+                uplink.append(message)
         self._send_chunks()
         return uplink
 
@@ -116,6 +120,11 @@ class ZmqStation:
         """To be called about once a second."""
         stream, lost = self._buffer.stream, self._buffer.lost
         self._send(build_state(State(stream, lost, carrier, owlt_s, station, transmits)))
+
+    def send_radiated(self, messages: Iterable[RadiatedMessage]) -> None:
+        """What does not reach a `receive` that is away is said again when it is asked again."""
+        for message in messages:
+            self._send(build_radiated(message))
 
     def close(self) -> None:
         self._socket.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocols.dictionary.l4_states import EventId, Severity
+from protocols.identifiers import Carrier
 
 #: One simulation step.  Physics, packets and modes advance on whole seconds of TAI.
 TICK_S = 1.0
@@ -18,6 +19,14 @@ class Event:
     event_id: EventId
     severity: Severity
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """Octets as one carrier brings them to the spacecraft."""
+
+    carrier: Carrier
+    octets: bytes
 
 
 @dataclass(slots=True)

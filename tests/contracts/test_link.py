@@ -13,8 +13,12 @@ from ground.adapters.loopback import LoopbackLink, LoopbackStation
 from ground.adapters.zmq_link import ZmqLink
 from ground.config import RunSettings, free_base_port
 from ground.ports import Link, LinkChunk, LinkState
+from protocols.bus.messages import RadiatedMessage, UplinkMessage
+from protocols.identifiers import Carrier
 from spacecraft_sim.adapters.zmq_link import ZmqStation
+from spacecraft_sim.passes import AlwaysTracking
 from spacecraft_sim.station_buffer import StationBuffer
+from spacecraft_sim.station_uplink import StationUplink
 
 PATIENCE_S = 10.0
 
@@ -76,6 +80,8 @@ class ZmqEnd:
         self._endpoint = RunSettings("", base_port=free_base_port()).link_endpoint  # type: ignore[arg-type]
         self._lock = threading.Lock()
         self._uplink: list[bytes] = []
+        rates = dict.fromkeys(Carrier, 10**9)
+        self._transmitters = StationUplink(AlwaysTracking(), rates)
         self._thread: threading.Thread | None = None
         self.come_back()
 
@@ -83,7 +89,11 @@ class ZmqEnd:
         state_s = 0.0
         while not self._stop.is_set():
             with self._lock:
-                self._uplink += station.exchange(0.005)
+                for message in station.exchange(0.005):
+                    self._transmitters.request(message.earliest_ns, message)
+                for radiation in self._transmitters.advance(1 << 62):
+                    self._uplink.append(radiation.uplink.octets)
+                station.send_radiated(self._transmitters.answers())
                 if time.monotonic() - state_s > 0.2:
                     state_s = time.monotonic()
                     station.send_state(carrier=True, owlt_s=499.0)
@@ -136,6 +146,10 @@ def link(station: Station) -> Iterator[Link]:
     link = station.link()
     yield link
     link.close()
+
+
+def up(octets: str) -> UplinkMessage:
+    return UplinkMessage(octets, "command", Carrier.COMMAND, octets.encode(), 1, 10**9)
 
 
 def take(link: Link, count: int, *, acknowledge: bool = True) -> list[LinkChunk]:
@@ -224,23 +238,58 @@ def test_a_disabled_link_takes_nothing_and_forgets_nothing(station: Station, lin
     assert link.statistics().state is LinkState.DISABLED
     station.put(b"b", ert_ns=2)
     assert link.receive(0.2) == []
-    assert not link.send(b"up")
+    assert not link.send(up("disabled"))
     link.enable()
     assert [c.octets for c in take(link, 1)] == [b"b"]
     assert link.statistics().chunks_in == 2
 
 
 def test_uplink_reaches_the_station(station: Station, link: Link) -> None:
-    assert not link.send(b"too early")
+    assert not link.send(up("too early"))
     link.open({})
     station.put(b"a", ert_ns=1)
     take(link, 1)
-    assert link.send(b"one")
-    assert link.send(b"two")
+    for name in ("one", "two"):
+        assert link.send(up(name))
     until(lambda: len(station.uplink()) == 2, link)
     assert station.uplink() == [b"one", b"two"]
     statistics = link.statistics()
     assert (statistics.chunks_out, statistics.octets_out) == (2, 6)
+
+
+def test_uplink_said_again_goes_up_once_and_is_answered_alike(station: Station, link: Link) -> None:
+    link.open({})
+    station.put(b"a", ert_ns=1)
+    take(link, 1)
+    fates: list[RadiatedMessage] = []
+
+    def told(count: int) -> None:
+        def enough() -> bool:
+            fates.extend(link.radiated())
+            return len(fates) >= count
+
+        until(enough, link)
+
+    assert link.send(up("one"))
+    told(1)
+    again = station.link()
+    again.open({"run-1": 0})
+    station.put(b"b", ert_ns=2)
+    take(again, 1)
+    link.close()
+    link = again
+    assert link.send(up("one"))
+    assert link.send(up("two"))
+    told(3)
+    assert station.uplink() == [b"one", b"two"]
+    assert [(fate.id, fate.service, fate.refused) for fate in fates] == [
+        ("one", "command", ""),
+        ("one", "command", ""),
+        ("two", "command", ""),
+    ]
+    assert fates[0] == fates[1]
+    assert fates[0].start_ns == 1
+    link.close()
 
 
 def test_receive_waits_no_longer_than_asked(link: Link) -> None:

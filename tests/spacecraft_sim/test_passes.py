@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from protocols.bus.messages import Pass, PassesMessage
+from protocols.bus.messages import Pass, PassesMessage, RadiatedMessage, UplinkMessage
 from protocols.bus.pass_list import build_pass_list
+from protocols.identifiers import Carrier
 from spacecraft_sim import passes, scenario
 from spacecraft_sim.channel import Channel, FixedLightTime
 from spacecraft_sim.live import LiveDownlink
 from spacecraft_sim.passes import AlwaysTracking, PassFile
 from spacecraft_sim.spacecraft import Spacecraft
 from spacecraft_sim.station_buffer import StationBuffer
+from spacecraft_sim.subsystems.common import Uplink
 
 S = 10**9
 START_NS = 2_180_000_000 * S
@@ -91,12 +93,16 @@ class Ground:
     """Stands for the socket: keeps what was said, gives uplink when told to."""
 
     def __init__(self) -> None:
-        self.uplink: list[bytes] = []
+        self.uplink: list[UplinkMessage] = []
+        self.radiated: list[RadiatedMessage] = []
         self.states: list[dict[str, object]] = []
 
-    def exchange(self, timeout_s: float) -> list[bytes]:
+    def exchange(self, timeout_s: float) -> list[UplinkMessage]:
         taken, self.uplink = self.uplink, []
         return taken
+
+    def send_radiated(self, messages: list[RadiatedMessage]) -> None:
+        self.radiated += messages
 
     def send_state(self, **state: object) -> None:
         self.states.append(state)
@@ -171,10 +177,21 @@ def test_uplink_goes_up_in_the_window_only(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("spacecraft_sim.live._STATE_PERIOD_S", 0.0)
     for t, octets in ((5, b"up"), (15, b"lost")):
         clock.t_ns = START_NS + t * S
-        ground.uplink.append(octets)
+        name, at_ns = octets.decode(), clock.t_ns
+        message = UplinkMessage(name, "relay", Carrier.RELAY, octets, at_ns, at_ns + 60 * S)
+        ground.uplink.append(message)
         one.turn(0)
-    assert [octets for _, octets in one._uplink] == [b"up"]
-    assert one.not_transmitted == 1
+    # 16 bits at 1 Mbit/s, then the light time.
+    arrival_ns = START_NS + (5 + OWLT_S) * S + 16_000
+    assert one._uplink == [(arrival_ns, 0, Uplink(Carrier.RELAY, b"up"))]
+    went, lost = ground.radiated
+    assert (went.id, went.start_ns, went.end_ns) == (
+        "up",
+        START_NS + 5 * S,
+        START_NS + 5 * S + 16_000,
+    )
+    assert (went.refused, went.station) == ("", "Yeoju")
+    assert (lost.id, lost.start_ns, lost.refused) == ("lost", 0, "no uplink window is open")
     told = [(s["station"], s["transmits"], s["carrier"]) for s in ground.states]
     assert told == [("Yeoju", True, True), ("", False, False)]
 

@@ -26,6 +26,7 @@ from protocols.bus.link import (
     build_uplink,
     parse_downlink,
 )
+from protocols.bus.messages import RadiatedMessage, UplinkMessage
 from protocols.coding.randomiser import randomise
 from protocols.dictionary.l4 import DICTIONARY
 from protocols.frames.index import index_frames
@@ -91,6 +92,7 @@ class Ground:
         self._endpoint = endpoint
         self.states: list[State] = []
         self.chunks: list[Chunk] = []
+        self.radiated: list[RadiatedMessage] = []
         self.reconnect()
 
     def reconnect(self) -> None:
@@ -113,6 +115,9 @@ class Ground:
             message = parse_downlink(self.socket.recv_multipart())
             if isinstance(message, State):
                 self.states.append(message)
+                continue
+            if isinstance(message, RadiatedMessage):
+                self.radiated.append(message)
                 continue
             if self.chunks and message.sequence <= self.chunks[-1].sequence:
                 continue
@@ -211,7 +216,10 @@ def test_uplink_reaches_the_spacecraft_and_is_seen_two_light_times_later(
     try:
         ground.take(50)
         sent_at = ground.chunks[-1].ert_ns
-        ground.socket.send_multipart(build_uplink(bytes(33)))
+        message = UplinkMessage("a", "command", "command", bytes(33), 0, sent_at + 600 * 10**9)
+        # Said twice, it goes up once.
+        for _ in range(2):
+            ground.socket.send_multipart(build_uplink(message))
         # Garbage from a client is counted, not obeyed.
         ground.socket.send_multipart([b"NOISE"])
         ground.take(700)
@@ -229,6 +237,11 @@ def test_uplink_reaches_the_spacecraft_and_is_seen_two_light_times_later(
     seen = table.scet_ns[np.flatnonzero(octets == 33)[0]]
     # Sent after `sent_at` was heard, under way for 5 s; the packet comes every 4 s.
     assert seen >= sent_at + 5e9
+    first = ground.radiated[0]
+    assert first.start_ns >= sent_at
+    assert first.end_ns == first.start_ns + 33 * 8 * 10**9 // 16_000
+    assert all(fate == first for fate in ground.radiated)
+    assert seen >= first.end_ns + 5 * 10**9
 
 
 @pytest.mark.parametrize("suffix", ["json", "toml"])

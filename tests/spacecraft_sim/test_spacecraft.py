@@ -17,13 +17,14 @@ from protocols.coding.reed_solomon import ReedSolomon
 from protocols.dictionary.l4 import DICTIONARY
 from protocols.frames.clcw import CLCW
 from protocols.frames.index import index_frames
-from protocols.identifiers import SCID_L4_RELAY, Apid, VirtualChannel
+from protocols.identifiers import SCID_L4_RELAY, Apid, Carrier, VirtualChannel
 from protocols.packets.extraction import PacketExtractor
 from protocols.telemetry.calibration import Polynomial, Spline
 from protocols.telemetry.tables import Ragged
 from spacecraft_sim import scenario as scenarios
 from spacecraft_sim.scenario import Scenario
 from spacecraft_sim.spacecraft import DownlinkFrames, Spacecraft
+from spacecraft_sim.subsystems.common import Uplink
 
 START_NS = 2_177_452_837 * 10**9  # 2027-01-01T00:00:00 UTC
 SECOND = 10**9
@@ -218,7 +219,10 @@ def test_uplink_is_counted_and_seen_in_the_clcw() -> None:
     recording = Recording()
     spacecraft = Spacecraft(scenario, seed=1, start_ns=START_NS, observer=recording)
     before = spacecraft.step(START_NS + 20 * SECOND)
-    after = spacecraft.step(START_NS + 60 * SECOND, bytes(57))
+    after = spacecraft.step(
+        START_NS + 60 * SECOND,
+        [Uplink(Carrier.COMMAND, bytes(57)), Uplink(Carrier.RELAY, bytes(1024))],
+    )
     parameters = scenario.downlink.frame_parameters
     words = index_frames(np.concatenate([before.frames, after.frames]), parameters).ocf
     first, last = (CLCW.parse(int(words[i]).to_bytes(4, "big")) for i in (0, -1))
