@@ -42,7 +42,7 @@ from protocols.timecodes.tai import utc_iso_from_tai_ns
 REFRESH_S = 0.25
 #: Given to services to say how they are before `l4 status` believes that nothing runs.
 FIRST_WORD_S = 6.0
-#: Between lines of progress where there is no screen, and how long they wait for a link to speak of:
+#: Between lines of progress where there is no screen, and how long they wait for a link to tell of:
 #: a part that refuses to start (an unknown scenario) is then the only thing said.
 LINE_S = 5.0
 LINK_PATIENCE_S = 60.0
