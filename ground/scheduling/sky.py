@@ -83,15 +83,26 @@ class Sky:
         with _lock:
             self.ephemeris, self.timescale, self.ut1_known_until_ns = open_ephemeris()
         self._earth = self.ephemeris["earth"]
+
+    @functools.cached_property
+    def _rotation(self) -> tuple[UniformTable, UniformTable]:
+        """What turns slowly, made when the first asks: decades of planets need none of it."""
         nodes_s = self.nodes_s(NODE_S)
         t = self.time(nodes_s)
-        self._gast_0 = float(t.gast[0]) * np.pi / 12
         # What is left of sidereal time after its steady turn: UT1, precession, nutation.
         turn = np.unwrap(t.gast * np.pi / 12 - _TURN_RAD_S * nodes_s)
         _, x, y = t.polar_motion_angles()
         matrix = np.moveaxis(t.M, 2, 0).reshape(len(nodes_s), 9)
-        self._slow = UniformTable(nodes_s[0], NODE_S, np.column_stack([turn, x, y]))
-        self._precession = UniformTable(nodes_s[0], NODE_S, matrix)
+        return (
+            UniformTable(nodes_s[0], NODE_S, np.column_stack([turn, x, y])),
+            UniformTable(nodes_s[0], NODE_S, matrix),
+        )
+
+    def _slow(self, t_s: F64) -> F64:
+        return self._rotation[0](t_s)
+
+    def _precession(self, t_s: F64) -> F64:
+        return self._rotation[1](t_s)
 
     def nodes_s(self, step_s: float) -> F64:
         """Times of a table to be read in the whole span: its own, and four beyond each end."""

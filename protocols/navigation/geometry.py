@@ -82,7 +82,7 @@ def angle_at_rad(vertex_km: F64, a_km: F64, b_km: F64) -> F64:
 
 
 #: J2000.0 (TT) in TAI nanoseconds since 1958-01-01: 15340.5 days less TT − TAI = 32.184 s.
-_J2000_TAI_NS: Final = (15_340 * 86_400 + 43_200) * 10**9 - 32_184_000_000
+J2000_TAI_NS: Final = (15_340 * 86_400 + 43_200) * 10**9 - 32_184_000_000
 
 
 def earth_sun_distance_au(t_tai_ns: int) -> float:
@@ -94,6 +94,6 @@ def earth_sun_distance_au(t_tai_ns: int) -> float:
     >>> round(earth_sun_distance_au(0), 4)  # 1958-01-01, two days before perihelion
     0.9833
     """
-    days = (t_tai_ns - _J2000_TAI_NS) / 86_400e9
+    days = (t_tai_ns - J2000_TAI_NS) / 86_400e9
     anomaly = math.radians(357.528 + 0.985_600_3 * days)
     return 1.000_14 - 0.016_71 * math.cos(anomaly) - 0.000_14 * math.cos(2 * anomaly)
