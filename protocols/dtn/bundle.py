@@ -14,12 +14,22 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
-from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar
 
 from protocols.coding.crc import crc16_x25, crc32c_whole
 from protocols.dtn import cbor
-from protocols.dtn.cbor import BREAK, INDEFINITE_ARRAY, UINT, Cbor, array, items, malformed
+from protocols.dtn.cbor import (
+    BREAK,
+    EXTENT,
+    INDEFINITE_ARRAY,
+    UINT,
+    Cbor,
+    Checksum,
+    array,
+    items,
+    malformed,
+    record,
+)
 from protocols.dtn.eid import EID, Eid
 from protocols.errors import LocalError
 
@@ -67,12 +77,12 @@ class BlockType(IntEnum):
     CONFIDENTIALITY = 12
 
 
-class CrcType(IntEnum):
-    """§4.2.1."""
+class CrcType:
+    """§4.2.1: integers (a member of an IntEnum costs a sixth of what encoding its block takes)."""
 
-    NONE = 0
-    X25 = 1
-    CRC32C = 2
+    NONE: Final = 0
+    X25: Final = 1
+    CRC32C: Final = 2
 
 
 class CreationTimestamp(NamedTuple):
@@ -83,17 +93,7 @@ class CreationTimestamp(NamedTuple):
     sequence: int
 
 
-_TIMESTAMP_ITEMS = array("creation timestamp", UINT, UINT)
-
-
-def _read_timestamp(data: bytes, at: int) -> tuple[CreationTimestamp, int]:
-    values, at = _TIMESTAMP_ITEMS.read(data, at)
-    return CreationTimestamp._make(values), at
-
-
-TIMESTAMP: Final = Cbor(
-    "creation timestamp", _read_timestamp, _TIMESTAMP_ITEMS.write, _TIMESTAMP_ITEMS.inline
-)
+TIMESTAMP: Final = array("creation timestamp", UINT, UINT, made=CreationTimestamp._make)
 
 #: Primary block after the version, §4.3.1.
 PRIMARY_FIELDS: Final[dict[str, Cbor[Any]]] = {
@@ -107,53 +107,55 @@ PRIMARY_FIELDS: Final[dict[str, Cbor[Any]]] = {
 }
 #: What follows in the primary block of a fragment.
 FRAGMENT_FIELDS: Final[dict[str, Cbor[Any]]] = {"fragment_offset": UINT, "total_length": UINT}
-#: Canonical block, §4.3.2, its block-type-specific data without a copy.
+#: Canonical block, §4.3.2, its block-type-specific data read as where they stand.
 CANONICAL_FIELDS: Final[dict[str, Cbor[Any]]] = {
     "type": UINT,
     "number": UINT,
     "flags": UINT,
     "crc_type": UINT,
-    "data": Cbor("byte string", cbor.read_octets, cbor.write_octets),
+    "data": EXTENT,
 }
 
 #: Begins most bundles: a primary block with CRC that is no fragment's.
 _HEAD_9: Final = bytes((0x89, VERSION))
-#: With the head for 8 and 9 items, and without: the head of a fragment counts two more.
-_PRIMARY, _PRIMARY_8, _PRIMARY_9 = (
-    items("primary block", *PRIMARY_FIELDS.values(), prefix=prefix)
-    for prefix in (b"", bytes((0x88, VERSION)), _HEAD_9)
-)
+_PRIMARY = record("primary block", PRIMARY_FIELDS)
 _FRAGMENT = items("fragment fields", *FRAGMENT_FIELDS.values())
-_CANONICAL_5, _CANONICAL_6 = (
-    items("canonical block", *CANONICAL_FIELDS.values(), prefix=prefix)
-    for prefix in (b"\x85", b"\x86")
-)
-_write_8, _write_9, _write_5, _write_6 = (
-    layout.write for layout in (_PRIMARY_8, _PRIMARY_9, _CANONICAL_5, _CANONICAL_6)
-)
-_primary_values: Callable[[Any], tuple[Any, ...]] = attrgetter(*PRIMARY_FIELDS)
-_fragment_values: Callable[[Any], tuple[Any, ...]] = attrgetter(*FRAGMENT_FIELDS)
-_canonical_values: Callable[[Any], tuple[Any, ...]] = attrgetter(*CANONICAL_FIELDS)
+_CANONICAL = record("canonical block", CANONICAL_FIELDS)
+
+#: By CRC type, 0 aside.
+_CRCS: Final = {
+    CrcType.X25: Checksum(crc16_x25, b"\x42\0\0", struct.Struct(">BH").pack),
+    CrcType.CRC32C: Checksum(crc32c_whole, b"\x44\0\0\0\0", struct.Struct(">BI").pack),
+}
+
+
+def _encoder(
+    name: str, layout: dict[str, Cbor[Any]], version: bytes, crc_type: int
+) -> Callable[[Any], bytes]:
+    """From a block's attributes to its octets."""
+    count = len(layout) + len(version) + (1 if crc_type else 0)
+    return record(name, layout, bytes((0x80 | count,)) + version, _CRCS.get(crc_type)).write
+
+
+def _encoders(
+    name: str, layout: dict[str, Cbor[Any]], version: bytes = b""
+) -> dict[int, Callable[[Any], bytes]]:
+    return {crc: _encoder(name, layout, version, crc) for crc in (0, *_CRCS)}
+
+
+#: CRC type → encoder.
+_encode_primary = _encoders("primary block", PRIMARY_FIELDS, bytes((VERSION,)))
+_encode_fragment = _encoders("primary block", PRIMARY_FIELDS | FRAGMENT_FIELDS, bytes((VERSION,)))
+_encode_canonical = _encoders("canonical block", CANONICAL_FIELDS)
 
 # Enumerations and flags as plain integers where every bundle passes: an enumeration's attribute
 # costs as much as reading a field.
 _PAYLOAD: Final = int(BlockType.PAYLOAD)
 _IS_FRAGMENT: Final = BundleFlags.IS_FRAGMENT
 
-#: CRC type → (function, its size, the CRC as a byte string of zeros, over which it is taken, and
-#: packed behind that string's head).
-_CRCS: Final[dict[int, tuple[Callable[[bytes], int], int, bytes, struct.Struct]]] = {
-    int(CrcType.X25): (crc16_x25, 2, b"\x42\0\0", struct.Struct(">BH")),
-    int(CrcType.CRC32C): (crc32c_whole, 4, b"\x44\0\0\0\0", struct.Struct(">BI")),
-}
 
-
-def _finished(content: bytes, crc_type: int) -> bytes:
-    """A block with its CRC behind its fields."""
-    if crc_type not in _CRCS:
-        raise LocalError(f"CRC type {crc_type}, 0, 1 or 2 wanted")
-    function, _, zeros, layout = _CRCS[crc_type]
-    return content + layout.pack(zeros[0], function(content + zeros))
+def _no_crc_type(crc_type: int) -> LocalError:
+    return LocalError(f"CRC type {crc_type}, 0, 1 or 2 wanted")
 
 
 def _read_end(
@@ -163,6 +165,12 @@ def _read_end(
 
     left: items that the array's head still promises, None where it does not say.
     """
+    if left == 1 and check_crc and (checksum := _CRCS.get(crc_type)):
+        # What most blocks end with, in one comparison; what is wrong is found out below.
+        zeros = checksum.zeros
+        end = at + len(zeros)
+        if checksum.pack(zeros[0], checksum.function(data[start:at] + zeros)) == data[at:end]:
+            return end
     if left is not None and left != (1 if crc_type else 0):
         raise malformed(f"block with {left} items after its fields, CRC type {crc_type}", data, at)
     tail = b"\xff" if left is None else b""
@@ -171,12 +179,13 @@ def _read_end(
     elif crc_type not in _CRCS:
         raise malformed(f"CRC type {crc_type}, 0, 1 or 2 wanted", data, start)
     else:
-        function, size, zeros, _ = _CRCS[crc_type]
-        end = at + 1 + size
+        checksum = _CRCS[crc_type]
+        zeros = checksum.zeros
+        end = at + len(zeros)
         if end > len(data) or data[at] != zeros[0]:
-            raise malformed(f"CRC of {size} octets wanted", data, at)
+            raise malformed(f"CRC of {len(zeros) - 1} octets wanted", data, at)
         if check_crc:
-            crc = function(data[start:at] + zeros + tail)
+            crc = checksum.function(data[start:at] + (zeros + tail if tail else zeros))
             given = int.from_bytes(data[at + 1 : end], "big")
             if crc != given:
                 raise malformed(f"CRC {given:#x}, {crc:#x} computed, of the block", data, start)
@@ -221,18 +230,16 @@ class Primary:
 
         Raises LocalError for a value outside its field.
         """
-        values = _primary_values(self)
-        crc_type = self.crc_type
+        encoders = _encode_primary
         if self.flags & _IS_FRAGMENT:
             if self.fragment_offset is None or self.total_length is None:
                 raise LocalError("fragment without fragment_offset and total_length")
-            head = bytes((0x8B if crc_type else 0x8A, VERSION))
-            content = head + _PRIMARY.write(values) + _FRAGMENT.write(_fragment_values(self))
+            encoders = _encode_fragment
         elif self.fragment_offset is not None or self.total_length is not None:
             raise LocalError("fragment_offset or total_length without the fragment flag")
-        else:
-            content = _write_9(values) if crc_type else _write_8(values)
-        return _finished(content, crc_type) if crc_type else content
+        if self.crc_type not in encoders:
+            raise _no_crc_type(self.crc_type)
+        return encoders[self.crc_type](self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,14 +258,14 @@ class Block:
 
     def encode(self) -> bytes:
         """Deterministic encoding.  Raises LocalError for a value outside its field."""
-        if self.crc_type:
-            return _finished(_write_6(_canonical_values(self)), self.crc_type)
-        return _write_5(_canonical_values(self))
+        if self.crc_type not in _encode_canonical:
+            raise _no_crc_type(self.crc_type)
+        return _encode_canonical[self.crc_type](self)
 
 
 def payload_block(data: bytes | memoryview, *, flags: int = 0, crc_type: int = 2) -> Block:
     """Payload block; its number is always 1 (§4.1)."""
-    return Block(BlockType.PAYLOAD, PAYLOAD_NUMBER, flags, crc_type, data)
+    return Block(_PAYLOAD, PAYLOAD_NUMBER, flags, crc_type, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,17 +340,15 @@ class Bundle:
          86 01 01 00 02 42 4c 34 44 74 85 ec 6c ff'
         """
         blocks = self.blocks
-        _check_blocks(blocks)
-        if len(blocks) == 1:
-            block = blocks[0]
+        block = blocks[-1] if blocks else None
+        if block and len(blocks) == 1 and block.type == _PAYLOAD and block.number == PAYLOAD_NUMBER:
             primary = self.primary.octets or self.primary.encode()
             return b"".join((b"\x9f", primary, block.octets or block.encode(), b"\xff"))
+        _check_blocks(blocks)
         return b"".join(self.segments())
 
 
 def _check_blocks(blocks: tuple[Block, ...]) -> None:
-    if len(blocks) == 1 and blocks[0].type == _PAYLOAD and blocks[0].number == PAYLOAD_NUMBER:
-        return
     numbers = [block.number for block in blocks]
     if not blocks or blocks[-1].type != _PAYLOAD or numbers[-1] != PAYLOAD_NUMBER:
         raise LocalError("the last block of a bundle is its payload block, number 1 (§4.1)")
@@ -406,12 +411,16 @@ def _read_primary(data: bytes, start: int, check_crc: bool) -> tuple[Primary, in
 
 
 def _read_block(data: bytes, view: memoryview, start: int, check_crc: bool) -> tuple[Block, int]:
-    count, at = _array_head(data, start)
-    values, at = _CANONICAL_5.read(data, at)
-    end = _read_end(data, start, at, None if count is None else count - 5, values[3], check_crc)
-    block_type, number, flags, crc_type, content = values
-    if block_type != _PAYLOAD:
-        content = bytes(content)
+    first = data[start]
+    if 0x80 <= first < 0x98:
+        left, at = (first & 31) - 5, start + 1
+    else:
+        count, at = _array_head(data, start)
+        left = None if count is None else count - 5
+    extent: slice[int, int, None]
+    (block_type, number, flags, crc_type, extent), at = _CANONICAL.read(data, at)
+    end = _read_end(data, start, at, left, crc_type, check_crc)
+    content = view[extent] if block_type == _PAYLOAD else data[extent]
     return _received_block(view[start:end], block_type, number, flags, crc_type, content), end
 
 

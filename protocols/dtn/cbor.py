@@ -10,10 +10,10 @@ the octets at hand cannot hold.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from protocols.errors import LocalError, RemoteError
 
@@ -127,8 +127,8 @@ def _write_integer(value: int) -> bytes:
     return write_unsigned(value) if value >= 0 else head(NEGATIVE, -1 - value)
 
 
-def read_octets(data: bytes, at: int, major: int = BYTES) -> tuple[memoryview, int]:
-    """Definite byte string, without a copy; of another major type if told so."""
+def read_extent(data: bytes, at: int, major: int = BYTES) -> tuple[slice, int]:
+    """Where a definite byte string's octets stand; of another major type if told so."""
     if data[at : at + 1] == b"\x59" and major == BYTES and data[at + 1 : at + 2] > b"\0":
         # 256 … 65,535 octets, as most payloads have.
         length, start = int.from_bytes(data[at + 1 : at + 3], "big"), at + 3
@@ -136,22 +136,27 @@ def read_octets(data: bytes, at: int, major: int = BYTES) -> tuple[memoryview, i
         found, length, start = read_head(data, at)
         if found != major:
             raise malformed(f"string of major type {major} wanted, {found} found", data, at)
-    if length > len(data) - start:
+    end = start + length
+    if end > len(data):
         raise malformed(f"string of {length} octets, {len(data) - start} are left", data, at)
-    return memoryview(data)[start : start + length], start + length
+    return slice(start, end), end
 
 
 def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
-    octets, after = read_octets(data, at)
-    return bytes(octets), after
+    extent, after = read_extent(data, at)
+    return data[extent], after
+
+
+def octets_head(length: int) -> bytes:
+    """Head of a definite byte string."""
+    if 256 <= length < 65536:
+        return _pack_16(0x59, length)
+    return _STRING_HEADS[length] if length < 24 else head(BYTES, length)
 
 
 def write_octets(octets: bytes | memoryview) -> bytes:
     """Definite byte string."""
-    length = len(octets)
-    if length < 24:
-        return _STRING_HEADS[length] + octets
-    return (_pack_16(0x59, length) if 256 <= length < 65536 else head(BYTES, length)) + octets
+    return octets_head(len(octets)) + octets
 
 
 def read_count(data: bytes, at: int) -> tuple[int, int]:
@@ -204,12 +209,16 @@ class Cbor(Generic[T]):
     """One type of item: its reader and its writer.
 
     inline: what the writer does to the value {v} as an expression, where that is less than a call.
+    numbers: of an array of that many unsigned integers, and made: what becomes of their tuple; a
+    layout around it then reads them without a call.
     """
 
     name: str
     read: Read[T]
     write: Callable[[T], bytes]
     inline: str = ""
+    numbers: int = 0
+    made: Callable[[tuple[int, ...]], Any] = tuple
 
     def parse(self, octets: bytes | memoryview) -> T:
         """The one item that the octets are.  Raises RemoteError."""
@@ -220,76 +229,140 @@ class Cbor(Generic[T]):
         return value
 
 
-#: Most are small numbers, which need no call.
-_UINT_INLINE: Final = "short[{v}] if 0 <= {v} < 256 else unsigned({v})"
+#: Most are small numbers, which need no call, or lifetimes and times.
+_UINT_INLINE: Final = (
+    "short[{v}] if 0 <= {v} < 256 else pack_32(26, {v}) if 65536 <= {v} < 4294967296"
+    " else unsigned({v})"
+)
 UINT: Final = Cbor("unsigned integer", read_unsigned, write_unsigned, _UINT_INLINE)
 INTEGER: Final = Cbor("integer", _read_integer, _write_integer)
-OCTETS: Final = Cbor("byte string", _read_bytes, write_octets)
+#: Written without copying them.
+_OCTETS_INLINE: Final = "octets_head(len({v})), {v}"
+OCTETS: Final = Cbor("byte string", _read_bytes, write_octets, _OCTETS_INLINE)
+#: The same, read as the slice of what is read that holds the octets.
+EXTENT: Final[Cbor[Any]] = Cbor("byte string", read_extent, cast(Any, write_octets), _OCTETS_INLINE)
 BOOLEAN: Final = Cbor("boolean", _read_boolean, lambda value: b"\xf5" if value else b"\xf4")
 #: Any item, as its encoding.
 ANY: Final = Cbor("item", _read_any, lambda octets: octets)
 
 
-def _unrolled(name: str, types: tuple[Cbor[Any], ...], prefix: bytes) -> Cbor[tuple[Any, ...]]:
+def _reading(name: str) -> str:
+    """Statements that read one unsigned integer, small ones without a call."""
+    call = f"{name}, at = read_unsigned(data, at)"
+    return f"  {name} = data[at]\n  if {name} < 24: at += 1\n  else: {call}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """What ends a layout: function, taken over the octets with `zeros` in its own place, and how it
+    is packed behind the first of these, a byte string's head."""
+
+    function: Callable[[bytes], int]
+    zeros: bytes
+    pack: Callable[[int, int], bytes]
+
+
+def _unrolled(
+    name: str,
+    fields: Mapping[str, Cbor[Any]],
+    values: str,
+    prefix: bytes,
+    checksum: Checksum | None = None,
+) -> Cbor[Any]:
     """Reader and writer of items in sequence behind fixed octets.
 
+    values: how the writer gets the fields out of what it is given, `_`.
     Written out field by field from the declaration, as dataclasses does for `__init__`: a loop over
     the fields took twice as long, and every bundle passes here a dozen times.
     """
     scope: dict[str, Any] = {
-        "prefix": prefix,
         "short": _SHORT,
         "unsigned": write_unsigned,
+        "pack_32": _pack_32,
+        "octets_head": octets_head,
+        "read_unsigned": read_unsigned,
         "cut_short": partial(malformed, f"{name} is cut short"),
     }
-    fields = range(len(types))
-    for i in fields:
-        scope[f"read_{i}"], scope[f"write_{i}"] = types[i].read, types[i].write
-    values = "".join(f"v{i}, " for i in fields)
     reads, writes = "", ""
-    for i in fields:
-        if types[i] is UINT:
-            reads += f"  v{i} = data[at]\n  if v{i} < 24: at += 1\n  else: "
+    for field, kind in fields.items():
+        scope[f"read_{field}"], scope[f"write_{field}"] = kind.read, kind.write
+        scope[f"made_{field}"] = kind.made
+        if kind is UINT:
+            reads += _reading(field)
+        elif kind.numbers:
+            parts = [f"{field}_{i}" for i in range(kind.numbers)]
+            reads += (
+                f"  if data[at] != {ARRAY << 5 | kind.numbers}: read_{field}(data, at)\n  at += 1\n"
+            )
+            reads += "".join(_reading(part) for part in parts)
+            reads += f"  {field} = made_{field}(({', '.join(parts)},))\n"
         else:
-            reads += "  "
-        reads += f"v{i}, at = read_{i}(data, at)\n"
-        writes += f"{types[i].inline.format(v=f'v{i}') or f'write_{i}(v{i})'}, "
+            reads += f"  {field}, at = read_{field}(data, at)\n"
+        writes += f"{kind.inline.format(v=field) or f'write_{field}({field})'}, "
+    names = "".join(f"{field}, " for field in fields)
+    whole = f"b''.join(({prefix!r}, {writes}))"
+    if checksum is not None:
+        scope |= {"check": checksum.function, "pack": checksum.pack}
+        zeros = checksum.zeros
+        whole = (
+            f"(_ := b''.join(({prefix!r}, {writes}{zeros!r})))[:{-len(zeros)}]"
+            f" + pack({zeros[0]}, check(_))"
+        )
     source = (
         f"def read(data, at):\n try:\n{reads} except IndexError: raise cut_short(data, at)\n"
-        f" return ({values}), at\n"
-        f"def write(values):\n {values}= values\n return b''.join((prefix, {writes}))\n"
+        f" return ({names}), at\n"
+        f"def write(_):\n {values}\n return {whole}\n"
     )
     exec(source, scope)
     return Cbor(name, scope["read"], scope["write"])
 
 
 def items(name: str, *types: Cbor[Any], prefix: bytes = b"") -> Cbor[tuple[Any, ...]]:
-    """Items one after another without an array around them.
+    """Items one after another without an array around them, as a tuple.
 
     prefix: fixed octets that the writer puts before them, and the reader's caller has read.
     """
-    return _unrolled(name, types, prefix)
+    fields = {f"v{i}": kind for i, kind in enumerate(types)}
+    return _unrolled(name, fields, f"{''.join(f'{field}, ' for field in fields)}= _", prefix)
 
 
-def array(name: str, *types: Cbor[Any]) -> Cbor[tuple[Any, ...]]:
-    """Array of exactly these items."""
+def record(
+    name: str,
+    fields: Mapping[str, Cbor[Any]],
+    prefix: bytes = b"",
+    checksum: Checksum | None = None,
+) -> Cbor[Any]:
+    """Items one after another, written from an object's attributes of these names, read as a tuple.
+
+    prefix, checksum: what the writer puts around them; the reader knows neither.
+    """
+    values = "; ".join(f"{field} = _.{field}" for field in fields)
+    return _unrolled(name, fields, values, prefix, checksum)
+
+
+def array(
+    name: str, *types: Cbor[Any], made: Callable[[tuple[Any, ...]], Any] = tuple
+) -> Cbor[Any]:
+    """Array of exactly these items; made: what becomes of the tuple of their values."""
     wanted = head(ARRAY, len(types))
-    content = _unrolled(name, types, wanted)
+    content = items(name, *types, prefix=wanted)
     read_content = content.read
-    inline = ""
+    inline, numbers = "", 0
     if all(item is UINT for item in types):
+        numbers = len(types)
         inline = f"{wanted!r}, " + ", ".join(
-            _UINT_INLINE.format(v=f"{{v}}[{i}]") for i in range(len(types))
+            _UINT_INLINE.format(v=f"{{v}}[{i}]") for i in range(numbers)
         )
 
-    def read(data: bytes, at: int) -> tuple[tuple[Any, ...], int]:
+    def read(data: bytes, at: int) -> tuple[Any, int]:
         after = at + len(wanted)
         if data[at:after] != wanted:
             count, _ = read_count(data, at)
             raise malformed(f"{name} of {count} items, {len(types)} wanted", data, at)
-        return read_content(data, after)
+        values, after = read_content(data, after)
+        return made(values), after
 
-    return Cbor(name, read, content.write, inline)
+    return Cbor(name, read, content.write, inline, numbers, made)
 
 
 def list_of(name: str, item: Cbor[T]) -> Cbor[tuple[T, ...]]:

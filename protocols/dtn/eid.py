@@ -143,8 +143,8 @@ def _decoded(octets: bytes) -> Eid:
     if scheme == SCHEME_DTN:
         if octets[at:] == b"\0":
             return Eid(scheme, "none", octets)
-        view, _ = cbor.read_octets(octets, at, cbor.TEXT)
-        text = bytes(view).decode("ascii", "replace")
+        extent, _ = cbor.read_extent(octets, at, cbor.TEXT)
+        text = octets[extent].decode("ascii", "replace")
         if not _DTN.fullmatch(text):
             raise malformed(f"dtn name {text!r}, //NODE/NAME wanted", octets, at)
         return Eid(scheme, text, octets)
