@@ -40,6 +40,17 @@ class Apid(IntEnum):
     IDLE = 2047
 
 
+class BundleNode(IntEnum):
+    """Node numbers N of `ipn:N.0`, which are also their LTP engines'."""
+
+    #: The ground station's site: `ground/relay`.
+    SITE = 10
+    #: Relay payload of the L4 relay.
+    PAYLOAD = 20
+    MARS_ORBITER = 40
+    MISSION_CENTRE = 100
+
+
 class Carrier(StrEnum):
     """What a station sends up to the L4 relay."""
 

@@ -36,8 +36,6 @@ class SpacecraftStart:
     array_health: float = _number(0.94, 0.1, 1.0)
     wheel_momentum: float = _number(0.45, 0.0, 0.99)
     propellant_kg: float = _number(96.0, 0.0, 150.0)
-    store_occupancy: float = _number(0.18, 0.0, 1.0)
-    bundles_per_s: float = _number(44.0, 0.0, 1e5)
     boot_count: int = _number(7, 0, 65_535)
     recorder_octets: int = _number(8_388_608, 0, 1 << 30)
 
@@ -113,6 +111,16 @@ class UplinkRates:
 
 
 @dataclass(frozen=True, slots=True)
+class RelaySettings:
+    """The relay payload: its store, and the rate of each of its links."""
+
+    store_octets: int = _number(64 << 20, 100_000, 1 << 32)
+    #: Of the downlink's frames; what telemetry leaves free is more.
+    to_earth_bit_s: int = _number(10_000, 100, 100_000_000)
+    to_mars_bit_s: int = _number(2_000, 100, 100_000_000)
+
+
+@dataclass(frozen=True, slots=True)
 class Periods:
     """Seconds between packets of each kind; 0: never."""
 
@@ -137,6 +145,7 @@ class Latency:
     housekeeping: float = _number(8.0, 0.0, 3_600.0)
     science: float = _number(20.0, 0.0, 3_600.0)
     playback: float = _number(5.0, 0.0, 3_600.0)
+    relay: float = _number(2.0, 0.0, 3_600.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +175,25 @@ class Storm:
         """Jump within a few seconds, then an exponential fade."""
         x = t_s - self.shock_s
         return 0.0 if x <= 0 else self.shock * min(1.0, x / 6.0) * math.exp(-x / self.shock_decay_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Mars:
+    """A spacecraft in orbit about Mars that reaches the Earth by way of the relay.
+
+    science: a bundle of so many octets every so often, bulk; 0: never.  bulletin: what its particle
+    detector measures, expedited, every so often and at once when a storm begins there.
+    storm: eruptions that Mars sees; those on the far side nobody else does.
+    loss: of packets on the way between Mars and L4, each way.
+    """
+
+    present: bool = True
+    science_octets: int = _number(4_000, 100, 1_000_000)
+    science_period_s: int = _number(20, 0, 86_400)
+    bulletin_period_s: int = _number(300, 0, 86_400)
+    to_relay_bit_s: int = _number(32_000, 100, 100_000_000)
+    loss: float = _number(0.01, 0.0, 0.9)
+    storm: tuple[Storm, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +243,8 @@ class Scenario:
     spacecraft: SpacecraftStart = SpacecraftStart()
     downlink: Downlink = Downlink()
     uplink: UplinkRates = UplinkRates()
+    relay: RelaySettings = RelaySettings()
+    mars: Mars = Mars()
     period_s: Periods = Periods()
     max_latency_s: Latency = Latency()
     channel: ChannelSettings = ChannelSettings()

@@ -7,6 +7,7 @@ called.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +20,9 @@ import numpy.typing as npt
 
 from protocols.dictionary.l4_states import EventId, Mode, ReceiverState, Severity, Switch
 from protocols.frames.clcw import CLCW
-from protocols.identifiers import Apid, Carrier, VirtualChannel
+from protocols.identifiers import Apid, BundleNode, Carrier, VirtualChannel
 from protocols.navigation.geometry import earth_sun_distance_au
+from protocols.navigation.planets import mars_l4_light_time_ns
 from spacecraft_sim.flight_software.framing import (
     ChannelEncoder,
     Framer,
@@ -31,6 +33,7 @@ from spacecraft_sim.flight_software.modes import FROM_EVENT, Trigger, next_mode
 from spacecraft_sim.flight_software.multiplexer import FrameContent, Multiplexer
 from spacecraft_sim.flight_software.packets import Packet, PacketStore
 from spacecraft_sim.flight_software.recorder import Recorder
+from spacecraft_sim.mars import Mars
 from spacecraft_sim.scenario import Scenario, TimelineEntry
 from spacecraft_sim.subsystems.attitude import Attitude
 from spacecraft_sim.subsystems.common import TICK_NS, Environment, Event, Uplink
@@ -38,7 +41,7 @@ from spacecraft_sim.subsystems.noise import Noise
 from spacecraft_sim.subsystems.optical import OpticalTerminal
 from spacecraft_sim.subsystems.power import Power
 from spacecraft_sim.subsystems.propulsion import Propulsion
-from spacecraft_sim.subsystems.relay_store import RelayStore
+from spacecraft_sim.subsystems.relay_payload import RelayPayload
 from spacecraft_sim.subsystems.space_weather import SpaceWeather
 from spacecraft_sim.subsystems.thermal import Thermal
 from spacecraft_sim.subsystems.transponder import Transponder
@@ -46,6 +49,8 @@ from spacecraft_sim.subsystems.transponder import Transponder
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 
+#: What the payload takes the way to the Earth for; L4 keeps its distance within two per cent.
+_EARTH_LIGHT_TIME_NS = 499_000_000_000
 #: Ticks taken before frames are built: bounds memory when a call has to catch up with days.
 _BLOCK_TICKS = 600
 
@@ -100,9 +105,9 @@ class Spacecraft:
         self.propulsion = Propulsion(noise("propulsion"), begin.propellant_kg)
         self.transponder = Transponder(noise("transponder"), round(symbol_rate))
         self.optical = OpticalTerminal(noise("optical"))
-        self.relay_store = RelayStore(
-            noise("relay_store"), begin.store_occupancy, begin.bundles_per_s
-        )
+        self.relay = RelayPayload(scenario.relay, b"relay payload %d" % seed)
+        self.mars = Mars(scenario.mars, seed, self.start_ns) if scenario.mars.present else None
+        self._from_mars: list[bytes] = []
         self.space_weather = SpaceWeather(noise("space_weather"))
         self._noise = noise("computer")
 
@@ -113,6 +118,7 @@ class Spacecraft:
                 VirtualChannel.EVENTS: int(latency.events * 1e9),
                 VirtualChannel.HOUSEKEEPING: int(latency.housekeeping * 1e9),
                 VirtualChannel.SCIENCE: int(latency.science * 1e9),
+                VirtualChannel.RELAY: int(latency.relay * 1e9),
                 VirtualChannel.PLAYBACK: int(latency.playback * 1e9),
             },
             idle_vcid(downlink),
@@ -122,6 +128,7 @@ class Spacecraft:
         self._packets = PacketStore()
         self._recorder = Recorder(begin.recorder_octets)
         self._arrived: deque[Packet] = deque()
+        self._relayed: list[Packet] = []
         self._playbacks: deque[tuple[int, ...]] = deque()
         #: (from when, word): what the operational control field says.
         self._clcw: deque[tuple[int, int]] = deque([(self.start_ns, self._clcw_word())])
@@ -172,7 +179,12 @@ class Spacecraft:
                 break
             self._one_tick()
         end_ns = min(now_ns, self.now_ns - 1)
-        self._arrived.extend(self._packets.flush())
+        if self._relayed:
+            # Both in order of time; of the same second telemetry first.
+            self._arrived.extend(heapq.merge(self._packets.flush(), self._relayed, key=_generated))
+            self._relayed.clear()
+        else:
+            self._arrived.extend(self._packets.flush())
         contents: list[FrameContent] = []
         ocf: list[int] = []
         emission: list[int] = []
@@ -199,7 +211,8 @@ class Spacecraft:
                 for old in self._recorder.between(from_ns, to_ns):
                     self._multiplexer.put(VirtualChannel.PLAYBACK, old, at_ns)
             self._multiplexer.put(packet.vc, packet.octets, packet.t_ns)
-            self._recorder.record(packet.t_ns, packet.octets)
+            if packet.vc is not VirtualChannel.RELAY:
+                self._recorder.record(packet.t_ns, packet.octets)
 
     def _one_tick(self) -> None:
         t_ns = self.now_ns
@@ -225,10 +238,7 @@ class Spacecraft:
         self.propulsion.step(self.attitude.thruster_demand, self.thermal.temperature("tank"))
         events += self.transponder.step(self.mode, commands)
         events += self.optical.step(self.mode, self.thermal.temperature("laser_bench"))
-        radio_bit_s = 2e6 if self.transponder.ka_on else 0.0
-        events += self.relay_store.step(
-            self.optical.rate_bit_s + radio_bit_s, on=self.power.switches["relay_processor"]
-        )
+        events += self._relay(t_ns, uplink)
         events += self.space_weather.step(world, on=self.power.switches["instruments"])
         self._raise(events, t_ns)
         for event in events:
@@ -239,6 +249,16 @@ class Spacecraft:
         if word != self._clcw[-1][1]:
             self._clcw.append((t_ns, word))
         self._sample(t_ns)
+
+    def _relay(self, t_ns: int, uplink: Sequence[Uplink]) -> list[Event]:
+        carried = b"".join(one.octets for one in uplink if one.carrier is Carrier.RELAY)
+        on = self.power.switches["relay_processor"]
+        self.relay.node.light_time(BundleNode.SITE, _EARTH_LIGHT_TIME_NS)
+        self.relay.node.light_time(BundleNode.MARS_ORBITER, mars_l4_light_time_ns(t_ns))
+        events, to_earth, to_mars = self.relay.step(t_ns, carried, self._from_mars, on=on)
+        self._relayed += [Packet(t_ns, VirtualChannel.RELAY, packet) for packet in to_earth]
+        self._from_mars = [] if self.mars is None else self.mars.step(t_ns, to_mars)
+        return events
 
     def _raise(self, events: list[Event], t_ns: int) -> None:
         for event in events:
@@ -305,7 +325,7 @@ class Spacecraft:
         if self._due(Apid.OPTICAL):
             self._put("OPTICAL", t_ns, _named("OPT_", self.optical.telemetry()))
         if self._due(Apid.RELAY):
-            self._put("RELAY", t_ns, _named("RLY_", self.relay_store.telemetry()))
+            self._put("RELAY", t_ns, _named("RLY_", self.relay.telemetry()))
         if not self.power.switches["instruments"]:
             return
         if self._due(Apid.PROTON_FLUX):
@@ -331,6 +351,10 @@ class Spacecraft:
             "SC_EVENTS": self._events & 0xFFFF,
             "SC_CPU_LOAD": 38.0 + self._noise.normal(2.0) + 12.0 * self._environment.storm,
         }
+
+
+def _generated(packet: Packet) -> int:
+    return packet.t_ns
 
 
 @cache

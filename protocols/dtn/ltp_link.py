@@ -1,13 +1,13 @@
 """Bundles with one remote engine over LTP in encapsulation packets, at the pace of a carrier.
 
     link = LtpLink(engine, rate_bit_s=10_000)
-    if link.idle(): session = link.send(bundle)     # the next most urgent one
+    if link.ready(now_ns): session = link.send(bundle)    # the next most urgent one
     for packet in link.take(now_ns): …              # to the carrier, whenever it has room
     link.receive(now_ns, packet)                    # from the carrier
     link.bundles(), link.outcomes()                 # after each of these
 
 LTP sends in the order in which it was given blocks.  So that an urgent bundle does not wait behind
-bulk that was handed over before it, whoever has bundles keeps them until `idle`.
+bulk that was handed over before it, whoever has bundles keeps them until `ready`.
 """
 
 from __future__ import annotations
@@ -51,9 +51,10 @@ class LtpLink:
         self.damaged_blocks = 0
         self.foreign_packets = 0
 
-    def idle(self) -> bool:
-        """Nothing waits for the carrier; what is under way does not matter."""
-        return not self.engine.has_segments and self.engine.can_send(1)
+    def ready(self, now_ns: int) -> bool:
+        """The carrier has time and nothing waits for it; what is under way does not matter."""
+        engine = self.engine
+        return self._free_ns <= now_ns and not engine.has_segments and engine.can_send(1)
 
     def send(self, bundle: bytes) -> SessionId:
         """A session of its own (a block of several would be one too many for HDTN).  LocalError

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from protocols.navigation.geometry import (
@@ -84,6 +85,7 @@ def l4_position_au(t_tai_ns: int) -> Vector:
     return EARTH_MOON.position_au(t_tai_ns, TRIANGULAR_POINT_ANGLE_RAD)
 
 
+@lru_cache(maxsize=16)
 def mars_l4_light_time_ns(t_tai_ns: int) -> int:
     """One way, for what is received at this instant: the sender's motion meanwhile (14,000 km,
     0.05 s) is left out, being within what the elements are good to."""

@@ -14,6 +14,7 @@ PRIORITY = (
     VirtualChannel.EVENTS,
     VirtualChannel.HOUSEKEEPING,
     VirtualChannel.SCIENCE,
+    VirtualChannel.RELAY,
     VirtualChannel.PLAYBACK,
 )
 #: 133.0-B-2 §4.1.2.2: the shortest packet, primary header and one octet.

@@ -32,6 +32,9 @@ class Noise:
             self._uniform = self._generator.random(_BLOCK).tolist()
         return self._uniform.pop()
 
+    def octets(self, count: int) -> bytes:
+        return self._generator.bytes(count)
+
     def poisson(self, mean: float) -> int:
         """Counts; above 20 by the normal approximation, far closer than the counts scatter."""
         if mean > 20.0:

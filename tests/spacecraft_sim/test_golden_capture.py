@@ -17,6 +17,7 @@ from protocols.coding.sync import FrameSynchroniser
 from protocols.dictionary.l4 import DICTIONARY
 from protocols.frames.index import index_frames
 from protocols.frames.parameters import FrameParameters
+from protocols.identifiers import VirtualChannel
 from protocols.packets.extraction import PacketExtractor
 from spacecraft_sim.__main__ import main
 
@@ -54,7 +55,12 @@ def test_it_holds_what_the_sidecar_says(sidecar: dict[str, Any]) -> None:
     assert index.usable.all()
     by_vcid = {str(vcid): n for vcid, n in Counter(index.vcid.tolist()).items()}
     assert by_vcid == expected["frames_by_vcid"]
-    packets = PacketExtractor().push(frames, index, np.zeros(len(frames), np.int64)).packets
+    extractor = PacketExtractor(accept_encapsulation=True)
+    packets = extractor.push(frames, index, np.zeros(len(frames), np.int64)).packets
+    relayed = packets.select(packets.version == 7)
+    assert set(relayed.vcid.tolist()) == {VirtualChannel.RELAY}
+    assert len(relayed) == expected["encapsulation_packets"]
+    packets = packets.select(packets.version == 0)
     by_apid = {str(apid): n for apid, n in Counter(packets.apid.tolist()).items()}
     assert by_apid == expected["packets_by_apid"]
     events = DICTIONARY.decode(packets).table("EVENTS")

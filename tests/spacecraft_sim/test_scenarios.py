@@ -93,8 +93,8 @@ def test_safe_mode_is_entered_by_the_spacecraft_itself() -> None:
 def test_conjunction_fills_the_store() -> None:
     play = Play("conjunction", 1200)
     used = play.series("RELAY", "RLY_STORE_OCCUPANCY")
-    assert used[0] < 80 < 95 < used[-1] <= 100
-    assert len(play.times(EventId.STORE_WATERMARK)) == 2
+    assert used[0] < 5 < 95 < used[-1] <= 100
+    assert len(play.times(EventId.STORE_WATERMARK)) == 3
     assert play.series("RELAY", "RLY_BUNDLES_REFUSED")[-1] > 0
 
 
