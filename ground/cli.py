@@ -182,6 +182,7 @@ def _register() -> None:
     from ground.archive_commands import archive_app
     from ground.replay_command import missions, replay
     from ground.schedule_commands import schedule_app
+    from ground.study_commands import study_app
     from ground.xtce_commands import xtce_app
 
     app.command(
@@ -193,6 +194,7 @@ def _register() -> None:
     app.command(epilog="Example: l4 missions danuri")(missions)
     app.add_typer(archive_app, name="archive")
     app.add_typer(schedule_app, name="schedule")
+    app.add_typer(study_app, name="study")
     app.add_typer(xtce_app, name="xtce")
 
 

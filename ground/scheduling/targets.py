@@ -7,9 +7,11 @@ ahead).  What an antenna away from the centre sees follows in `visibility.py`.
 
 from __future__ import annotations
 
+import functools
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,6 +54,8 @@ _CENTRES: Final = {
     "MARS BARYCENTER": "mars barycenter", "JUPITER BARYCENTER": "jupiter barycenter",
     "SATURN BARYCENTER": "saturn barycenter",
 }  # fmt: skip
+#: `l4-orbit`: made by `l4 study orbit` (howto/study-conjunctions.md), shipped.
+_L4_ORBIT: Final = "l4_orbit.oem"
 _BARYCENTRE: Final = ("SOLAR SYSTEM BARYCENTER", "SSB")
 _FRAMES: Final = ("ICRF", "GCRF", "EME2000", "J2000")
 
@@ -311,8 +315,15 @@ def _read_tle(path: Path, wanted: str) -> TleTarget:
     return TleTarget(wanted, *found[wanted])
 
 
+@functools.cache
+def l4_orbit() -> OemTarget:
+    """The relay on its ballistic orbit about L4, 2025 to 2050; within 20,400 km of the point."""
+    octets = resources.files("ground.scheduling").joinpath(_L4_ORBIT).read_bytes()
+    return OemTarget("l4-orbit", parse_oem(octets))
+
+
 def target_named(text: str) -> Target:
-    """The target that a person means: a body, `l4`, `l5`, an OEM or a TLE file (`FILE:NAME`).
+    """What a person means: a body, `l4`, `l5`, `l4-orbit`, an OEM or a TLE file (`FILE:NAME`).
 
     >>> target_named("Moon").name
     'moon'
@@ -322,6 +333,8 @@ def target_named(text: str) -> Target:
     name = text.strip().lower()
     if name in ("l4", "l5"):
         return TriangularPoint(name)
+    if name == "l4-orbit":
+        return l4_orbit()
     if name in BODIES:
         return Body(name)
     path, wanted = Path(text), ""
@@ -330,7 +343,7 @@ def target_named(text: str) -> Target:
         path = Path(before)
     if not path.is_file():
         raise LocalError(
-            f"target {text!r}: neither one of l4, l5, {', '.join(BODIES)}, nor a file "
+            f"target {text!r}: neither one of l4, l5, l4-orbit, {', '.join(BODIES)}, nor a file "
             "(an OEM, or two-line elements; FILE:NAME for one satellite of many)"
         )
     octets = path.read_bytes()

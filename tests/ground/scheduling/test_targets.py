@@ -208,7 +208,7 @@ def test_satellites_of_a_file_go_by_name(tmp_path: Path) -> None:
 
 
 def test_nonsense_is_refused_with_what_is_allowed(tmp_path: Path) -> None:
-    with pytest.raises(LocalError, match="neither one of l4, l5, sun, moon"):
+    with pytest.raises(LocalError, match="neither one of l4, l5, l4-orbit, sun, moon"):
         target_named("vulcan")
     line1, line2 = ELEMENTS["ISS"]
     with pytest.raises(LocalError, match="not a two-line element set"):
