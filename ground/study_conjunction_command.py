@@ -46,12 +46,13 @@ def conjunction(
         list[str] | None,
         typer.Option(
             help="Least Sun angle, degrees, at the Earth and at the relay: 3, or x=3 for one band; "
-            "again for more. [default: x=2, ka=1, optical=10]"
+            "again for more.",
+            show_default="x=2, ka=1, optical=10",
         ),
     ] = None,
     mars_limit: Annotated[
         list[str] | None,
-        typer.Option(help="The same at Mars. [default: x=0, ka=0, optical=3]"),
+        typer.Option(help="The same at Mars.", show_default="x=0, ka=0, optical=3"),
     ] = None,
     relay: Annotated[
         str, typer.Option(help="l4-orbit, l4, l5, a planet, or an OEM file.")
@@ -69,7 +70,9 @@ def conjunction(
         Path | None,
         typer.Option(help="Write the contact plan of Earth (ipn:1), relay (2) and Mars (3)."),
     ] = None,
-    plan_band: Annotated[str, typer.Option(help="Whose limits it keeps. [default: first]")] = "",
+    plan_band: Annotated[
+        str, typer.Option(help="Whose limits it keeps.", show_default="the first")
+    ] = "",
     plan_rate: Annotated[
         int, typer.Option(min=8, help="Rate of every contact of it, bit/s.")
     ] = 1_000_000,

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from ground.scheduling.sky import NODE_S, Sky
 from ground.scheduling.targets import Body, Target
-from ground.study.links import LinkPath
+from ground.study.links import Aspects, LinkPath
 from ground.study.trajectories import Earth, table
 from protocols.errors import LocalError
 from protocols.navigation.crossings import Margin, positive_spans
@@ -134,10 +134,20 @@ def longest_days(outages: Sequence[Outage]) -> float:
     return max((outage.days for outage in outages), default=0.0)
 
 
+class Links(NamedTuple):
+    """Mars to Earth; relay to Earth; Mars to relay."""
+
+    direct: LinkPath
+    last: LinkPath
+    first: LinkPath
+
+
 class Geometry:
     """Earth, Mars, relay and Sun over a span, made once for any number of bands."""
 
     def __init__(self, start_ns: int, end_ns: int, relay: Target) -> None:
+        if relay.name in ("mars", "sun"):
+            raise LocalError(f"relay {relay.name}: neither the Sun nor Mars itself wanted")
         # Light from Mars by way of the relay is an hour old at most.
         self._sky = Sky(start_ns - 2 * 3600 * 10**9, end_ns)
         self.start_ns, self.end_ns, self.relay = start_ns, end_ns, relay
@@ -148,48 +158,57 @@ class Geometry:
         count = int((self._sky.length_s - first_s) / _STEP_S) + 4
         self.grid_s = np.linspace(first_s, self._sky.length_s, count)
 
-    def links(self, band: Band) -> tuple[LinkPath, LinkPath, LinkPath]:
-        """(Mars to Earth, relay to Earth, Mars to relay)."""
+        # What the bands have in common; by far the most of the work.
+        self._on_grid = self._aspects(self.grid_s)
+
+    def links(self, band: Band) -> Links:
         near, far = band.near_deg, band.mars_deg
-        return (
+        return Links(
             LinkPath(self._mars, self._earth, self._sun, far, near),
             LinkPath(self._relay, self._earth, self._sun, near, near),
             LinkPath(self._mars, self._relay, self._sun, far, near),
         )
 
+    def _aspects(self, t_s: F64) -> tuple[Aspects, Aspects, Aspects]:
+        """Of the three links, as the Earth receives at `t_s`."""
+        direct, last, first = self.links(BANDS["x"])
+        home = last.received(t_s)
+        # Forwarded as it arrives.
+        out = first.received(home.emission_s)
+        return direct.aspects(direct.received(t_s)), last.aspects(home), first.aspects(out)
+
     def outages(self, band: Band) -> BandOutages:
-        direct, last, first = self.links(band)
+        links = self.links(band)
 
-        def straight(_: I64, t_s: F64) -> F64:
-            return direct.margin_deg(direct.received(t_s))
+        def margins(aspects: tuple[Aspects, Aspects, Aspects]) -> F64:
+            """Straight, around, the better of both: [3, n]."""
+            straight, last, first = (
+                link.margin_deg(one) for link, one in zip(links, aspects, strict=True)
+            )
+            around = np.minimum(last, first)
+            return np.stack([straight, around, np.maximum(straight, around)])
 
-        def around(_: I64, t_s: F64) -> F64:
-            home = last.received(t_s)
-            # Forwarded as it arrives.
-            out = first.received(home.emission_s)
-            return np.minimum(last.margin_deg(home), first.margin_deg(out))
-
-        def either(series: I64, t_s: F64) -> F64:
-            return np.maximum(straight(series, t_s), around(series, t_s))
-
-        return BandOutages(band, *(self._closed(margin) for margin in (straight, around, either)))
-
-    def _closed(self, margin: Margin) -> tuple[Outage, ...]:
         def closed(series: I64, t_s: F64) -> F64:
-            return -margin(series, t_s)
+            return -margins(self._aspects(t_s))[series, np.arange(len(t_s))]
 
-        values = closed(np.zeros(len(self.grid_s), np.int64), self.grid_s)[np.newaxis]
+        return BandOutages(band, *self._closed(-margins(self._on_grid), closed))
+
+    def _closed(self, values: F64, closed: Margin) -> list[tuple[Outage, ...]]:
+        """Spans in which each series of values [k, n] on the grid is positive."""
         spans = positive_spans(self.grid_s, values, closed)
         ends = (self._sky.tai_ns(spans.start_s).tolist(), self._sky.tai_ns(spans.end_s).tolist())
         cut = (spans.open_start | spans.open_end).tolist()
-        return tuple(Outage(*one) for one in zip(*ends, cut, strict=True))
+        found: list[list[Outage]] = [[] for _ in values]
+        for series, *one in zip(spans.series.tolist(), *ends, cut, strict=True):
+            found[series].append(Outage(*one))
+        return [tuple(outages) for outages in found]
 
     def _separation_deg(self, t_s: F64) -> F64:
         direct = LinkPath(self._mars, self._earth, self._sun)
         return np.degrees(direct.received(t_s).angle_rad("receiver", self._sun))
 
     def conjunctions(self) -> tuple[Conjunction, ...]:
-        angle = self._separation_deg(self.grid_s)
+        angle = self._on_grid[0].receiver_deg
         # Mars is outside of the Earth's orbit: its angle is least behind the Sun, and only there.
         least = np.flatnonzero((angle[1:-1] < angle[:-2]) & (angle[1:-1] <= angle[2:])) + 1
         at_s = self.grid_s[least]
@@ -214,13 +233,12 @@ class Geometry:
         return tuple(Conjunction(*row) for row in zip(*columns, strict=True))
 
     def curves(self) -> Curves:
-        _, last, first = self.links(BANDS["x"])
-        home = last.received(self.grid_s)
+        direct, last, first = self._on_grid
         return Curves(
             self._sky.tai_ns(self.grid_s),
-            self._separation_deg(self.grid_s),
-            np.degrees(first.received(home.emission_s).angle_rad("receiver", self._sun)),
-            np.degrees(home.angle_rad("receiver", self._sun)),
+            direct.receiver_deg,
+            first.receiver_deg,
+            last.receiver_deg,
         )
 
     def limit_for(self, days: float) -> float:
@@ -240,13 +258,13 @@ class Geometry:
         return high
 
     def _longest_days(self, limit_deg: float) -> float:
+        def closed(_: I64, t_s: F64) -> F64:
+            return limit_deg - self._separation_deg(t_s)
+
+        values = limit_deg - self._on_grid[0].receiver_deg[np.newaxis]
+        (outages,) = self._closed(values, closed)
         # Cut ones do not count: how long they are is not known.
-        whole = [
-            outage
-            for outage in self._closed(lambda _, t_s: self._separation_deg(t_s) - limit_deg)
-            if not outage.cut
-        ]
-        return longest_days(whole)
+        return longest_days([outage for outage in outages if not outage.cut])
 
 
 def study(

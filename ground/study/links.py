@@ -13,11 +13,24 @@ from protocols.navigation.rays import RADII_KM, Rays, rays_received, rays_sent
 
 
 @dataclass(frozen=True, eq=False)
+class Aspects:
+    """What limits are compared with, float64 [n] each, degrees.
+
+    emitter_deg, receiver_deg  angle at that end between the other one and the Sun
+    clear_deg   how far the ray passes the nearest body's edge, as an angle from 1 au away
+    """
+
+    emitter_deg: F64
+    receiver_deg: F64
+    clear_deg: F64
+
+
+@dataclass(frozen=True, eq=False)
 class LinkPath:
     """One direction of a link.
 
     emitter_limit_deg, receiver_limit_deg  least angle at that end between the other one and the Sun
-    blockers   bodies that may stand in the way, by name (of `RADII_KM`)
+    blockers   bodies that may stand in the way besides the Sun, by name (of `RADII_KM`)
     """
 
     emitter: UniformTable
@@ -33,18 +46,25 @@ class LinkPath:
     def received(self, reception_s: F64) -> Rays:
         return rays_received(self.emitter, self.receiver, reception_s)
 
-    def margin_deg(self, rays: Rays) -> F64:
+    def aspects(self, rays: Rays) -> Aspects:
+        clear = [
+            np.degrees((rays.miss_km(place) - RADII_KM[name]) / ASTRONOMICAL_UNIT_KM)
+            for name, place in {"sun": self.sun, **self.blockers}.items()
+        ]
+        return Aspects(
+            np.degrees(rays.angle_rad("emitter", self.sun)),
+            np.degrees(rays.angle_rad("receiver", self.sun)),
+            np.min(clear, axis=0),
+        )
+
+    def margin_deg(self, aspects: Aspects) -> F64:
         """By how much the tightest condition is met, [n]; continuous, negative while closed."""
         margin = np.minimum(
-            np.degrees(rays.angle_rad("emitter", self.sun)) - self.emitter_limit_deg,
-            np.degrees(rays.angle_rad("receiver", self.sun)) - self.receiver_limit_deg,
+            aspects.emitter_deg - self.emitter_limit_deg,
+            aspects.receiver_deg - self.receiver_limit_deg,
         )
-        for name, place in {"sun": self.sun, **self.blockers}.items():
-            # As an angle from one astronomical unit away; only its sign has a meaning.
-            clear = np.degrees((rays.miss_km(place) - RADII_KM[name]) / ASTRONOMICAL_UNIT_KM)
-            np.minimum(margin, clear, out=margin)
-        return margin
+        return np.minimum(margin, aspects.clear_deg)
 
     def margin_sent(self, series: I64, emission_s: F64) -> F64:
         """As `protocols.navigation.crossings` asks for it."""
-        return self.margin_deg(self.sent(emission_s))
+        return self.margin_deg(self.aspects(self.sent(emission_s)))

@@ -190,7 +190,7 @@ class _Planner:
         step_s = min(self._network.step_s, self._quickest_s(emitter, receiver))
         # The tables reach a light time beyond the sky.
         grid_s = np.linspace(0.0, self._sky.length_s, int(self._sky.length_s / step_s) + 4)
-        margin = path.margin_deg(path.sent(grid_s))
+        margin = path.margin_sent(np.zeros(len(grid_s), np.int64), grid_s)
         spans = positive_spans(grid_s, margin[np.newaxis], path.margin_sent)
         clear = list(zip(self._ns(spans.start_s), self._ns(spans.end_s), strict=True))
         for node, far, sent in ((emitter, receiver, True), (receiver, emitter, False)):

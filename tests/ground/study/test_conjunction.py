@@ -176,6 +176,7 @@ def test_command_says_what_is_wrong(l4: Command) -> None:
         (("--sep-limit", "70"), "0 up to 60 wanted"),
         (("--from", "2060", "--to", "2061", "--relay", "l4"), "1900 … 2053"),
         (("--from", "2010"), "its states cover 2025-01-01"),
+        (("--relay", "mars"), "neither the Sun nor Mars itself"),
         (("--json", "--csv"), "one of --json and --csv"),
     ):
         code, _, errors = l4(*words)

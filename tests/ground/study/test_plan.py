@@ -12,7 +12,7 @@ from ground.scheduling.sky import Sky
 from ground.scheduling.stations import load_stations
 from ground.scheduling.targets import target_named
 from ground.study.plan import Hop, Network, Node, contact_plan
-from ground.study.trajectories import MarsOrbiter
+from ground.study.trajectories import Earth, MarsOrbiter
 from protocols.bus.messages import Pass
 from protocols.dtn.contact_plan import ContactPlan
 from protocols.dtn.contact_plan_formats import build_hdtn, build_ion, read_hdtn, read_ion
@@ -184,3 +184,29 @@ def test_refusals(network: Network) -> None:
         contact_plan(network, tai_ns_from_utc_iso("2060-01-01T00:00:00Z"), 2**62)
     with pytest.raises(LocalError, match="sphere of influence"):
         MarsOrbiter(radius_km=1e6)
+
+
+def test_the_moon_stands_in_the_way_when_skyfield_sees_it_there() -> None:
+    # Of the occultations of Mars that the Earth's centre saw too: 5 May 2024.
+    start = tai_ns_from_utc_iso("2024-05-04")
+    sky = Sky(start, start + 3 * DAY)
+    t_s = np.arange(0.0, 3 * 86_400.0, 60.0)
+    here = sky.ephemeris["earth"].at(sky.time(t_s))
+    mars, moon = (here.observe(sky.ephemeris[name]) for name in ("mars", "moon"))
+    apart = mars.separation_from(moon).radians
+    hidden = apart < np.arcsin(1_737.4 / moon.distance().km)
+    first = int(np.flatnonzero(hidden)[0])
+    at_ns = start + int(t_s[first]) * S
+    network = Network(
+        [Node("earth", 1, Earth()), Node("mars", 2, target_named("mars"))],
+        [Hop("mars", "earth", 1_000, 0)],
+    )
+    plan = contact_plan(network, at_ns - DAY // 2, at_ns + DAY // 2)
+    before, after = plan.contacts
+    light_s = mars.light_time[first] * 86_400
+    gap_s = np.array([before.end_ns - at_ns, after.start_ns - at_ns]) / 1e9 + light_s
+    last = first + int(np.argmin(hidden[first:])) - 1
+    # It comes and goes within the minute that Skyfield was asked in.
+    assert last - first > 20
+    assert -61 < gap_s[0] <= 2
+    assert t_s[last] - t_s[first] - 2 <= gap_s[1] < t_s[last] - t_s[first] + 61
