@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 
 from ground.study_conjunction_command import EPILOG, conjunction
+from ground.study_link_command import EPILOG as LINK_EPILOG
+from ground.study_link_command import link
 from protocols.errors import LocalError
 
 study_app = typer.Typer(
@@ -25,6 +27,7 @@ def _study() -> None: ...
 
 
 study_app.command(epilog=EPILOG)(conjunction)
+study_app.command(epilog=LINK_EPILOG)(link)
 
 
 @study_app.command(

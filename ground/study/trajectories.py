@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from ground.scheduling.sky import NODE_S, Sky
-from ground.scheduling.targets import BarycentricTarget, Target
+from ground.scheduling.targets import BarycentricTarget, Target, target_named
 from protocols.errors import LocalError
 from protocols.navigation.geometry import F64, J2000_TAI_NS
 from protocols.navigation.interpolation import UniformTable
@@ -76,6 +76,11 @@ class MarsOrbiter(BarycentricTarget):
         )
         around = np.cos(phase)[:, np.newaxis] * p + np.sin(phase)[:, np.newaxis] * q
         return sky.body_km("mars", t_s) + self.radius_km * around
+
+
+def place_named(text: str) -> Target:
+    """`earth`, its centre, or what `target_named` knows."""
+    return Earth() if text.strip().lower() == "earth" else target_named(text)
 
 
 def table(sky: Sky, target: Target) -> UniformTable:
