@@ -6,15 +6,16 @@ argument (`python -m ground SERVICE --run-dir D`):
     D/run.toml                     settings of this run (class `RunSettings`); missing: defaults
     D/clock.json                   {"origin_tai_ns", "origin_unix_ns", "speed"}; missing: wall clock
     D/capture/                     receive: capture-NNNNNN.pcapng, every chunk as it came
-    D/journal/SERVICE/TOPIC/       journals (receive: packets, opaque; monitor: parameters, events)
+    D/journal/SERVICE/TOPIC/       journals (receive: packets, opaque; monitor: parameters, events;
+                                   relay: bundles)
     D/state/SERVICE.state          snapshot of a service: msgpack with a CRC, replaced atomically
     D/archive/archive.sqlite       archive
     D/schedule/passes.json         pass list in force, which stations read; beside it schedule.html,
                                    .ics, and requests.json, schedule.json for `l4 schedule`
     D/log/SERVICE.log              what a service wrote to standard error (supervisor)
 
-Services: `bus` (broker), `receive`, `monitor`, `archive`, and `scheduling` if the run has passes;
-`spacecraft_sim` is the other end of the link.  Ports, all on 127.0.0.1, count from `base_port`:
+Services: `bus` (broker), `receive`, `monitor`, `archive`, `relay`, and `scheduling` if the run has
+passes; `spacecraft_sim` is the other end of the link.  Ports, all on 127.0.0.1, from `base_port`:
 
     +0  bus in (services publish)    +1  bus out (services subscribe)
     +2  link (the station's ROUTER: spacecraft_sim binds, receive connects)
@@ -45,17 +46,18 @@ DEFAULT_BASE_PORT = 21560
 PORTS = 16
 
 BUS, RECEIVE, MONITOR, ARCHIVE = "bus", "receive", "monitor", "archive"
-SCHEDULING = "scheduling"
+SCHEDULING, RELAY = "scheduling", "relay"
 SIMULATOR = "spacecraft_sim"
 #: Start in this order, stop in the reverse one; any other order works too, only slower.
 SERVICES = (BUS, RECEIVE, MONITOR, ARCHIVE)
 #: With those that only some runs have.
-ALL_SERVICES = (*SERVICES, SCHEDULING)
+ALL_SERVICES = (*SERVICES, SCHEDULING, RELAY)
 
 #: Who keeps which topics in a journal; a service's place here is its replay port.
 JOURNALING: dict[str, tuple[str, ...]] = {
     RECEIVE: (Topic.PACKETS, Topic.OPAQUE),
     MONITOR: (Topic.PARAMETERS, Topic.EVENTS),
+    RELAY: (Topic.BUNDLES,),
 }
 
 MIB = 1024 * 1024
@@ -72,6 +74,7 @@ class RunSettings:
     snapshot_octets: receive saves the chain's state after so much of the capture: it bounds what
         a restart decodes again.
     passes: plan the spacecraft's passes; the link is up in them only.
+    relay: the site's end of the relay takes part.
     stations: antennas to plan them over, in order of preference, separated by commas; empty: Yeoju
         and one of each complex of the DSN.
     sample_hz: parameters are decoded of at most so many packets a second of each definition and
@@ -91,6 +94,7 @@ class RunSettings:
     sync: bool = True
     sample_hz: int = 0
     passes: bool = False
+    relay: bool = False
     stations: str = ""
 
     def __post_init__(self) -> None:
@@ -140,7 +144,11 @@ class RunSettings:
     @property
     def services(self) -> tuple[str, ...]:
         """Those that take part in this run."""
-        return ALL_SERVICES if self.passes else SERVICES
+        return (
+            *SERVICES,
+            *((SCHEDULING,) if self.passes else ()),
+            *((RELAY,) if self.relay else ()),
+        )
 
     @property
     def pass_list(self) -> Path:

@@ -104,6 +104,7 @@ def run_site(options: RunOptions) -> int:
             mission=options.mission,
             # A recording comes when it comes.
             passes=options.passes and options.replay is None,
+            relay=options.replay is None,
             stations=options.stations,
             sample_hz=options.sample_hz,
         )

@@ -18,6 +18,7 @@ from ground.config import (
     JOURNALING,
     MONITOR,
     RECEIVE,
+    RELAY,
     SCHEDULING,
     RunSettings,
 )
@@ -33,7 +34,14 @@ if TYPE_CHECKING:
     from protocols.telemetry.sampling import Sampler
 
 #: What a viewer wants: the present, not every packet.
-VIEWER_TOPICS = (Topic.PARAMETERS, Topic.EVENTS, Topic.LINK, Topic.PASSES, Topic.STATUS)
+VIEWER_TOPICS = (
+    Topic.PARAMETERS,
+    Topic.EVENTS,
+    Topic.LINK,
+    Topic.PASSES,
+    Topic.BUNDLES,
+    Topic.STATUS,
+)
 
 
 def open_clock(settings: RunSettings) -> Clock:
@@ -290,10 +298,35 @@ def _run_scheduling(settings: RunSettings, stop: Stop) -> None:
     _with_bus(SCHEDULING, settings, work)
 
 
+def _run_relay(settings: RunSettings, stop: Stop) -> None:
+    import os
+
+    from ground.adapters.state_file import StateFile
+    from ground.relay.service import HANDOVER_S, RelayService
+    from ground.relay.space_link import SpaceLink
+    from protocols.dtn.ltp_parameters import DEEP_SPACE
+
+    def work(bus: Bus, clock: Clock) -> None:
+        margin_s = max(DEEP_SPACE.margin_s, HANDOVER_S / clock.wall_seconds(1.0))
+        RelayService(
+            SpaceLink(margin_s, os.urandom(32)),
+            bus,
+            clock,
+            StateFile(settings.state_file(RELAY)),
+            service=RELAY,
+            source=RECEIVE,
+            passes=settings.passes,
+            boot=os.urandom(6).hex(),
+        ).run(stop)
+
+    _with_bus(RELAY, settings, work)
+
+
 _SERVICES: dict[str, Callable[[RunSettings, Stop], None]] = {
     BUS: _run_bus,
     RECEIVE: _run_receive,
     MONITOR: _run_monitor,
     ARCHIVE: _run_archive,
     SCHEDULING: _run_scheduling,
+    RELAY: _run_relay,
 }

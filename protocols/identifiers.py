@@ -71,4 +71,5 @@ class Topic(StrEnum):
     PASSES = "passes"
     UPLINK = "uplink"
     RADIATED = "radiated"
+    BUNDLES = "bundles"
     STATUS = "status"

@@ -409,6 +409,32 @@ class RadiatedMessage(BusMessage):
     station: str = declare(TEXT, default="")
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveredBundle:
+    """A bundle at its destination.
+
+    source, destination: endpoints as text; created_ns: TAI ns, 0 if its source has no clock;
+    reception_ns: when it was complete here.
+    """
+
+    source: str = declare(TEXT)
+    destination: str = declare(TEXT)
+    created_ns: int = declare(INTEGER)
+    reception_ns: int = declare(INTEGER)
+    octets: bytes = declare(OCTETS)
+
+
+@dataclass(frozen=True, slots=True)
+class BundlesMessage(BusMessage):
+    """Bundles for applications here, each once, in the order in which they were complete.
+
+    first_bundle: bundles in this journal before these.
+    """
+
+    first_bundle: int = declare(INTEGER)
+    bundles: tuple[DeliveredBundle, ...] = declare(list_of(nested(DeliveredBundle)))
+
+
 class ServiceState(StrEnum):
     STARTING = "starting"
     RECOVERING = "recovering"
@@ -462,7 +488,9 @@ def _require(condition: bool, otherwise: str) -> None:
 
 
 __all__ = [
+    "BundlesMessage",
     "BusMessage",
+    "DeliveredBundle",
     "Event",
     "EventKind",
     "EventMessage",
