@@ -24,6 +24,8 @@ from ground.monitor.l4_events import EVENT_PACKET
 from ground.monitor.staleness import Staleness
 from ground.ports import Bus, LinkState, Message
 from protocols.bus.messages import (
+    BundlesMessage,
+    DeliveredBundle,
     Event,
     EventMessage,
     LinkMessage,
@@ -105,6 +107,9 @@ class LiveModel:
     values: int = 0
     events_seen: int = 0
     playback_rows: int = 0
+    #: Bundles at their destination since the journal began, and the newest ones.
+    bundles_seen: int = 0
+    bundles: deque[DeliveredBundle] = field(default_factory=lambda: deque(maxlen=200))
 
     def take(self, message: Message) -> None:
         if message.topic == Topic.PARAMETERS:
@@ -115,6 +120,10 @@ class LiveModel:
             self.events_seen += len(events)
         elif message.topic == Topic.LINK:
             self.link = parse(LinkMessage, message.body)
+        elif message.topic == Topic.BUNDLES:
+            bundles = parse(BundlesMessage, message.body)
+            self.bundles.extend(bundles.bundles)
+            self.bundles_seen = bundles.first_bundle + len(bundles.bundles)
         elif message.topic == Topic.PASSES:
             self.passes = parse(PassesMessage, message.body)
         elif message.topic.startswith(Topic.STATUS):
@@ -188,6 +197,29 @@ def pass_lines(passes: PassesMessage, now_ns: int) -> list[Text]:
         lines.append(Text(f"AOS {_time(following.aos_ns)[11:16]}, in {begins}", style=style))
     elif on is None:
         lines.append(Text("none is planned", style="dim"))
+    return lines
+
+
+def relay_lines(model: LiveModel, now_ns: int) -> list[Text]:
+    """What came through the relay, and what waits on board; empty without a relay."""
+    block = model.blocks.get("RELAY")
+    if not model.bundles_seen and block is None:
+        return []
+    lines = [Text(f"{model.bundles_seen:,} bundles arrived")]
+    if model.bundles:
+        newest = model.bundles[-1]
+        under_way_s = (newest.reception_ns - newest.created_ns) / S
+        age = _duration(max(0.0, (now_ns - newest.reception_ns) / S))
+        lines[0].append(f", last {age} ago")
+        if newest.created_ns:
+            lines.append(Text(f"{newest.source}, {_duration(under_way_s)} under way", style="dim"))
+    if block is not None:
+        held = sum(
+            int(block.parameters[f"RLY_BUNDLES_{name}"].value)  # type: ignore[call-overload]
+            for name in ("BULK", "NORMAL", "EXPEDITED")
+            if f"RLY_BUNDLES_{name}" in block.parameters
+        )
+        lines.append(Text(f"{held:,} held on board, SCET {_time(block.scet_ns)[11:]}", style="dim"))
     return lines
 
 
@@ -386,6 +418,11 @@ def _link(model: LiveModel, now_ns: int, *, narrow: bool) -> Panel:
             on_top += lines
         else:
             head.add_row("pass", Text("\n").join(lines))
+    relayed = relay_lines(model, now_ns)
+    if relayed and not narrow:
+        head.add_row("relay", Text("\n").join(relayed))
+    elif relayed:
+        head.add_row("relay", relayed[0])
     if link.last_ert_ns:
         head.add_row("last octet", f"{_duration(max(0.0, (now_ns - link.last_ert_ns) / S))} ago")
     head.add_row("capture", f"{link.capture}, {_octets(_count(link, 'capture', 'octets'))}")

@@ -56,7 +56,9 @@ class Decoder:
         if self._dictionary is None:
             return DecodedBatch(scet_ns, [])
         decoded = self._dictionary.decode(packets, self.sampler)
-        self.counts["undefined"] += len(decoded.unmatched)
+        # Encapsulation packets belong to whoever is named in them, here the relay.
+        versions = packets.version[decoded.unmatched]
+        self.counts["undefined"] += int(np.count_nonzero(versions == 0))
         self.counts["wrong_length"] += len(decoded.wrong_length)
         tables: list[TableColumns] = []
         for table in decoded:

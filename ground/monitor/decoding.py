@@ -129,7 +129,9 @@ class Decoder:
             return Decoded((), ())
         decoded = self._dictionary.decode(message.packets, self.sampler)
         self.counts["playback"] += int(np.count_nonzero(message.playback))
-        self.counts["undefined"] += len(decoded.unmatched)
+        # Encapsulation packets belong to whoever is named in them, here the relay.
+        versions = message.packets.version[decoded.unmatched]
+        self.counts["undefined"] += int(np.count_nonzero(versions == 0))
         self.counts["wrong_length"] += len(decoded.wrong_length)
         sent: list[ParameterTable] = []
         events: list[Event] = []

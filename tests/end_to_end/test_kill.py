@@ -147,9 +147,12 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def test_each_service_killed_in_turn_loses_and_doubles_nothing(site: Site) -> None:
     for name in SERVICES:
         site.start(name)
+    # Of telemetry every packet gives parameters; what is relayed gives none (test_relay.py).
+    scenario = site.settings.run_dir / "telemetry.toml"
+    scenario.write_text("[mars]\npresent = false\n")
     site.start(
         "spacecraft",
-        *("spacecraft_sim", "--light-time", "0", "--seed", "7"),
+        *("spacecraft_sim", "--light-time", "0", "--seed", "7", "--scenario", str(scenario)),
         *("--link", site.settings.link_endpoint),
         *("--clock-file", str(site.settings.clock_file)),
     )

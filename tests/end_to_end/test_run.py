@@ -77,7 +77,7 @@ def test_a_run_shows_live_data_and_leaves_nothing_behind(
             assert status["problems"] == []
             assert status["link"]["state"] == "OK"
             assert set(status["services"]) == {
-                "bus", "receive", "monitor", "archive", "scheduling"
+                "bus", "receive", "monitor", "archive", "scheduling", "relay"
             }  # fmt: skip
             # Three complexes a third of the Earth apart, and Yeoju: some antenna always sees L4.
             assert status["pass"]["now"] is not None
@@ -113,6 +113,7 @@ def test_a_recording_goes_through_the_live_services(tmp_path: Path) -> None:
         for number, apid in vc.get("apids", {}).items()
         if number != "2047"
     )
+    wanted += summary["vcs"]["4"]["other_packets"]  # of the relay
     listed = l4("archive", "list", "--archive", str(run_dir), "--json")
     assert json.loads(listed.stdout)["counters"]["packets"] == wanted
 

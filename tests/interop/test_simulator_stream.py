@@ -50,6 +50,8 @@ class Flight:
             storm,
             downlink=replace(storm.downlink, frame_kind=kind),
             storm=(timing,),
+            # Telemetry: what the relay carries is compared in test_relay_stream.py.
+            mars=replace(storm.mars, present=False),
         )
         self.values: dict[str, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
         spacecraft = Spacecraft(

@@ -1,0 +1,195 @@
+"""A bundle's way from the orbiter of Mars to its mission centre, through the real processes.
+
+The ground's relay and the receiver are killed on the way.  What the payload has forgotten, because
+it was told that it had arrived, must be in the journal; and nothing must be there twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ground.adapters.journal import FileJournal
+from ground.config import BUS, RECEIVE, RELAY, RunSettings, free_base_port, prepare_run_directory
+from ground.ports import Bus
+from ground.supervisor import EXIT_WITH_STDIN
+from ground.wiring import open_viewer
+from protocols.bus.messages import (
+    BundlesMessage,
+    DeliveredBundle,
+    PacketsMessage,
+    RadiatedMessage,
+    StatusMessage,
+    UplinkMessage,
+    parse,
+)
+from protocols.bus.replay import parse_record
+from protocols.dictionary.l4 import DICTIONARY
+from protocols.dtn.bundle import parse_bundle
+from protocols.identifiers import Topic
+from protocols.packets.batch import PacketBatch
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 100.0
+#: Mars as in the nominal scenario, talking faster so that there is something to be lost.
+SCENARIO = """
+[mars]
+science_period_s = 5
+science_octets = 1_000
+bulletin_period_s = 60
+[[mars.storm]]
+start_s = -400
+rise_s = 60
+shock_s = 1e6
+"""
+
+
+class Site:
+    """Bus, receive, relay and spacecraft as processes, watched over the bus."""
+
+    def __init__(self, settings: RunSettings) -> None:
+        self.settings = settings
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.status: dict[str, StatusMessage] = {}
+        self.asked: list[UplinkMessage] = []
+        self.radiated: list[RadiatedMessage] = []
+        topics = (Topic.STATUS, Topic.RADIATED, Topic.UPLINK)
+        self._viewer: Bus = open_viewer(settings, "test", topics)
+
+    def start(self, name: str, *command: str) -> None:
+        arguments = command or ("ground", name, "--run-dir", str(self.settings.run_dir))
+        with (self.settings.run_dir / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {EXIT_WITH_STDIN: "1"},
+            )
+
+    def end(self, name: str, how: signal.Signals = signal.SIGTERM) -> int:
+        process = self.processes.pop(name)
+        process.send_signal(how)
+        assert process.stdin is not None
+        process.stdin.close()
+        return process.wait(PATIENCE_S)
+
+    def look(self) -> None:
+        for message in self._viewer.receive(0.05):
+            if message.topic == Topic.RADIATED:
+                self.radiated.append(parse(RadiatedMessage, message.body))
+            elif message.topic == Topic.UPLINK:
+                self.asked.append(parse(UplinkMessage, message.body))
+            elif message.topic.startswith(Topic.STATUS):
+                status = parse(StatusMessage, message.body)
+                self.status[status.service] = status
+
+    def wait_for_bundles(self, more: int) -> None:
+        """Until this very relay has delivered so many more."""
+        pid = self.processes[RELAY].pid
+        first: int | None = None
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            assert time.monotonic() < deadline, (self.status, self.logs())
+            self.look()
+            status = self.status.get(RELAY)
+            if status is None or status.pid != pid or "bundles" not in status.counters:
+                continue
+            first = status.counters["bundles"] if first is None else first
+            if status.counters["bundles"] >= first + more:
+                return
+
+    def logs(self) -> str:
+        return "\n".join(path.read_text() for path in self.settings.run_dir.glob("*.log"))
+
+    def bodies(self, service: str, topic: str) -> Iterator[bytes]:
+        journal = FileJournal(self.settings.journal_dir(service, topic))
+        try:
+            for record in journal.read(0, max_octets=1 << 40):
+                yield parse_record(record.payload)[1]
+            assert journal.damaged == 0
+        finally:
+            journal.close()
+
+    def delivered(self) -> list[DeliveredBundle]:
+        found: list[DeliveredBundle] = []
+        for body in self.bodies(RELAY, Topic.BUNDLES):
+            message = parse(BundlesMessage, body)
+            assert message.first_bundle == len(found)
+            found += message.bundles
+        return found
+
+    def forwarded(self) -> list[int]:
+        """How many bundles the payload knew to have arrived, as its telemetry says."""
+        batches = [
+            parse(PacketsMessage, body).packets for body in self.bodies(RECEIVE, Topic.PACKETS)
+        ]
+        packets = PacketBatch.concatenate(batches)
+        table = DICTIONARY.decode(packets.select(packets.version == 0)).table("RELAY")
+        assert table is not None
+        return [int(value) for value in table.raw["RLY_BUNDLES_FORWARDED"]]
+
+    def close(self) -> None:
+        self._viewer.close()
+        for name in list(self.processes):
+            self.end(name, signal.SIGKILL)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    settings = prepare_run_directory(
+        tmp_path, speed=60, base_port=free_base_port(), snapshot_octets=1 << 20, relay=True
+    )
+    site = Site(settings)
+    yield site
+    site.close()
+
+
+def test_what_the_payload_forgets_is_here_whoever_is_killed(site: Site) -> None:
+    (site.settings.run_dir / "mars.toml").write_text(SCENARIO)
+    for name in (BUS, RECEIVE, RELAY):
+        site.start(name)
+    site.start(
+        "spacecraft",
+        *("spacecraft_sim", "--light-time", "30", "--seed", "7"),
+        *("--scenario", str(site.settings.run_dir / "mars.toml")),
+        *("--link", site.settings.link_endpoint),
+        *("--clock-file", str(site.settings.clock_file)),
+    )
+    site.wait_for_bundles(30)
+    for victim in (RELAY, RECEIVE, RELAY):
+        site.end(victim, signal.SIGKILL)
+        time.sleep(0.3)
+        site.start(victim)
+        site.wait_for_bundles(15)
+    for name in ("spacecraft", RELAY, RECEIVE, BUS):
+        assert site.end(name) == 0, site.logs()
+
+    delivered = site.delivered()
+    bundles = [parse_bundle(one.octets) for one in delivered]
+    assert len({bundle.id for bundle in bundles}) == len(bundles)
+    forwarded = site.forwarded()
+    assert forwarded == sorted(forwarded)
+    assert 20 < forwarded[-1] <= len(bundles)
+    # The orbiter numbers its observations: of what was sent until the first acknowledgements none
+    # is missing, so that equal counts do not hide a loss behind a surplus.
+    science = [b for b in bundles if b.primary.source.service_number == 1]
+    numbers = sorted(int(bytes(b.payload).split()[3].rstrip(b",")) for b in science)
+    assert numbers[: forwarded[-1] // 2] == list(range(1, forwarded[-1] // 2 + 1))
+    alerts = [json.loads(bytes(b.payload)) for b in bundles if b not in science]
+    assert "alert" in {alert["state"] for alert in alerts}
+    assert {one.destination for one in delivered} == {"ipn:100.1", "ipn:100.2"}
+    # Each radiation asked for has a name of its own, and what was told of it is always the same.
+    names = {message.id for message in site.asked}
+    fates = {fate.id: fate for fate in site.radiated}
+    assert len(names) == len(site.asked) > 20
+    assert all(fates[fate.id] == fate for fate in site.radiated)
