@@ -201,14 +201,14 @@ def _of(outages: Iterable[Outage], one: Conjunction) -> list[Outage]:
 
 
 def _days(outages: Iterable[Outage]) -> str:
-    """Their sum, `+` behind what may be longer than the study sees; nothing for none."""
+    """Their sum; `+` behind what may be longer than the study sees."""
     found = list(outages)
-    if not found:
-        return "-"
-    return f"{sum(o.days for o in found):.2f}{'+' if any(o.cut for o in found) else ''}"
+    cut = "+" if any(o.cut for o in found) else ""
+    return f"{sum(o.days for o in found):.2f}{cut}" if found else "0"
 
 
 def _print_table(found: Study) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
@@ -216,49 +216,53 @@ def _print_table(found: Study) -> None:
     from protocols.timecodes.tai import utc_iso_from_tai_ns
 
     relay = found.relay.upper()
+    # As wide as a terminal of 80 columns.
     table = Table(
-        title="Mars behind the Sun: days without a link to the Earth", title_justify="left"
+        title="Mars behind the Sun: days without a link to the Earth, alone → with the relay",
+        title_justify="left",
+        box=SIMPLE_HEAD,
     )
-    table.add_column("conjunction, UTC")
-    table.add_column("least\nangle", justify="right")
-    table.add_column("light time, min\nstraight, around", justify="right")
+    table.add_column("conjunction", no_wrap=True)
+    table.add_column("angle", justify="right", no_wrap=True)
+    table.add_column("light, around", justify="right", no_wrap=True)
     for one in found.bands:
-        table.add_column(f"{one.band.name}\ndirect", justify="right")
-        table.add_column(f"{one.band.name}\n+ relay", justify="right")
+        table.add_column(one.band.name, justify="right", no_wrap=True)
     for each in found.conjunctions:
-        cells = [
-            utc_iso_from_tai_ns(each.at_ns, 0)[:16].replace("T", " "),
+        table.add_row(
+            utc_iso_from_tai_ns(each.at_ns, 0)[:10],
             f"{each.angle_deg:.2f}°",
-            f"{each.owlt_s / 60:.1f}  {each.owlt_around_s / 60:.1f}",
-        ]
-        for one in found.bands:
-            cells += [_days(_of(one.direct, each)), _days(_of(one.both, each))]
-        table.add_row(*cells)
+            f"{each.owlt_s / 60:.1f}, {each.owlt_around_s / 60:.1f} min",
+            *(
+                f"{_days(_of(one.direct, each))} → {_days(_of(one.both, each))}"
+                for one in found.bands
+            ),
+        )
+    # Lost elsewhere than at a conjunction: before the Sun, by the limit at Mars.
     elsewhere: list[str] = []
-    totals: list[str] = []
     for one in found.bands:
-        for outages in (one.direct, one.both):
-            at = {o for each in found.conjunctions for o in _of(outages, each)}
-            elsewhere.append(_days(o for o in outages if o not in at))
-            totals.append(_days(outages) if outages else "0")
-    if any(cell != "-" for cell in elsewhere):
-        table.add_row("at opposition", "", "", *elsewhere)
+        rest = [
+            [o for o in outages if not any(_of([o], each) for each in found.conjunctions)]
+            for outages in (one.direct, one.both)
+        ]
+        elsewhere.append(" → ".join(_days(outages) for outages in rest) if any(rest) else "")
+    if any(elsewhere):
+        table.add_row("opposition", "", "", *elsewhere)
     table.add_section()
-    table.add_row("total", "", "", *totals)
-    # Wide enough for itself where the output is no terminal.
-    Console(width=None if sys.stdout.isatty() else 132).print(table)
+    table.add_row(
+        "total", "", "", *(f"{_days(one.direct)} → {_days(one.both)}" for one in found.bands)
+    )
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
     span_days = (found.end_ns - found.start_ns) / _DAY_NS
     for one in found.bands:
         band = one.band
         lost, left = total_days(one.direct), total_days(one.both)
         print(
-            f"{band.name}: {lost:.1f} of {span_days:.0f} days without a direct link (longest "
-            f"{longest_days(one.direct):.1f}), {left:.1f} with the relay {relay}: "
-            f"{lost - left:.1f} days gained"
+            f"{band.name}: {lost:.1f} of {span_days:.0f} days without a link, longest "
+            f"{longest_days(one.direct):.1f}; {left:.1f} with {relay}: {lost - left:.1f} gained"
         )
         print(
             f"   limits: {band.near_deg:g} deg from the Sun at the Earth and at the relay, "
-            f"{band.mars_deg:g} at Mars; {band.source}"
+            f"{band.mars_deg:g} at Mars;\n   {band.source}"
         )
     if any(o.cut for one in found.bands for o in one.direct):
         print("+: goes on beyond the study")

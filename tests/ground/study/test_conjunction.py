@@ -161,7 +161,7 @@ def test_command_table_csv_and_hdtn(l4: Command, tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
     _, out, _ = l4(*span, "--band", "ka", "--plan", str(plan))
     assert "2028-03-21" in out
-    assert "days gained" in out
+    assert "5.5 gained" in out
     assert read_hdtn(plan.read_bytes()).contacts
     rows = list(csv.DictReader(io.StringIO(l4(*span, "--band", "ka", "--csv")[1])))
     assert [(row["band"], row["path"]) for row in rows] == [("ka", "direct")]
@@ -187,3 +187,13 @@ def test_command_says_what_is_wrong(l4: Command) -> None:
 
 def test_outages_add_up() -> None:
     assert total_days([Outage(0, DAY), Outage(2 * DAY, 5 * DAY, cut=True)]) == 4.0
+
+
+def test_the_readme_says_what_the_study_finds(found: Study) -> None:
+    readme = " ".join((Path(__file__).parents[3] / "README.md").read_text().split())
+    x, ka, optical = (total_days(one.direct) for one in found.bands)
+    longest = max(o.days for one in found.bands for o in one.direct)
+    assert (
+        f"down for {x:.0f} days in X band, {ka:.0f} in Ka and {optical:.0f} by laser "
+        f"(2°, 1° and 10° from the Sun), up to {longest:.0f} at a time; by way of L4, none"
+    ) in readme
