@@ -32,7 +32,7 @@ from ground.schedule_files import (
     schedule_version,
     utc,
 )
-from ground.schedule_plan_commands import difference_dict, print_difference, print_explanations
+from ground.schedule_texts import difference_dict, print_difference, print_explanations
 from protocols.errors import LocalError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What a schedule is judged by: a weighted sum of terms; a big weight puts a term first."""
+"""What a schedule is judged by: a weighted sum of terms (in a strict order: `lexicographic`)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ class Objective:
     u_max        per unit of max(U_i) over missions, subtracted
     agency_square, agency_max   the same over agencies
     change       per published track that is not held exactly, subtracted
+
+    unit         what an hour of tracking is worth to the search's temperatures; 0: by the weights
     """
 
     hours: float = 0.0
@@ -27,12 +29,15 @@ class Objective:
     agency_square: float = 0.0
     agency_max: float = 0.0
     change: float = 0.0
+    unit: float = 0.0
 
     def __post_init__(self) -> None:
-        weights = [getattr(self, f.name) for f in fields(self)]
+        weights = [getattr(self, name) for name in TERMS]
         if min(weights) < 0 or max(weights) <= 0:
             raise LocalError(f"{self}: weights of 0 or more, one above 0, wanted")
 
+
+TERMS = tuple(f.name for f in fields(Objective) if f.name != "unit")
 
 HOURS = Objective(hours=1.0)
 SATISFIED = Objective(satisfied=10.0, hours=0.01)
@@ -78,6 +83,8 @@ class Judge:
         The squares are taken where a tenth of a mission's hours is missing.
         """
         objective, requests = self.objective, self.compiled.requests
+        if objective.unit:
+            return objective.unit
         if not requests:
             return 1.0
         hours = sum(request.duration for request in requests) / 3600

@@ -177,6 +177,8 @@ def test_a_real_week_through_the_commands(shared: Path, run: Run) -> None:
         (("solve", "no.toml"), "'no.toml': no such file, and no store"),
         (("solve", "week.toml", "--objective", "joy"), "--objective 'joy': hours, satisfied"),
         (("solve", "week.toml", "--objective", "hours=x"), "u_max"),
+        (("solve", "week.toml", "--objective", "hours,joy"), "in their order, as satisfied,hours"),
+        (("solve", "week.toml", "--objective", "change,hours"), "has nothing published"),
         (("solve", "week.toml", "--seconds", "1", "--steps", "1"), "one of the two"),
         (("check", "week.toml"), "--schedule"),
         (("check", "week.toml", "-s", "week.toml"), "week.toml: not JSON"),
