@@ -31,6 +31,8 @@ from protocols.errors import RemoteError
 SILENCE_S = 3.0
 #: A HELLO that nothing answers is repeated.
 HELLO_S = 0.5
+#: Where chunks keep coming, whether there still is a connection is asked this often.
+WATCH_S = 0.005
 #: A chunk is some frames; with the window it bounds what the socket holds.
 MAX_CHUNK_OCTETS = 1024 * 1024
 
@@ -61,6 +63,7 @@ class ZmqLink:
         self._radiated: list[RadiatedMessage] = []
         self._heard_s = 0.0
         self._hello_s = 0.0
+        self._watched_s = 0.0
         self._connected_before = False
         # Streams of which something has come since the first HELLO of this connection.
         self._begun: set[str] = set()
@@ -94,9 +97,10 @@ class ZmqLink:
     # ------------------------------------------------------------ downlink
 
     def receive(self, timeout_s: float) -> list[LinkChunk]:
-        end_s = time.monotonic() + timeout_s
+        now_s = time.monotonic()
+        end_s = now_s + timeout_s
         while True:
-            chunks = self._drain()
+            chunks = self._drain(now_s)
             now_s = time.monotonic()
             if chunks or now_s >= end_s:
                 return chunks
@@ -107,11 +111,13 @@ class ZmqLink:
             else:
                 self._poller.poll(max(1, round(wait_s * 1000)))
 
-    def _drain(self) -> list[LinkChunk]:
+    def _drain(self, now_s: float) -> list[LinkChunk]:
         if self._socket is None:
             return []
-        self._watch_connection()
-        self._greet()
+        if not self._connected or now_s - self._watched_s >= WATCH_S:
+            self._watched_s = now_s
+            self._watch_connection()
+            self._greet()
         chunks: list[LinkChunk] = []
         while len(chunks) < WINDOW:
             try:

@@ -24,6 +24,11 @@ from protocols.telemetry.sampling import sampling_counts, sampling_text
 
 #: Longest time, wall seconds, that a message waits for others to share its transaction.
 COMMIT_S = 0.2
+#: Between looks for messages while they are few: each look costs as much as a message, and nobody
+#: waits for the archive.
+LOOK_S = 0.02
+#: More than this in one look are not few.
+FEW_OCTETS = 1 << 20
 #: Octets that fill a transaction at once: bounds memory, and keeps catching up in long strides.
 COMMIT_OCTETS = 8 << 20
 #: Longest wait for a message: the time it takes to notice a stop.
@@ -86,10 +91,14 @@ class ArchiveService:
         messages = self._bus.receive(wait_s)
         if messages and not self._pending:
             self._since_s = time.monotonic()
+        octets = 0
         for message in messages:
             if message.topic in self._followed:
                 self._pending.append(message)
-                self._pending_octets += len(message.body)
+                octets += len(message.body)
+        self._pending_octets += octets
+        if messages and octets < FEW_OCTETS and not self._lag():
+            time.sleep(LOOK_S)
 
     def _due(self) -> bool:
         waited = time.monotonic() - self._since_s >= COMMIT_S

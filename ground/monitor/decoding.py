@@ -25,7 +25,7 @@ from protocols.bus.messages import (
     Severity,
 )
 from protocols.telemetry import tables
-from protocols.telemetry.declaration import Dictionary, Parameter
+from protocols.telemetry.declaration import Dictionary, PacketDefinition, Parameter
 from protocols.telemetry.limits import LimitMonitor, Limits, LimitState, LimitTransition
 from protocols.telemetry.limits import severity as severity_of
 from protocols.telemetry.sampling import Sampler
@@ -68,14 +68,12 @@ class _Samples:
     """Live samples of one parameter in one message, perhaps from several definitions.
 
     parts: for each definition, its table and which of its rows are live (None: all).
-    quiet: all of them are in the state that was reported.
     """
 
     parameter: Parameter
     parts: list[tuple[tables.ParameterTable, npt.NDArray[np.intp] | None]] = field(
         default_factory=list
     )
-    quiet: bool = True
 
     def column(
         self, of_table: Callable[[tables.ParameterTable], npt.NDArray[Any]]
@@ -113,7 +111,9 @@ class Decoder:
         self._dictionary = dictionary
         self.sampler = sampler
         self._event_packet = event_packet
+        # By name of the packet definition.
         self._heads: dict[str, TableHead] = {}
+        self._with_limits: dict[str, tuple[str, ...]] = {}
         self.limits = LimitMonitor()
         self.staleness = Staleness()
         self.counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
@@ -135,23 +135,27 @@ class Decoder:
         self.counts["wrong_length"] += len(decoded.wrong_length)
         sent: list[ParameterTable] = []
         events: list[Event] = []
-        samples: dict[str, _Samples] = {}
+        judged: list[tuple[tables.ParameterTable, npt.NDArray[np.intp] | None]] = []
+        loud: set[str] = set()
         for table in decoded:
-            judged = table.judge()
+            states = table.judge()
             playback = message.playback[table.rows]
-            sent.append(self._table(table, playback, message.first_packet))
+            ert_ns = table.ert_ns
+            sent.append(self._table(table, states, ert_ns, playback, message.first_packet))
             events += self._reported(table, playback, message.reception_ns)
-            if playback.all():
+            recorded = np.count_nonzero(playback)
+            if recorded == len(playback):
                 continue
-            live = np.flatnonzero(~playback) if playback.any() else None
-            name, scet_ns, ert_ns = table.definition.name, table.scet_ns, table.ert_ns
+            live = np.flatnonzero(~playback) if recorded else None
+            name, scet_ns = table.definition.name, table.scet_ns
             if live is not None:
                 scet_ns, ert_ns = scet_ns[live], ert_ns[live]
             if self._is_periodic(name) and self.staleness.seen(name, scet_ns, ert_ns):
                 events.append(_fresh(name, int(scet_ns[0]), int(ert_ns[0]), message.reception_ns))
-            self._collect(samples, table, live, self._quiet(judged, live))
-        for sample in samples.values():
-            if not sample.quiet:
+            judged.append((table, live))
+            loud.update(self._loud(table, states, live))
+        if loud:
+            for sample in self._collect(judged, loud).values():
                 events += self._limit_events(sample, message.reception_ns)
         return Decoded(tuple(sent), tuple(events))
 
@@ -160,22 +164,25 @@ class Decoder:
         return self._event_packet is None or definition != self._event_packet.definition
 
     def _table(
-        self, table: tables.ParameterTable, playback: npt.NDArray[np.bool_], first_packet: int
+        self,
+        table: tables.ParameterTable,
+        judged: tables.Judged,
+        ert_ns: npt.NDArray[np.int64],
+        playback: npt.NDArray[np.bool_],
+        first_packet: int,
     ) -> ParameterTable:
-        parameters = table.definition.parameters
-        judged = [table.limit_state(n) for n, p in parameters.items() if p.limits is not None]
-        columns = ParameterColumns(
-            self._head(table),
-            len(table),
-            [table.raw[name] for name in parameters],
-            np.array(judged, np.uint8).reshape(len(judged), len(table)),
-        )
+        limited = self._limited(table.definition)
+        states = judged.states
+        if judged.names != limited:
+            rows = [table.limit_state(name) for name in limited]
+            states = np.array(rows, np.uint8).reshape(len(rows), len(table))
+        columns = ParameterColumns(self._head(table), len(table), list(table.raw.values()), states)
         self.counts["values"] += len(columns) * len(table)
         return ParameterTable(
             definition=table.definition.name,
             packet=first_packet + table.rows,
             scet_ns=table.scet_ns,
-            ert_ns=table.ert_ns,
+            ert_ns=ert_ns,
             playback=playback,
             columns=columns,
         )
@@ -199,33 +206,52 @@ class Decoder:
 
     # ------------------------------------------------------------ limits
 
-    def _quiet(self, judged: tables.Judged, live: npt.NDArray[np.intp] | None) -> set[str]:
-        """Parameters of which all samples are in the state that was reported: nearly all."""
+    def _limited(self, definition: PacketDefinition) -> tuple[str, ...]:
+        """Names of a definition's parameters with limits."""
+        if definition.name not in self._with_limits:
+            parameters = definition.parameters.items()
+            named = tuple(name for name, p in parameters if p.limits is not None)
+            self._with_limits[definition.name] = named
+        return self._with_limits[definition.name]
+
+    def _loud(
+        self,
+        table: tables.ParameterTable,
+        judged: tables.Judged,
+        live: npt.NDArray[np.intp] | None,
+    ) -> list[str]:
+        """Parameters of which not all samples are in the state that was reported: few."""
+        told, limited = self._event_packet, self._limited(table.definition)
+        if told and table.definition.name == told.definition:
+            # An on-board event is told as itself; its severity going back and forth is no alarm.
+            limited = tuple(name for name in limited if name != told.severity)
         if live is not None:
-            return set()
-        return {
+            return list(limited)
+        steady = self.limits.steady
+        quiet = {
             name
             for name, (least, most) in zip(judged.names, judged.extremes.tolist(), strict=True)
-            if least == most and self.limits.steady(name, least)
+            if least == most and steady(name, least)
         }
+        return [name for name in limited if name not in quiet]
 
     def _collect(
         self,
-        samples: dict[str, _Samples],
-        table: tables.ParameterTable,
-        live: npt.NDArray[np.intp] | None,
-        quiet: set[str],
-    ) -> None:
+        judged: list[tuple[tables.ParameterTable, npt.NDArray[np.intp] | None]],
+        loud: set[str],
+    ) -> dict[str, _Samples]:
+        """All samples of those parameters, from whatever packets."""
         told = self._event_packet
-        for name, parameter in table.definition.parameters.items():
-            if parameter.limits is None:
-                continue
-            # An on-board event is told as itself; its severity going back and forth is no alarm.
-            if told and table.definition.name == told.definition and name == told.severity:
-                continue
-            sample = samples.setdefault(name, _Samples(parameter))
-            sample.parts.append((table, live))
-            sample.quiet = sample.quiet and name in quiet
+        samples: dict[str, _Samples] = {}
+        for table, live in judged:
+            for name in self._limited(table.definition):
+                if name not in loud or (
+                    told and table.definition.name == told.definition and name == told.severity
+                ):
+                    continue
+                parameter = table.definition.parameters[name]
+                samples.setdefault(name, _Samples(parameter)).parts.append((table, live))
+        return samples
 
     def _limit_events(self, sample: _Samples, reception_ns: int) -> list[Event]:
         scet_ns = sample.column(lambda table: table.scet_ns)

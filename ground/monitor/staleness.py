@@ -59,12 +59,20 @@ class Staleness:
     ) -> bool:
         """Live packets came, [m] in order; True if the definition was stale and is no longer."""
         rhythm = self.rhythms.setdefault(definition, Rhythm())
-        before = [rhythm.scet_ns] if rhythm.scet_ns else []
-        steps = np.diff(np.concatenate((np.array(before, np.int64), scet_ns)))
-        kept = [*rhythm.steps_ns, *steps[steps > 0][-REMEMBERED:].tolist()]
-        rhythm.steps_ns = kept[-REMEMBERED:]
-        rhythm.scet_ns = int(scet_ns[-1])
-        rhythm.ert_ns = max(rhythm.ert_ns, int(ert_ns.max()))
+        newest_ns = int(scet_ns[-1])
+        if len(scet_ns) == 1:
+            # Of a frame's packets the usual number, and NumPy takes ten times as long for it.
+            steps = [newest_ns - rhythm.scet_ns] if rhythm.scet_ns else []
+            rhythm.ert_ns = max(rhythm.ert_ns, int(ert_ns[0]))
+        else:
+            before = [rhythm.scet_ns] if rhythm.scet_ns else []
+            apart = np.diff(np.concatenate((np.array(before, np.int64), scet_ns)))
+            steps = apart[apart > 0][-REMEMBERED:].tolist()
+            rhythm.ert_ns = max(rhythm.ert_ns, int(ert_ns.max()))
+        kept = [step for step in steps if step > 0]
+        if kept:
+            rhythm.steps_ns = [*rhythm.steps_ns, *kept][-REMEMBERED:]
+        rhythm.scet_ns = newest_ns
         self.newest_ert_ns = max(self.newest_ert_ns, rhythm.ert_ns)
         fresh, rhythm.stale = rhythm.stale, False
         return fresh

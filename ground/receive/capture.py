@@ -20,6 +20,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -323,6 +324,8 @@ class CaptureWriter:
         self.repaired_octets = 0
         self.duplicates = 0
         self._file = -1
+        # `sync` may be called by another thread than the one that appends.
+        self._swapping = threading.Lock()
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -375,11 +378,13 @@ class CaptureWriter:
     def _next_file(self) -> None:
         if self._file >= 0:
             os.fdatasync(self._file)
-            os.close(self._file)
-        self._number += 1
-        self._file = os.open(
-            self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644
-        )
+        with self._swapping:
+            if self._file >= 0:
+                os.close(self._file)
+            self._number += 1
+            self._file = os.open(
+                self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644
+            )
         self._size = 0
         self._interfaces = {}
         carried = list(self.resume.items())[-CARRIED_STREAMS:]
@@ -445,8 +450,14 @@ class CaptureWriter:
         return taken
 
     def sync(self) -> None:
-        """Wait until the disk has everything that was appended (fdatasync)."""
-        os.fdatasync(self._file)
+        """Wait until the disk has everything that was appended (fdatasync).  Any thread may call
+        it, also while another appends."""
+        with self._swapping:
+            file = os.dup(self._file)
+        try:
+            os.fdatasync(file)
+        finally:
+            os.close(file)
 
     def close(self) -> None:
         if self._file >= 0:

@@ -24,6 +24,7 @@ from protocols.coding.randomiser import randomise
 from protocols.coding.reed_solomon import IN_VIRTUAL_FILL, UNCORRECTABLE
 from protocols.coding.sync import FrameSynchroniser
 from protocols.errors import LocalError
+from protocols.frames.columns import FrameIndex
 from protocols.frames.index import index_frames
 from protocols.packets.batch import PacketBatch
 from protocols.packets.extraction import ExtractionStatistics, OpaqueZones, PacketExtractor
@@ -235,7 +236,9 @@ class ReceiveChain:
             self.summary_counts.add_corrections(result.corrections)
             if result.standard is not None:
                 self.summary_counts.add_corrections(result.standard, standard=True)
-            uncorrectable = np.any(result.corrections < 0, axis=1).reshape(len(blocks))
+            failed = result.corrections < 0
+            if np.count_nonzero(failed):
+                uncorrectable = np.any(failed, axis=1).reshape(len(blocks))
             blocks = result.frames
         return self._frames(blocks, uncorrectable, ert_ns)
 
@@ -273,6 +276,9 @@ class ReceiveChain:
         index = index_frames(frames, self._parameters)
         # A FECF says more than a decoder that gave up: it is the judge where there is one.
         bad = uncorrectable if self.profile.fecf == "absent" else np.zeros(len(frames), np.bool_)
+        if np.count_nonzero(index.usable) == len(frames) and not np.count_nonzero(bad):
+            self.summary_counts.add_frames(index.version, {})
+            return self._packets(frames, index, ert_ns, [])
         masks: dict[str, npt.NDArray[np.bool_]] = {"uncorrectable": bad}
         left = ~bad
         for name, mask in (
@@ -285,12 +291,17 @@ class ReceiveChain:
         self.summary_counts.add_frames(index.version, masks)
         if bad.any():
             index = replace(index, crc_ok=index.crc_ok & ~bad)
-        extracted = self._extractor.push(frames, index, ert_ns)
-        packets = _trimmed(extracted.packets)
-        self.summary_counts.add_packets(packets)
         rejected = [
             Rejected(name, frames[mask], ert_ns[mask]) for name, mask in masks.items() if mask.any()
         ]
+        return self._packets(frames, index, ert_ns, rejected)
+
+    def _packets(
+        self, frames: U8, index: FrameIndex, ert_ns: I64, rejected: list[Rejected]
+    ) -> ChainOutput:
+        extracted = self._extractor.push(frames, index, ert_ns)
+        packets = _trimmed(extracted.packets)
+        self.summary_counts.add_packets(packets)
         return ChainOutput(packets, extracted.opaque, rejected, len(frames))
 
     def _push_packets(self, octets: U8) -> ChainOutput:

@@ -1,4 +1,7 @@
-"""Link → capture → on disk → acknowledged, in a thread of its own: at the pace of the link.
+"""Link → capture → on disk → acknowledged, in threads of their own: at the pace of the link.
+
+One thread takes chunks off the link and writes them, another waits for the disk: what comes in the
+meantime is written, and given out, all the same.
 
 Whoever decodes takes what is captured when it can.  As long as it keeps up it gets the chunks from
 memory; what it is behind by more than `HELD_OCTETS` it gets from the capture itself, so that an
@@ -8,8 +11,9 @@ overload costs the decoder time, the capture nothing and memory no more than tha
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ground.ports import Link
 from ground.receive.capture import CapturedChunk, CapturePosition, CaptureReader, CaptureWriter
@@ -17,12 +21,76 @@ from protocols.bus.messages import RadiatedMessage, UplinkMessage
 
 #: Longest wait for the link: the time it takes to notice the end.
 TURN_S = 0.05
+#: The same while the disk is waited for: the time an acknowledgement may lie about.
+UNACKNOWLEDGED_TURN_S = 0.002
+#: Between two waits for the disk: chunks that came within it share one, and one acknowledgement.
+DISK_S = 0.005
 #: Octets of captured chunks kept in memory for the decoder.
 HELD_OCTETS = 32 << 20
 #: Octets given out at once: the decoder looks at the bus in between.
 TAKEN_OCTETS = 4 << 20
 #: Uplink messages that wait for the link; while it is away there is no use in more.
 MOST_UPLINK = 1024
+
+
+class _Disk:
+    """A thread that waits until the disk has what was written; all that was written while it did
+    or shortly after is one more wait.  What is not on disk yet is bounded by the link's window."""
+
+    def __init__(self, writer: CaptureWriter) -> None:
+        self._writer = writer
+        self._thread = threading.Thread(target=self._run, name="disk", daemon=True)
+        self._changed = threading.Condition()
+        # Below: under the condition's lock.  By stream: last chunk written, and last on disk.
+        self._written: dict[str, int] = {}
+        self._on_disk: dict[str, int] = {}
+        self._busy = self._ending = False
+        self._error: BaseException | None = None
+        self._thread.start()
+
+    def written(self, last: Mapping[str, int]) -> None:
+        """Chunks up to these, by stream, are written."""
+        with self._changed:
+            self._written |= last
+            self._changed.notify()
+
+    def on_disk(self) -> tuple[dict[str, int], bool]:
+        """What the disk has and was not told yet, and whether there is more to come.
+
+        Raises what ended the thread.
+        """
+        with self._changed:
+            if self._error is not None:
+                raise self._error
+            told, self._on_disk = self._on_disk, {}
+            return told, self._busy or bool(self._written)
+
+    def end(self) -> None:
+        """Wait for all that is written."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            if not self._ending:
+                time.sleep(DISK_S)
+            with self._changed:
+                self._busy = False
+                while not self._written and not self._ending:
+                    self._changed.wait()
+                if not self._written:
+                    return
+                written, self._written = self._written, {}
+                self._busy = True
+            try:
+                self._writer.sync()
+            except BaseException as error:  # noqa: BLE001 - raised again in the link's thread
+                self._error = error
+                return
+            with self._changed:
+                self._on_disk |= written
 
 
 class Intake:
@@ -81,19 +149,25 @@ class Intake:
 
     def _run(self) -> None:
         try:
+            disk = _Disk(self._writer) if self._sync else None
+            waiting = False
             while not self._stopping:
                 self._send_up()
-                chunks = self._link.receive(TURN_S)
+                chunks = self._link.receive(UNACKNOWLEDGED_TURN_S if waiting else TURN_S)
                 self._hear_of_uplink()
-                if not chunks:
-                    continue
-                # Interpreted when it is written, acknowledged when it is on disk: what a power
-                # failure in between takes from the capture the station still has.
-                self._hand_over(self._writer.append(chunks))
-                if self._sync:
-                    self._writer.sync()
-                for stream, sequence in {c.stream: c.sequence for c in chunks}.items():
-                    self._link.acknowledge(stream, sequence)
+                last = {chunk.stream: chunk.sequence for chunk in chunks}
+                if chunks:
+                    # Interpreted when it is written, acknowledged when it is on disk: what a power
+                    # failure in between takes from the capture the station still has.
+                    self._hand_over(self._writer.append(chunks))
+                if disk is not None:
+                    if last:
+                        disk.written(last)
+                    last, waiting = disk.on_disk()
+                self._acknowledge(last)
+            if disk is not None:
+                disk.end()
+                self._acknowledge(disk.on_disk()[0])
         except BaseException as error:  # noqa: BLE001 - raised again in the decoder's thread
             self._error = error
         with self._changed:
@@ -112,6 +186,10 @@ class Intake:
             with self._changed:
                 self._radiated += radiated
                 self._changed.notify()
+
+    def _acknowledge(self, last: Mapping[str, int]) -> None:
+        for stream, sequence in last.items():
+            self._link.acknowledge(stream, sequence)
 
     def _hand_over(self, captured: list[CapturedChunk]) -> None:
         octets = sum(len(chunk.octets) for _, chunk in captured)

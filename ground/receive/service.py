@@ -80,7 +80,8 @@ class ReceiveService:
         self._clock = clock
         self._state = state
         self._settings = settings
-        self._playback = np.array(sorted(playback), np.uint8)
+        self._playback = np.zeros(256, np.bool_)
+        self._playback[list(playback)] = True
         self._status = StatusReporter(RECEIVE, clock, bus)
         self._position = START
         self._newest_ns: int | None = None
@@ -264,9 +265,9 @@ class ReceiveService:
     def _without_idle(self, packets: PacketBatch) -> PacketBatch:
         # 133.0-B-2 §4.1.3.3.4.4, 133.1-B-3 §4.1.2.3: idle packets fill a link and mean nothing.
         idle = packets.is_idle
-        if not idle.any():
+        if not (count := int(np.count_nonzero(idle))):
             return packets
-        self._idle += int(np.count_nonzero(idle))
+        self._idle += count
         return packets.select(~idle)
 
     def _tell_packets(self, packets: PacketBatch) -> None:
@@ -282,7 +283,7 @@ class ReceiveService:
             message = PacketsMessage(
                 link=self._settings.link_name,
                 packets=part,
-                playback=np.isin(part.vcid, self._playback),
+                playback=self._playback[part.vcid],
                 reception_ns=reception_ns,
                 first_packet=first + start,
                 capture_file=self._position.file,

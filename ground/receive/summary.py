@@ -55,8 +55,8 @@ class StreamSummary:
         """Count a batch of n frames: their version numbers uint8 [n], and for names of REJECTIONS
         a mask [n] each; the masks exclude each other."""
         for name, mask in rejected.items():
-            found = np.flatnonzero(mask)
-            if len(found):
+            if np.count_nonzero(mask):
+                found = np.flatnonzero(mask)
                 self.rejected[name] += len(found)
                 kept = self.rejected_indices[name]
                 room = max(KEPT_INDICES - len(kept), 0)
@@ -74,6 +74,11 @@ class StreamSummary:
         standard: of the reading that the standard gives, where the link has another.
         """
         counts_of = self.standard_corrections if standard else self.corrections
+        if not np.count_nonzero(corrections):
+            # The usual case, and for a frame or two the search for distinct values is dear.
+            if corrections.size:
+                counts_of[0] += corrections.size
+            return
         values, counts = np.unique(corrections, return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             counts_of[value] += count

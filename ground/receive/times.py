@@ -7,6 +7,9 @@ from bisect import bisect_right
 import numpy as np
 import numpy.typing as npt
 
+#: Up to so many Python looks up faster than NumPy.
+FEW = 8
+
 I64 = npt.NDArray[np.int64]
 
 
@@ -31,6 +34,10 @@ class ReceiveTimes:
 
     def at(self, bits: I64) -> I64:
         """ERT of bit positions int64 [n] of the stream."""
+        if len(bits) <= FEW and not self._ns_per_bit:
+            find, octets = bisect_right, (bits >> 3).tolist()
+            found = [self._erts[max(find(self._starts, octet) - 1, 0)] for octet in octets]
+            return np.array(found, np.int64)
         starts = np.array(self._starts, np.int64)
         erts = np.array(self._erts, np.int64)
         chunk = np.maximum(np.searchsorted(starts, bits >> 3, side="right") - 1, 0)

@@ -214,10 +214,15 @@ def array(*dtypes: str, dimensions: int = 1) -> Codec:
             raise RemoteError(f"array of {code!r}, {sorted(allowed)} wanted")
         if not isinstance(shape, list) or not 1 <= len(cast(list[object], shape)) <= dimensions:
             raise RemoteError(f"array shape {shape!r}, 1..{dimensions} dimensions wanted")
-        lengths = [_unpack_integer(length) for length in cast(list[object], shape)]
         if not isinstance(octets, bytes):
             raise _wrong(octets, "octets")
         dtype = DTYPES[code]
+        lengths = cast(list[int], shape)
+        count, rest = divmod(len(octets), dtype.itemsize)
+        # One axis, nearly always.  (What only equals the length, 1.0 or true, is told below.)
+        if lengths == [count] and type(lengths[0]) is int and not rest and code != "|b1":
+            return np.frombuffer(octets, dtype)
+        lengths = [_unpack_integer(length) for length in cast(list[object], shape)]
         if min(lengths) < 0 or math.prod(lengths) * dtype.itemsize != len(octets):
             raise RemoteError(f"array {code} {lengths} in {len(octets)} octets")
         if code == "|b1" and octets.count(0) + octets.count(1) != len(octets):
@@ -227,15 +232,21 @@ def array(*dtypes: str, dimensions: int = 1) -> Codec:
     return Codec(pack, unpack)
 
 
+#: So many zeros are at hand.
+FEW_ZEROS = 4096
+
+
 def mostly_zero(dtype: str) -> Codec:
     """Array [n], sent as n alone where all of it is zero: flags and limit states, that is, nearly
     always."""
     full = array(dtype)
-    zero = np.zeros(1, DTYPES[dtype])
+    zero, some = np.zeros(1, DTYPES[dtype]), np.zeros(FEW_ZEROS, DTYPES[dtype])
+    some.flags.writeable = False
 
     def pack(value: npt.ArrayLike) -> object:
         values = np.asarray(value)
-        return len(values) if values.ndim == 1 and not values.any() else full.pack(values)
+        zeros = values.ndim == 1 and not np.count_nonzero(values)
+        return len(values) if zeros else full.pack(values)
 
     def unpack(value: object) -> npt.NDArray[Any]:
         if isinstance(value, list):
@@ -243,6 +254,8 @@ def mostly_zero(dtype: str) -> Codec:
         length = _unpack_integer(value)
         if length < 0:
             raise RemoteError(f"array of {length} zeros")
+        if length <= FEW_ZEROS:
+            return some[:length]
         # No memory for them: whoever sent the number may lie.
         return np.broadcast_to(zero, length)
 
@@ -329,7 +342,7 @@ def check_offsets(offsets: npt.NDArray[np.int64], total: int, what: str) -> None
         not len(offsets)
         or offsets[0] != 0
         or offsets[-1] != total
-        or np.any(offsets[1:] < offsets[:-1])
+        or np.count_nonzero(offsets[1:] < offsets[:-1])
     ):
         raise RemoteError(f"{what}: offsets do not run from 0 to {total}")
 

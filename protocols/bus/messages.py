@@ -89,7 +89,7 @@ class PacketsMessage(BusMessage):
     def __post_init__(self) -> None:
         _require(len(self.playback) == len(self.packets), "playback: one flag a packet wanted")
         _require(self.first_packet >= 0, f"first_packet {self.first_packet} is negative")
-        _require(not np.any(self.packets.length < 1), "a packet of no octets")
+        _require(not np.count_nonzero(self.packets.length < 1), "a packet of no octets")
 
 
 @dataclass(frozen=True, eq=False)

@@ -177,6 +177,9 @@ class FrameSynchroniser:
             enough = 2 * (self._period_bits // 8) + len(self._marker)
             joined = np.concatenate((self._rest, chunk[:enough]))
             done = self._run(joined, output, final=False)
+            if len(chunk) <= enough:
+                self._rest = joined[done:].copy()
+                return output.frames()
             if done >= len(self._rest):
                 chunk = chunk[done - len(self._rest) :]
             else:

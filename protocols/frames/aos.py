@@ -14,19 +14,18 @@ import numpy as np
 from construct import BitsInteger, BitStruct, BytesInteger, Flag, Padding
 from construct.core import ConstructError
 
+from protocols.coding.rows import flat_rows
 from protocols.errors import LocalError, RemoteError
+from protocols.frames import aos_kernels as kernels
 from protocols.frames.columns import (
     FHP_IDLE,
     FHP_NONE,
-    FHP_NOT_PACKETS,
     I32,
     I64,
     U8,
     U32,
     FrameIndex,
     big_endian,
-    channel_key,
-    content_masks,
 )
 from protocols.frames.error_control import append_fecf, append_fecf_batch, check_fecf, fecf_ok
 from protocols.frames.header_error_control import correct_header, header_parity
@@ -50,14 +49,14 @@ FRAME_HEADER_ERROR_CONTROL = BytesInteger(2)
 M_PDU_HEADER = BitStruct(Padding(5), "first_header_pointer" / BitsInteger(11))
 #: §4.1.4.3.2: 2 spare bits, bitstream data pointer (bits of data − 1).
 B_PDU_HEADER = BitStruct(Padding(2), "bitstream_data_pointer" / BitsInteger(14))
-AOS_VERSION = 1
+AOS_VERSION = kernels.VERSION
 #: §4.1.2.3: frames of only idle data.
-AOS_IDLE_VCID = 63
-AOS_FHP_NONE = 0x7FF
-AOS_FHP_IDLE = 0x7FE
+AOS_IDLE_VCID = kernels.IDLE_VCID
+AOS_FHP_NONE = kernels.POINTER_NONE
+AOS_FHP_IDLE = kernels.POINTER_IDLE
 #: §4.1.4.3.3: the whole zone is data, or none of it.
-BITSTREAM_ALL = 0x3FFF
-BITSTREAM_IDLE = 0x3FFE
+BITSTREAM_ALL = kernels.BITSTREAM_ALL
+BITSTREAM_IDLE = kernels.BITSTREAM_IDLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,74 +192,81 @@ def build(frame: AosFrame, parameters: FrameParameters) -> bytes:
 def index(frames: U8, parameters: FrameParameters) -> FrameIndex:
     """Header fields of many frames, uint8 [n, frame_length]; property-tested equal to `parse`."""
     n = len(frames)
-    identification = big_endian(frames, 0, 2)
-    signalling = frames[:, 5].astype(np.int64)
+    flat, stride = flat_rows(frames)
+    headers, header_stride = flat, stride
     malformed = np.zeros(n, np.bool_)
     if parameters.frame_header_error_control:
         protected, malformed = correct_header(
-            identification << 8 | signalling, big_endian(frames, 6, 2)
+            big_endian(frames, 0, 2) << 8 | frames[:, 5], big_endian(frames, 6, 2)
         )
-        identification, signalling = protected >> 8, protected & 0xFF
-    version = identification >> 14
-    scid = ((identification >> 6) & 0xFF) | (signalling & 0x30) << 4
-    vcid = identification & 0x3F
-    vc_count = big_endian(frames, 2, 3)
-    modulus = np.full(n, 1 << 24, np.int64)
-    if parameters.frame_count_cycle:
-        # §4.1.2.5: the cycle extends the count only where the usage flag says so.
-        cycled = (signalling & 0x40) != 0
-        vc_count = np.where(cycled, vc_count | (signalling & 0x0F) << 24, vc_count)
-        modulus[cycled] = 1 << 28
-
+        repaired = frames[:, :6].copy()
+        repaired[:, 0] = protected >> 16
+        repaired[:, 1] = (protected >> 8) & 0xFF
+        repaired[:, 5] = protected & 0xFF
+        headers, header_stride = flat_rows(repaired)
     zone = parameters.header_length + parameters.insert_zone_length
     last = parameters.frame_length - parameters.fecf_length - (4 if parameters.ocf else 0)
-    start = np.full(n, zone + 2, np.int32)
-    end = np.full(n, last, np.int32)
-    pointer = big_endian(frames, zone, 2)
-    fhp = pointer & 0x7FF
-    idle = fhp == AOS_FHP_IDLE
-    fhp[fhp == AOS_FHP_NONE] = FHP_NONE
-    fhp[idle] = FHP_IDLE
-    for content, here in content_masks(vcid, parameters):
-        if content == "aligned-packets":
-            fhp[here] = 0
-        elif content == "opaque":
-            fhp[here] = FHP_NOT_PACKETS
-            start[here] = zone
-        elif content == "bitstream":
-            bits = pointer & 0x3FFF
-            fhp[here] = np.where(bits == BITSTREAM_IDLE, FHP_IDLE, FHP_NOT_PACKETS)[here]
-            octets = np.where(bits >= BITSTREAM_IDLE, last - zone - 2, (bits + 8) >> 3)
-            malformed |= here & (zone + 2 + octets > last)
-            end[here] = np.minimum(zone + 2 + octets, last)[here]
-    # §4.1.2.3: whatever stands in these frames is idle, also where it looks like a pointer.
-    fhp[vcid == AOS_IDLE_VCID] = FHP_IDLE
-
-    foreign = version != AOS_VERSION
-    if parameters.scid is not None:
-        foreign |= scid != parameters.scid
-    ocf = np.zeros(n, np.uint32)
-    if parameters.ocf:
-        ocf = big_endian(frames, last, 4).astype(np.uint32)
-    return FrameIndex(
-        version=version.astype(np.uint8),
-        scid=scid.astype(np.uint16),
-        vcid=vcid.astype(np.uint8),
+    found = FrameIndex(
+        version=np.empty(n, np.uint8),
+        scid=np.empty(n, np.uint16),
+        vcid=np.empty(n, np.uint8),
         map_id=np.zeros(n, np.uint8),
         mc_count=np.full(n, -1, np.int32),
-        vc_count=vc_count,
-        vc_count_modulus=modulus,
-        first_header_pointer=fhp.astype(np.int32),
-        zone_start=start,
-        zone_end=end,
+        vc_count=np.empty(n, np.int64),
+        vc_count_modulus=np.empty(n, np.int64),
+        first_header_pointer=np.empty(n, np.int32),
+        zone_start=np.empty(n, np.int32),
+        zone_end=np.empty(n, np.int32),
         crc_ok=fecf_ok(frames, parameters),
-        foreign=foreign,
+        foreign=np.empty(n, np.bool_),
         malformed=malformed,
-        ocf=ocf,
+        ocf=np.empty(n, np.uint32),
         has_ocf=np.full(n, parameters.ocf),
-        signalling=signalling.astype(np.uint16),
-        channel=channel_key(scid, vcid),
+        signalling=np.empty(n, np.uint16),
+        channel=np.empty(n, np.int64),
     )
+    kernels.index(
+        flat,
+        stride,
+        headers,
+        header_stride,
+        zone,
+        last,
+        parameters.ocf,
+        parameters.frame_count_cycle,
+        -1 if parameters.scid is None else parameters.scid,
+        _contents(parameters),
+        found.version,
+        found.scid,
+        found.vcid,
+        found.vc_count,
+        found.vc_count_modulus,
+        found.first_header_pointer,
+        found.zone_start,
+        found.zone_end,
+        found.foreign,
+        found.malformed,
+        found.ocf,
+        found.signalling,
+        found.channel,
+    )
+    return found
+
+
+_ALL_PACKETS = np.full(64, kernels.PACKETS, np.uint8)
+_CODES = {
+    "packets": kernels.PACKETS,
+    "aligned-packets": kernels.ALIGNED_PACKETS,
+    "opaque": kernels.OPAQUE,
+    "bitstream": kernels.BITSTREAM,
+}
+
+
+def _contents(parameters: FrameParameters) -> U8:
+    """uint8 [64]: what each virtual channel holds, in the kernel's codes."""
+    if parameters.content == "packets" and not parameters.vc_content:
+        return _ALL_PACKETS
+    return np.array([_CODES[parameters.content_of(vcid)] for vcid in range(64)], np.uint8)
 
 
 def build_frames(

@@ -133,7 +133,7 @@ class PacketBatch:
     @cached_property
     def length(self) -> I64:
         """Octets of each packet, header included; int64 [n]."""
-        return np.diff(self.offsets)
+        return self.offsets[1:] - self.offsets[:-1]
 
     def _word(self, at: int) -> npt.NDArray[np.uint16]:
         # An idle encapsulation packet is one octet: it has no such word, and reads as zero there.
@@ -173,5 +173,9 @@ class PacketBatch:
     def is_idle(self) -> npt.NDArray[np.bool_]:
         """Space packets whose APID is all ones (133.0-B-2 §4.1.3.3.4.4) and encapsulation packets
         of protocol identifier 0 (133.1-B-3 §4.1.2.3): they fill a link and mean nothing."""
-        encapsulation = (self.octets[self.offsets[:-1]] & 0xFC) == 0xE0
+        first = self.octets[self.offsets[:-1]]
+        encapsulation = (first & 0xFC) == 0xE0
+        # Version 0 and the upper bits of that APID: what is not so needs no look at the rest.
+        if not np.count_nonzero((first & 0xE7) == 0x07):
+            return encapsulation
         return ((self.version == 0) & (self.apid == 0x7FF)) | encapsulation

@@ -105,6 +105,9 @@ class OpaqueZones:
         )
 
 
+NO_ZONES = OpaqueZones.concatenate([])
+
+
 @dataclass(frozen=True, eq=False)
 class Extracted:
     """What one push gave.

@@ -18,6 +18,7 @@ Nothing depends on how the frames are cut into pushes.
 # pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from protocols.packets import kernels
 from protocols.packets.batch import PacketBatch
 from protocols.packets.extracted import (
     COUNTERS,
+    NO_ZONES,
     OPAQUE_REASONS,
     ChannelStatistics,
     Extracted,
@@ -45,6 +47,8 @@ MAX_OCF_VALUES = 1024
 #: Distinct data field lengths remembered per virtual channel; the pointers of USLP SDUs can make
 #: as many as a frame has octets.
 MAX_ZONE_LENGTHS = 64
+#: Up to so many numbers Python counts them faster than NumPy sorts them.
+FEW = 64
 #: Octets of frames that one kernel call takes: it bounds the room reserved for its result.
 _OCTETS_PER_CALL = 1 << 28
 
@@ -89,6 +93,7 @@ class PacketExtractor:
         self._left_out = np.zeros(4, np.int64)
         self._keys = np.empty(0, np.int64)
         self._order = np.empty(0, np.int64)
+        self._ranked = np.empty(0, np.int64)
         self._counter_slot = np.empty(0, np.int64)
         self._vcid = np.empty(0, np.uint8)
         self._state = np.empty((0, kernels.STATE_COLUMNS), np.int64)
@@ -116,9 +121,9 @@ class PacketExtractor:
             known.update(wanted)
         self._keys = np.concatenate([self._keys, np.array(new, np.int64)])
         self._order = np.argsort(self._keys)
+        self._ranked = self._keys[self._order]
         n = len(self._keys)
-        ranked = self._keys[self._order]
-        self._counter_slot = self._order[np.searchsorted(ranked, counter_key(self._keys))]
+        self._counter_slot = self._order[np.searchsorted(self._ranked, counter_key(self._keys))]
         self._vcid = ((self._keys >> 5) & 0x3F).astype(np.uint8)
         state = np.zeros((n, kernels.STATE_COLUMNS), np.int64)
         state[:, [kernels.LAST_COUNT, kernels.FIRST_COUNT]] = -1
@@ -134,23 +139,37 @@ class PacketExtractor:
             self._partial = partial
         self._state, self._counts = state, counts
 
-    def _slots(self, keys: I64, usable: np.ndarray[Any, np.dtype[np.bool_]]) -> I64:
-        """Row of each frame's channel, −1 where it takes no part."""
-        slot = self._find(keys)
-        missing = usable & (slot < 0)
-        if missing.any() and not self._full:
-            unseen, first = np.unique(keys[missing], return_index=True)
+    def _slots(self, index: FrameIndex, width: int) -> I64:
+        """Row of each frame's channel, −1 where it takes no part; those are counted.
+
+        LocalError if the index is of other frames.
+        """
+        slot = np.empty(len(index), np.int64)
+        left_out = np.empty(4, np.int64)
+        missing, sound = self._admit(index, width, slot, left_out)
+        if not sound:
+            raise LocalError(f"index is of other frames: zones outside 0..{width}")
+        if missing and not self._full:
+            unseen, first = np.unique(index.channel[index.usable & (slot < 0)], return_index=True)
             self._add_channels(unseen[np.argsort(first)])
-            slot = self._find(keys)
-        slot[~usable] = -1
+            self._admit(index, width, slot, left_out)
+        self._left_out += left_out
         return slot
 
-    def _find(self, keys: I64) -> I64:
-        if not len(self._keys):
-            return np.full(len(keys), -1, np.int64)
-        ranked = self._keys[self._order]
-        at = np.minimum(np.searchsorted(ranked, keys), len(ranked) - 1)
-        return np.where(ranked[at] == keys, self._order[at], -1)
+    def _admit(self, index: FrameIndex, width: int, slot: I64, left_out: I64) -> tuple[int, bool]:
+        return kernels.admit(
+            kernels.unwritable(index.channel),
+            self._ranked,
+            self._order,
+            kernels.unwritable(index.crc_ok),
+            kernels.unwritable(index.foreign),
+            kernels.unwritable(index.malformed),
+            kernels.unwritable(index.zone_start),
+            kernels.unwritable(index.zone_end),
+            width,
+            slot,
+            left_out,
+        )
 
     # --- pushing ----------------------------------------------------------------------------
 
@@ -163,19 +182,7 @@ class PacketExtractor:
         n = len(frames)
         if len(index) != n or len(ert_ns) != n:
             raise LocalError(f"{n} frames, index of {len(index)}, {len(ert_ns)} receive times")
-        if n and (index.zone_start.min() < 0 or index.zone_end.max() > frames.shape[1]):
-            raise LocalError(f"index is of other frames: zones outside 0..{frames.shape[1]}")
-        if n and (index.zone_start > index.zone_end).any():
-            raise LocalError("index is of other frames: a zone ends before it starts")
-        usable = index.usable
-        slot = self._slots(index.channel, usable)
-        reasons = (
-            ~index.crc_ok,
-            index.crc_ok & index.foreign,
-            index.crc_ok & ~index.foreign & index.malformed,
-            usable & (slot < 0),
-        )
-        self._left_out += [np.count_nonzero(reason) for reason in reasons]
+        slot = self._slots(index, frames.shape[1])
         taken = slot >= 0
         self._tally(index, taken)
 
@@ -242,21 +249,21 @@ class PacketExtractor:
             opaque_end,
             opaque_reason,
         )
+        packets = PacketBatch(
+            out[: offsets[n_packets]],
+            offsets[: n_packets + 1],
+            vcid[:n_packets],
+            ert[:n_packets],
+        )
+        if not n_opaque:
+            return Extracted(packets, first[:n_packets], NO_ZONES)
         rows = opaque_frame[:n_opaque]
         zone_offsets = np.zeros(n_opaque + 1, np.int64)
         np.cumsum(opaque_end[:n_opaque] - opaque_start[:n_opaque], out=zone_offsets[1:])
         zones = np.empty(zone_offsets[-1], np.uint8)
-        if n_opaque:
-            kernels.gather(
-                frames[part], rows, opaque_start[:n_opaque], opaque_end[:n_opaque], zones
-            )
+        kernels.gather(frames[part], rows, opaque_start[:n_opaque], opaque_end[:n_opaque], zones)
         return Extracted(
-            PacketBatch(
-                out[: offsets[n_packets]],
-                offsets[: n_packets + 1],
-                vcid[:n_packets],
-                ert[:n_packets],
-            ),
+            packets,
             first[:n_packets],
             OpaqueZones(
                 zones,
@@ -271,15 +278,18 @@ class PacketExtractor:
 
     def _tally(self, index: FrameIndex, taken: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
         """OCF values, zone lengths and the master channel counter; few distinct values expected."""
-        vc = index.channel >> 5
-        for key in _distinct(vc[taken] << 32 | (index.zone_end - index.zone_start)[taken])[0]:
-            name = key_scid_vcid(int(key >> 32) << 5)
-            lengths = self._zone_lengths.setdefault(name, set())
-            if len(lengths) < MAX_ZONE_LENGTHS:
-                lengths.add(int(key & 0xFFFFFFFF))
+        vc = index.channel >> 5 << 32
+        lengths = vc | (index.zone_end - index.zone_start)
+        whole = np.count_nonzero(taken) == len(taken)
+        for key in _distinct(lengths if whole else lengths[taken])[0].tolist():
+            name = key_scid_vcid((key >> 32) << 5)
+            seen = self._zone_lengths.setdefault(name, set())
+            if len(seen) < MAX_ZONE_LENGTHS:
+                seen.add(key & 0xFFFFFFFF)
         with_ocf = taken & index.has_ocf
-        if with_ocf.any():
-            keys, counts = _distinct(vc[with_ocf] << 32 | index.ocf[with_ocf].astype(np.int64))
+        if count := np.count_nonzero(with_ocf):
+            words = vc | index.ocf
+            keys, counts = _distinct(words if count == len(words) else words[with_ocf])
             for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
                 name = key_scid_vcid((key >> 32) << 5)
                 values = self._ocf.setdefault(name, {})
@@ -289,7 +299,7 @@ class PacketExtractor:
                 else:
                     self._ocf_other[name] = self._ocf_other.get(name, 0) + count
         counted = taken & (index.mc_count >= 0)
-        if counted.any():
+        if np.count_nonzero(counted):
             for scid in np.unique(index.scid[counted]).tolist():
                 counts = index.mc_count[counted & (index.scid == scid)].astype(np.int64)
                 kept = self._master.setdefault(scid, [0, 0, 0, int(counts[0]), -1])
@@ -388,6 +398,10 @@ def _distinct(keys: I64) -> tuple[I64, I64]:
     are mostly equal.  (In another order, what a bound keeps would depend on the cuts.)"""
     if not len(keys):
         return keys, keys
+    if len(keys) <= FEW:
+        listed: list[int] = keys.tolist()
+        counts = Counter(listed)
+        return np.array(list(counts), np.int64), np.array(list(counts.values()), np.int64)
     edges = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
     lengths = np.diff(np.append(edges, len(keys)))
     values, first, group = np.unique(keys[edges], return_index=True, return_inverse=True)

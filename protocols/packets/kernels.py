@@ -84,6 +84,9 @@ BAD_PACKET_LENGTH = 3
 def unwritable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The same contiguous array, read-only: received octets often are, and Numba would compile a
     kernel anew for each of the two kinds."""
+    flags = array.flags
+    if flags.c_contiguous and not flags.writeable:
+        return array
     view = np.ascontiguousarray(array).view()
     view.flags.writeable = False
     return view
@@ -188,6 +191,43 @@ def copy_packets(octets, offsets, which, out):
         start, end = offsets[which[i]], offsets[which[i] + 1]
         _copy(out[at : at + end - start], octets[start:end])
         at += end - start
+
+
+@njit(cache=True, nogil=True)
+def admit(
+    channel, ranked, order, crc_ok, foreign, malformed, zone_start, zone_end, width, slot, left_out
+) -> tuple[int, bool]:
+    """Row of each frame's channel in `slot`, −1 where it takes no part; frames whose channel has no
+    row, and whether all zones lie within frames of `width` octets.
+
+    ranked: int64 [m], the channels that have rows, sorted; order: their rows.  left_out: int64
+    [4], set: failed FECF, foreign, malformed, without a row; a frame counts under the first.
+    """
+    left_out[:] = 0
+    sound = True
+    for i in range(len(slot)):
+        slot[i] = -1
+        if zone_start[i] < 0 or zone_start[i] > zone_end[i] or zone_end[i] > width:
+            sound = False
+        if not crc_ok[i]:
+            left_out[0] += 1
+        elif foreign[i]:
+            left_out[1] += 1
+        elif malformed[i]:
+            left_out[2] += 1
+        else:
+            low, high = 0, len(ranked)
+            while low < high:
+                middle = (low + high) >> 1
+                if ranked[middle] < channel[i]:
+                    low = middle + 1
+                else:
+                    high = middle
+            if low < len(ranked) and ranked[low] == channel[i]:
+                slot[i] = order[low]
+            else:
+                left_out[3] += 1
+    return int(left_out[3]), sound
 
 
 @njit(cache=True, nogil=True)

@@ -62,6 +62,21 @@ class PartPlan:
     columns: tuple[tuple[Slot, int, int], ...]
     octets: tuple[Slot, ...]
 
+    @cached_property
+    def named(self) -> tuple[tuple[str, int, np.dtype[Any], int, int | None], ...]:
+        """The columns as they are handed out: name, which output, its type there, first row, and
+        rows of a repeat."""
+        return tuple(
+            (
+                slot.name,
+                SIZES.index(size),
+                np.dtype(slot.type.dtype),
+                row,
+                None if slot.repeat is None else slot.repeat[0],
+            )
+            for slot, size, row in self.columns
+        )
+
 
 SIZES = (1, 2, 4, 8)
 
@@ -129,14 +144,11 @@ def _name_columns(
     n = len(base)
     octets, base = frozen(octets), frozen(base)
     views: dict[np.dtype[Any], npt.NDArray[Any]] = {}
-    for slot, size, row in plan.columns:
-        dtype = slot.type.dtype
+    for name, output, dtype, row, count in plan.named:
         values = views.get(dtype)
         if values is None:
-            values = views[dtype] = outputs[SIZES.index(size)].view(dtype)
-        raw[slot.name] = (
-            values[row] if slot.repeat is None else values[row : row + slot.repeat[0]].T
-        )
+            values = views[dtype] = outputs[output].view(dtype)
+        raw[name] = values[row] if count is None else values[row : row + count].T
     for slot in plan.octets:
         count, step = slot.repeat or (1, 0)
         size = slot.type.bits // 8
@@ -315,23 +327,32 @@ def decode(
     counts[:] = 0
     kernels.classify(octets, offsets, 0, n, *plan.tests, which, counts)
     tables: list[ParameterTable] = []
-    wrong: dict[str, I64] = {}
-    fitting = int(counts.sum())
-    for index, (count, chosen) in enumerate(zip(counts.tolist(), plan.definitions, strict=True)):
-        bad = none
-        if count:
-            rows = np.arange(n) if count == n else np.flatnonzero(which == index)
-            if sampler is not None:
-                rows = sampler.choose(chosen.definition.name, batch, rows)
-            rows, bad, found = _decode_rows(chosen, batch, rows)
-            if len(rows):
-                tables.append(_table(chosen, rows, found, batch))
-        if fitting < n:
-            bad = np.union1d(bad, np.flatnonzero(which == -2 - index))
+    wrong: dict[int, I64] = {}
+    order = np.empty(n, np.int64)
+    ends = np.cumsum(counts)
+    fitting = int(ends[-1])
+    kernels.group(which, ends - counts, order)
+    present = np.flatnonzero(counts).tolist()
+    for index, end in zip(present, ends[present].tolist(), strict=True):
+        chosen = plan.definitions[index]
+        rows = order[end - int(counts[index]) : end]
+        if sampler is not None:
+            rows = sampler.choose(chosen.definition.name, batch, rows)
+        rows, bad, found = _decode_rows(chosen, batch, rows)
+        if len(rows):
+            tables.append(_table(chosen, rows, found, batch))
         if len(bad):
-            wrong[chosen.definition.name] = bad
-    unmatched = np.flatnonzero(which == -1) if fitting < n else none
-    return DecodedPackets(tables, unmatched, wrong)
+            wrong[index] = bad
+    if fitting == n:
+        unmatched = none
+    else:
+        unmatched = np.flatnonzero(which == -1)
+        misfits = np.flatnonzero(which < -1)
+        for index in np.unique(-2 - which[misfits]).tolist():
+            mine = misfits[which[misfits] == -2 - index]
+            wrong[index] = np.union1d(wrong.get(index, none), mine)
+    named = {plan.definitions[index].definition.name: wrong[index] for index in sorted(wrong)}
+    return DecodedPackets(tables, unmatched, named)
 
 
 def _table(plan: DefinitionPlan, rows: I64, found: Found, batch: PacketBatch) -> ParameterTable:
@@ -387,15 +408,13 @@ Found = tuple[dict[str, Column], Outputs | None]
 
 def _decode_rows(plan: DefinitionPlan, batch: PacketBatch, rows: I64) -> tuple[I64, I64, Found]:
     """Rows that fit, rows that do not, and the columns of those that fit."""
-    if len(rows) == len(batch):
-        base, end = batch.offsets[:-1], batch.offsets[1:]
-    else:
-        base, end = batch.offsets[rows], batch.offsets[rows + 1]
+    base = batch.offsets[:-1] if len(rows) == len(batch) else batch.offsets[rows]
     layout = plan.definition.layout
     raw: dict[str, Column] = {}
     if not layout.variable:
         outputs = gather_part(batch.octets, base, 0, plan.parts[0][1], raw)
         return rows, rows[:0], (raw, outputs)
+    end = batch.offsets[1:] if len(rows) == len(batch) else batch.offsets[rows + 1]
     fits = np.ones(len(rows), np.bool_)
     cursor = base
     left, lead = layout.fixed_octets, 0

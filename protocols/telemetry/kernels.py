@@ -169,6 +169,20 @@ def classify(
             counts[found] += 1
 
 
+@njit(cache=True)
+def group(which: Any, place: Any, order: Any) -> None:
+    """Packets of each definition together, each in the batch's order; those of none are left out.
+
+    which: int32 [n], as `classify` sets it; place: int64 [definitions], where each begins in
+    `order` int64 [n], moved along.
+    """
+    for i in range(len(which)):
+        d = which[i]
+        if d >= 0:
+            order[place[d]] = i
+            place[d] += 1
+
+
 @njit(cache=True, inline="always")
 def _extend(value: Any, width: int, signed: int) -> Any:
     """Two's complement of `width` bits carried on to 64."""

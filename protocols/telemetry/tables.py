@@ -83,6 +83,8 @@ def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     Numba compiles a kernel anew for read-only arrays: octets out of `bytes` are, others are not.
     As all inputs are passed read-only, each kernel compiles once.
     """
+    if not array.flags.writeable:
+        return array
     view = array.view()
     view.flags.writeable = False
     return view

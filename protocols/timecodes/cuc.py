@@ -145,11 +145,11 @@ class CucFormat:
             }
         )
 
-    @property
+    @cached_property
     def _p_size(self) -> int:
         return len(self.p_field_octets) if self.p_field else 0
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Octets of the code, P-field included if there is one."""
         return self._p_size + self.coarse_octets + self.fine_octets
@@ -181,23 +181,25 @@ class CucFormat:
         """uint8 [n, size] to int64 [n]; TIME_INVALID_NS exactly where `parse` raises."""
         if octets.ndim != 2 or octets.shape[1] != self.size:
             raise LocalError(f"CUC array of shape {octets.shape}, [n, {self.size}] wanted")
-        at = self._p_size
-        coarse = _big_endian(octets, at, self.coarse_octets)
-        at += self.coarse_octets
-        # Fraction in units of 2^-32, 2^-64 and 2^-80 s; nested floors lose nothing.
-        billion = np.uint64(NS_PER_SECOND)
-        high, *rest = ((at, self.fine_octets, k, w) for k, w in _CHUNKS)
-        scaled = _fraction_chunk(octets, *high) * billion
-        if self.fine_octets > 4:
-            middle, low = (_fraction_chunk(octets, *chunk) * billion for chunk in rest)
-            scaled += (middle + (low >> np.uint64(16))) >> np.uint64(32)
-        ns = ((scaled + np.uint64(2**31)) >> np.uint64(32)).astype(np.int64)
-        valid = coarse <= np.uint64(max(self._coarse_limit, 0))
-        seconds = np.where(valid, coarse, np.uint64(0)).astype(np.int64)
-        result = self.epoch_tai_ns + seconds * NS_PER_SECOND + ns
+        # Here, not above: whoever only writes time codes does not wait for Numba.
+        from protocols.timecodes import cuc_kernels as kernels
+
+        rows = np.ascontiguousarray(octets, np.uint8).view()
+        rows.flags.writeable = False
+        result = np.empty(len(rows), np.int64)
+        limit = self._coarse_limit
+        kernels.decode(
+            rows,
+            self._p_size,
+            self.coarse_octets,
+            self.fine_octets,
+            self.epoch_tai_ns,
+            limit,
+            result,
+        )
         if self.p_field:
-            valid &= self._p_field_matches(octets)
-        return np.where(valid, result, TIME_INVALID_NS)
+            result[~self._p_field_matches(octets)] = TIME_INVALID_NS
+        return result
 
     def encode(self, tai_ns: I64) -> U8:
         """int64 [n] to uint8 [n, size].  Raises LocalError as `build` does."""
@@ -244,7 +246,7 @@ class CucFormat:
             f"from epoch {self.epoch_tai_ns} ns"
         )
 
-    @property
+    @cached_property
     def _coarse_limit(self) -> int:
         """Largest coarse count whose every fraction stays within int64 nanoseconds."""
         return (_INT64_MAX - max(self.epoch_tai_ns, 0)) // NS_PER_SECOND - 1
@@ -274,25 +276,9 @@ class CucFormat:
 _CHUNKS: Final = ((0, 4), (4, 4), (8, 2))
 
 
-def _big_endian(octets: U8, start: int, count: int) -> U64:
-    if count in (1, 2, 4):
-        block = np.ascontiguousarray(octets[:, start : start + count])
-        return block.view(f">u{count}").reshape(-1).astype(np.uint64)
-    value = np.zeros(len(octets), np.uint64)
-    for column in range(start, start + count):
-        value = (value << np.uint64(8)) | octets[:, column]
-    return value
-
-
 def _put_big_endian(octets: U8, start: int, count: int, value: U64) -> None:
     for index in range(count):
         octets[:, start + index] = (value >> np.uint64(8 * (count - 1 - index))) & np.uint64(0xFF)
-
-
-def _fraction_chunk(octets: U8, start: int, fine_octets: int, first: int, width: int) -> U64:
-    """Chunk of the fraction, filled with zeros on the right to its full width."""
-    count = min(max(fine_octets - first, 0), width)
-    return _big_endian(octets, start + first, count) << np.uint64(8 * (width - count))
 
 
 def _fraction_ticks(remainder_ns: U64, fine_octets: int) -> tuple[list[U64], U64]:

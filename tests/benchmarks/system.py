@@ -14,6 +14,7 @@ operator would, and at the end audits the archive against what was sent.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -167,6 +168,7 @@ class Watch:
         self.status: dict[str, StatusMessage] = {}
         self.link: LinkMessage | None = None
         self.station: dict[str, float] = {}
+        self._said = b""
         self._cpu_before: dict[str, float] = {}
         self._before_s = time.monotonic()
         if latency:
@@ -200,8 +202,12 @@ class Watch:
                 self.status[status.service] = status
         station = self._site.processes.get(STATION)
         if station is not None and station.stdout is not None:
-            while line := station.stdout.readline():
-                self.station = json.loads(line)
+            # Not `readline`: on a pipe that does not block it may give half a line.
+            with contextlib.suppress(BlockingIOError):
+                self._said += os.read(station.stdout.fileno(), 1 << 16)
+            *lines, self._said = self._said.split(b"\n")
+            if lines:
+                self.station = json.loads(lines[-1])
 
     def done(self) -> dict[str, float]:
         """Share of what was sent that each stage has finished."""
