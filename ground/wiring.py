@@ -302,7 +302,7 @@ def _run_relay(settings: RunSettings, stop: Stop) -> None:
     import os
 
     from ground.adapters.state_file import StateFile
-    from ground.relay.service import HANDOVER_S, RelayService
+    from ground.relay.site import HANDOVER_S, RelayService
     from ground.relay.space_link import SpaceLink
     from protocols.dtn.ltp_parameters import DEEP_SPACE
 

@@ -10,20 +10,17 @@ import json
 from collections import deque
 from collections.abc import Iterable
 
+from protocols.dtn.contact_plan import ContactPlan
 from protocols.dtn.eid import ipn
 from protocols.identifiers import BundleNode
 from protocols.navigation.planets import mars_l4_light_time_ns
 from protocols.timecodes.tai import utc_iso_from_tai_ns
-from spacecraft_sim.flight_software.space_node import SpaceNode
+from spacecraft_sim.flight_software.space_node import BULLETIN, SCIENCE, SpaceNode
 from spacecraft_sim.scenario import Mars as MarsSettings
 from spacecraft_sim.subsystems.common import TICK_NS
 from spacecraft_sim.subsystems.noise import Noise
 from spacecraft_sim.subsystems.space_weather import WARNING_PFU, proton_intensity
 
-#: Services of the orbiter and of its mission centre.
-SCIENCE, BULLETIN = 1, 2
-#: What goes before everything else, here and at the relay.
-EXPEDITED_SERVICES = (BULLETIN,)
 _STORE_OCTETS = 256 << 20
 _LIFETIME_S = {SCIENCE: 14 * 86_400, BULLETIN: 86_400}
 #: Middle and width of the energies that the bulletin's flux is summed over, MeV.
@@ -38,7 +35,14 @@ def proton_flux_pfu(storm: float) -> float:
 class MarsOrbiter:
     """Science in bulk, and bulletins of its particle detector before everything else."""
 
-    def __init__(self, settings: MarsSettings, noise: Noise, entropy: bytes) -> None:
+    def __init__(
+        self,
+        settings: MarsSettings,
+        plan: ContactPlan,
+        noise: Noise,
+        start_ns: int,
+        entropy: bytes,
+    ) -> None:
         self._settings = settings
         self._noise = noise
         self._bulletins = self._sequence = 0
@@ -47,9 +51,9 @@ class MarsOrbiter:
         self.node = SpaceNode(
             BundleNode.MARS_ORBITER,
             _STORE_OCTETS,
+            plan,
             {BundleNode.PAYLOAD: settings.to_relay_bit_s},
-            default_neighbour=BundleNode.PAYLOAD,
-            expedited=EXPEDITED_SERVICES,
+            start_ns,
             entropy=entropy,
         )
 
@@ -94,16 +98,22 @@ class MarsOrbiter:
 class Mars:
     """Orbiter and both ways to L4; `step` once a tick."""
 
-    def __init__(self, settings: MarsSettings, seed: int, start_ns: int) -> None:
+    def __init__(self, settings: MarsSettings, plan: ContactPlan, seed: int, start_ns: int) -> None:
         self._loss = settings.loss
         self._noise = Noise(seed, "mars_way")
         self._start_ns = start_ns
-        self.orbiter = MarsOrbiter(settings, Noise(seed, "mars_orbiter"), b"Mars orbiter %d" % seed)
+        ahead = mars_l4_light_time_ns(start_ns) // TICK_NS
+        self.orbiter = MarsOrbiter(
+            settings,
+            plan,
+            Noise(seed, "mars_orbiter"),
+            start_ns - ahead * TICK_NS,
+            b"Mars orbiter %d" % seed,
+        )
         #: (arrival, packet), in order of arrival each: the light time changes slower than time.
         self._down: deque[tuple[int, bytes]] = deque()
         self._up: deque[tuple[int, bytes]] = deque()
         self.lost = 0
-        ahead = mars_l4_light_time_ns(start_ns) // TICK_NS
         for tick in range(-ahead, 0):
             self._one_tick(start_ns + tick * TICK_NS)
 
@@ -114,6 +124,7 @@ class Mars:
         while self._up and self._up[0][0] <= t_ns:
             node.receive(t_ns, BundleNode.PAYLOAD, self._up.popleft()[1])
         self.orbiter.tick(t_ns, (t_ns - self._start_ns) // TICK_NS)
+        node.turn(t_ns)
         for packet in node.take(t_ns, BundleNode.PAYLOAD):
             self._leave(self._down, t_ns + light_time_ns, packet)
 

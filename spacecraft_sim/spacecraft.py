@@ -33,6 +33,7 @@ from spacecraft_sim.flight_software.modes import FROM_EVENT, Trigger, next_mode
 from spacecraft_sim.flight_software.multiplexer import FrameContent, Multiplexer
 from spacecraft_sim.flight_software.packets import Packet, PacketStore
 from spacecraft_sim.flight_software.recorder import Recorder
+from spacecraft_sim.flight_software.space_node import plan_of, relay_hops
 from spacecraft_sim.mars import Mars
 from spacecraft_sim.scenario import Scenario, TimelineEntry
 from spacecraft_sim.subsystems.attitude import Attitude
@@ -105,8 +106,18 @@ class Spacecraft:
         self.propulsion = Propulsion(noise("propulsion"), begin.propellant_kg)
         self.transponder = Transponder(noise("transponder"), round(symbol_rate))
         self.optical = OpticalTerminal(noise("optical"))
-        self.relay = RelayPayload(scenario.relay, b"relay payload %d" % seed)
-        self.mars = Mars(scenario.mars, seed, self.start_ns) if scenario.mars.present else None
+        relay, mars = scenario.relay, scenario.mars
+        hops = relay_hops(
+            relay.to_earth_bit_s,
+            relay.to_mars_bit_s,
+            mars.to_relay_bit_s,
+            mars_l4_light_time_ns(self.start_ns),
+            _EARTH_LIGHT_TIME_NS,
+        )
+        # From before the orbiter's first bundle on.
+        plan = plan_of(hops, self.start_ns - 3600 * TICK_NS)
+        self.relay = RelayPayload(relay, plan, self.start_ns, b"relay payload %d" % seed)
+        self.mars = Mars(mars, plan, seed, self.start_ns) if mars.present else None
         self._from_mars: list[bytes] = []
         self.space_weather = SpaceWeather(noise("space_weather"))
         self._noise = noise("computer")

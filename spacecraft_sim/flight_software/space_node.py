@@ -1,166 +1,156 @@
-"""A bundle node in space: a store and its links over LTP; no clock.  The relay payload and the
-orbiter of Mars are one each.
+"""The bundle node with LTP links, as it flies: the relay payload and the orbiter of Mars are one.
 
 A bundle stays in the store until the next node's LTP engine says that it has all of it.  When the
-store is full, data segments are dropped as if lost on the way: the reports say so, and the sender
-tries again later, when there may be room.
+store is nearly full, segments of blocks that need several are dropped as if lost on the way: the
+reports say so, and the sender tries again later, when there may be room.  What fits into one
+segment, which alerts do, is still taken.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from protocols.dtn.bundle import (
-    Bundle,
-    CrcType,
-    CreationTimestamp,
-    Primary,
-    parse_bundle,
-    payload_block,
-)
 from protocols.dtn.bundle_extensions import HOP_COUNT, HopCount
-from protocols.dtn.bundle_processing import (
-    expiry_ns,
-    forwarded,
-    hop_limit_exceeded,
-    violations,
-)
-from protocols.dtn.dtn_time import dtn_ms_from_tai_ns
+from protocols.dtn.contact_plan import Contact, ContactPlan, Range
 from protocols.dtn.eid import Eid, ipn
 from protocols.dtn.ltp_blocks import segment_from_packet
 from protocols.dtn.ltp_engine import LtpEngine
 from protocols.dtn.ltp_link import LtpLink
 from protocols.dtn.ltp_parameters import DEEP_SPACE
-from protocols.dtn.ltp_segments import SegmentType, SessionId
-from protocols.dtn.routing import BULK, EXPEDITED
+from protocols.dtn.ltp_segments import DataSegment, SegmentType, SessionId, parse_segment
+from protocols.dtn.node import Node
+from protocols.dtn.node_queue import Copy
+from protocols.dtn.node_settings import MemoryStore, NodeSettings, Rule, Verdict
+from protocols.dtn.routing import BULK, EXPEDITED, Router
 from protocols.dtn.space_frames import SEGMENT_OCTETS
 from protocols.errors import RemoteError
-from protocols.timecodes.tai import NS_PER_MS
+from protocols.identifiers import BundleNode
 
-PRIORITIES: Final = 3
+#: Services at which the orbiter speaks and its mission centre listens.
+SCIENCE, BULLETIN = 1, 2
+#: Word of a storm goes before everything else, at every node; science is what waits.
+RULES: Final = (
+    Rule(destination=f"ipn:*.{BULLETIN}", priority=EXPEDITED),
+    Rule(destination=f"ipn:*.{SCIENCE}", priority=BULK),
+)
 _HOP_LIMIT: Final = 32
-#: Bundles remembered as seen: a sender that heard no report sends a bundle again.
-_REMEMBERED: Final = 100_000
-#: Most severe first: urgent bundles leave first, of the same urgency the oldest.
-_Rank = tuple[int, int]
+#: Of the store, filled to which blocks of several segments are taken.
+_NEARLY_FULL: Final = 0.97
+_YEARS_NS: Final = 20 * 365 * 86_400 * 10**9
+_WIRE_BIT_S: Final = 1_000_000_000
 
 
-@dataclass(eq=False, slots=True)
-class _Held:
-    bundle: Bundle
-    octets: int
-    priority: int
-    order: int
-    neighbour: int
-    received_ns: int
-    expiry_ns: int
-    gone: bool = False
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A link of the plan, both ways: rates in bits a second, light time in nanoseconds."""
+
+    one: int
+    other: int
+    forward_bit_s: int
+    back_bit_s: int
+    owlt_ns: int
+
+
+def plan_of(hops: Iterable[Hop], start_ns: int) -> ContactPlan:
+    """Links that are always there, from `start_ns` on; that they are not is LTP's to bear, since
+    nobody tells the spacecraft the stations' passes."""
+    contacts: list[Contact] = []
+    ranges: list[Range] = []
+    for hop in hops:
+        span = (start_ns, start_ns + _YEARS_NS)
+        contacts.append(Contact(*span, hop.one, hop.other, hop.forward_bit_s))
+        contacts.append(Contact(*span, hop.other, hop.one, hop.back_bit_s))
+        ranges.append(Range(*span, hop.one, hop.other, hop.owlt_ns))
+    names = {int(node): node.name.lower().replace("_", " ") for node in BundleNode}
+    return ContactPlan(tuple(contacts), tuple(ranges), names)
+
+
+def relay_hops(
+    to_earth_bit_s: int, to_mars_bit_s: int, from_mars_bit_s: int, mars_ns: int, earth_ns: int
+) -> tuple[Hop, ...]:
+    """Mars, L4, the site, the mission centre."""
+    node = BundleNode
+    return (
+        Hop(node.MARS_ORBITER, node.PAYLOAD, from_mars_bit_s, to_mars_bit_s, mars_ns),
+        Hop(node.PAYLOAD, node.SITE, to_earth_bit_s, to_earth_bit_s, earth_ns),
+        Hop(node.SITE, node.MISSION_CENTRE, _WIRE_BIT_S, _WIRE_BIT_S, 0),
+    )
 
 
 class SpaceNode:
-    """neighbours: rate of the link to each, bits a second; default_neighbour: who gets bundles
-    for nodes that are no neighbours.  expedited: services whose bundles go before all others.
-    entropy: see `LtpEngine`."""
+    """rates_bit_s: of the link to each neighbour.  entropy: see `LtpEngine`."""
 
     def __init__(
         self,
         number: int,
         store_octets: int,
-        neighbours: Mapping[int, int],
+        plan: ContactPlan,
+        rates_bit_s: dict[int, int],
+        start_ns: int,
         *,
-        default_neighbour: int,
-        expedited: Collection[int],
         entropy: bytes,
     ) -> None:
-        self.number = number
-        self.capacity_octets = store_octets
-        self._default = default_neighbour
-        self._expedited = frozenset(expedited)
+        settings = NodeSettings(
+            node=ipn(number, 0),
+            quota_octets=store_octets,
+            shares=(1.0, 1.0, 1.0),
+            rules=RULES,
+        )
+        self.node = Node(settings, Router(number, plan), MemoryStore(), start_ns)
         parameters = replace(DEEP_SPACE, segment_size=SEGMENT_OCTETS)
-        self.links = {
-            neighbour: LtpLink(
-                LtpEngine(number, neighbour, parameters, entropy=entropy + b" %d" % neighbour),
-                rate_bit_s,
-            )
-            for neighbour, rate_bit_s in neighbours.items()
-        }
-        self._queues: dict[int, list[tuple[_Rank, _Held]]] = {n: [] for n in neighbours}
-        self._under_way: dict[tuple[int, SessionId], _Held] = {}
-        self._seen: OrderedDict[object, None] = OrderedDict()
-        self._order = self._sequence = 0
-        self.held = [0] * PRIORITIES
-        self.used_octets = 0
-        self.received = self.forwarded = self.refused = self.deleted = 0
+        self.links: dict[int, LtpLink] = {}
+        for neighbour, rate_bit_s in rates_bit_s.items():
+            secret = entropy + b" %d" % neighbour
+            engine = LtpEngine(number, neighbour, parameters, entropy=secret)
+            self.links[neighbour] = LtpLink(engine, rate_bit_s)
+            self.node.link(neighbour, True, start_ns)
+        self._under_way: dict[tuple[int, SessionId], Copy] = {}
+        #: Bundles that LTP took when there was still room, and that found none: (from, octets).
+        self._overflow: list[tuple[int, bytes]] = []
+        self.refused_segments = 0
+
+    # ------------------------------------------------------------ what telemetry says
+
+    @property
+    def used_octets(self) -> int:
+        return self.node.held_octets + sum(len(octets) for _, octets in self._overflow)
+
+    @property
+    def capacity_octets(self) -> int:
+        return self.node.settings.quota_octets
+
+    @property
+    def forwarded(self) -> int:
+        return self.node.counts.forwarded
+
+    @property
+    def taken(self) -> int:
+        """Bundles in the store since the start."""
+        counts = self.node.counts
+        known = counts.duplicates + counts.refused + sum(counts.deleted.values())
+        return counts.received + counts.sent_here - known + counts.expired
+
+    def held(self) -> list[int]:
+        """Bundles by priority: bulk, normal, expedited."""
+        found = [0, 0, 0]
+        for one in self.node.held.values():
+            found[one.priority] += 1
+        return found
 
     # ------------------------------------------------------------ bundles
 
     def originate(
         self, now_ns: int, service: int, destination: Eid, payload: bytes, lifetime_s: int
-    ) -> None:
-        """A bundle of our own; refused (and counted) if the store is full."""
-        self._sequence += 1
-        primary = Primary(
-            flags=0,
-            crc_type=CrcType.CRC32C,
-            destination=destination,
-            source=ipn(self.number, service),
-            report_to=ipn(self.number, 0),
-            creation=CreationTimestamp(dtn_ms_from_tai_ns(now_ns), self._sequence),
-            lifetime_ms=lifetime_s * 1000,
-        )
-        hops = HOP_COUNT.block(HopCount(_HOP_LIMIT, 0), 2)
-        self._accept(now_ns, Bundle(primary, (hops, payload_block(payload))), None)
-
-    def _accept(self, now_ns: int, bundle: Bundle, came_from: int | None) -> None:
-        size = len(bundle.build())
-        if self.used_octets + size > self.capacity_octets:
-            self.refused += 1
-            return
-        if bundle.id in self._seen:
-            return
-        self._seen[bundle.id] = None
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
-        self.received += 1
-        destination = bundle.primary.destination
-        node = destination.node_number
-        neighbour = node if node in self.links else self._default
-        if neighbour == came_from or node == self.number or node is None:
-            # Nobody here waits for it, and back is not the way.
-            self.deleted += 1
-            return
-        urgent = destination.service_number in self._expedited
-        priority = EXPEDITED if urgent else BULK
-        held = _Held(
-            bundle, size, priority, self._order, neighbour, now_ns, expiry_ns(bundle, now_ns)
-        )
-        self._order += 1
-        self.used_octets += size
-        self.held[priority] += 1
-        self._queue(held)
-
-    def _queue(self, held: _Held) -> None:
-        heapq.heappush(self._queues[held.neighbour], ((-held.priority, held.order), held))
-
-    def _remove(self, held: _Held) -> None:
-        self.used_octets -= held.octets
-        self.held[held.priority] -= 1
-
-    def _next(self, now_ns: int, neighbour: int) -> _Held | None:
-        queue = self._queues[neighbour]
-        while queue:
-            held = heapq.heappop(queue)[1]
-            if held.expiry_ns > now_ns:
-                return held
-            self.deleted += 1
-            self._remove(held)
-        return None
-
-    # ------------------------------------------------------------ links
+    ) -> Verdict:
+        """A bundle of our own."""
+        node = self.node
+        source = ipn(node.number, service)
+        lifetime_ms = lifetime_s * 1000
+        bundle = node.made(now_ns, source, destination, payload, lifetime_ms=lifetime_ms)
+        hops = HOP_COUNT.block(HopCount(_HOP_LIMIT, 0), bundle.free_number())
+        return node.send(now_ns, bundle.with_blocks((hops, *bundle.blocks)))
 
     def light_time(self, neighbour: int, light_time_ns: int) -> None:
         """One way, now."""
@@ -168,52 +158,55 @@ class SpaceNode:
 
     def receive(self, now_ns: int, neighbour: int, packet: bytes) -> None:
         """A packet from a neighbour's link."""
-        link = self.links[neighbour]
-        if self.used_octets + len(packet) > self.capacity_octets and _is_data(packet):
-            self.refused += 1
+        full = self._overflow or self.used_octets > _NEARLY_FULL * self.capacity_octets
+        if full and _of_several(packet):
+            self.refused_segments += 1
             return
+        link = self.links[neighbour]
         link.receive(now_ns, packet)
         for octets in link.bundles():
-            try:
-                bundle = parse_bundle(octets)
-            except RemoteError:
-                self.deleted += 1
-                continue
-            if violations(bundle):
-                self.deleted += 1
-            else:
-                self._accept(now_ns, bundle, neighbour)
+            self._offer(now_ns, neighbour, octets)
+
+    def _offer(self, now_ns: int, neighbour: int, octets: bytes) -> None:
+        if self.node.offer(now_ns, octets, neighbour) is Verdict.REFUSED:
+            self._overflow.append((neighbour, octets))
+
+    def turn(self, now_ns: int) -> None:
+        """To be called before bundles are taken: lifetimes, and bundles that found no room."""
+        deadline_ns = self.node.next_deadline_ns(now_ns)
+        if deadline_ns is not None and deadline_ns <= now_ns:
+            self.node.turn(now_ns)
+        if self._overflow:
+            overflow, self._overflow = self._overflow, []
+            for neighbour, octets in overflow:
+                self._offer(now_ns, neighbour, octets)
 
     def take(self, now_ns: int, neighbour: int) -> list[bytes]:
         """Packets that leave for a neighbour by now."""
-        link = self.links[neighbour]
+        node, link = self.node, self.links[neighbour]
         packets = link.take(now_ns)
         while link.ready(now_ns):
-            held = self._next(now_ns, neighbour)
-            if held is None:
+            copy = node.take(neighbour, now_ns)
+            if copy is None:
                 break
-            residence_ms = (now_ns - held.received_ns) // NS_PER_MS
-            hop = held.bundle.primary.source.node_number != self.number
-            leaving = forwarded(held.bundle, ipn(self.number, 0), residence_ms, hop=hop)
-            if hop_limit_exceeded(leaving):
-                self.deleted += 1
-                self._remove(held)
-                continue
-            self._under_way[neighbour, link.send(leaving.build())] = held
+            session = link.send(b"".join(node.outgoing(copy, now_ns)))
+            self._under_way[neighbour, session] = copy
             packets += link.take(now_ns)
         for outcome in link.outcomes():
-            held = self._under_way.pop((neighbour, outcome.session))
+            copy = self._under_way.pop((neighbour, outcome.session))
             if outcome.arrived:
-                self.forwarded += 1
-                self._remove(held)
+                node.sent(copy, now_ns)
             else:
-                self._queue(held)
+                node.failed(copy, now_ns)
         return packets
 
 
-def _is_data(packet: bytes) -> bool:
-    """Whether an encapsulation packet holds a data segment: low half of LTP's first octet."""
+def _of_several(packet: bytes) -> bool:
+    """Whether it holds a data segment of a block that is sent in more than one."""
     try:
-        return segment_from_packet(packet)[0] & 0x0F <= SegmentType.GREEN_EOB
-    except (RemoteError, IndexError):
+        segment = parse_segment(segment_from_packet(packet))
+    except RemoteError:
         return False
+    if not isinstance(segment, DataSegment):
+        return False
+    return segment.kind is not SegmentType.RED_EOB or segment.offset > 0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from protocols.dictionary.l4_states import EventId, Severity
+from protocols.dtn.contact_plan import ContactPlan
 from protocols.dtn.space_frames import FrameReceiver
 from protocols.identifiers import BundleNode
 from spacecraft_sim.flight_software.space_node import SpaceNode
-from spacecraft_sim.mars import EXPEDITED_SERVICES
 from spacecraft_sim.scenario import RelaySettings
 from spacecraft_sim.subsystems.common import Event
 
@@ -17,16 +17,18 @@ _NAMES = ("bulk", "normal", "expedited")
 class RelayPayload:
     """`step` once a tick; off, it neither hears nor sends and keeps what it has."""
 
-    def __init__(self, settings: RelaySettings, entropy: bytes) -> None:
+    def __init__(
+        self, settings: RelaySettings, plan: ContactPlan, start_ns: int, entropy: bytes
+    ) -> None:
         self.node = SpaceNode(
             BundleNode.PAYLOAD,
             settings.store_octets,
+            plan,
             {
                 BundleNode.SITE: settings.to_earth_bit_s,
                 BundleNode.MARS_ORBITER: settings.to_mars_bit_s,
             },
-            default_neighbour=BundleNode.SITE,
-            expedited=EXPEDITED_SERVICES,
+            start_ns,
             entropy=entropy,
         )
         self._receiver: FrameReceiver | None = None
@@ -51,6 +53,7 @@ class RelayPayload:
         for packet in from_mars:
             self._in_octets_s += len(packet)
             node.receive(t_ns, BundleNode.MARS_ORBITER, packet)
+        node.turn(t_ns)
         to_earth = node.take(t_ns, BundleNode.SITE)
         to_mars = node.take(t_ns, BundleNode.MARS_ORBITER)
         self._out_octets_s = sum(map(len, to_earth)) + sum(map(len, to_mars))
@@ -78,12 +81,12 @@ class RelayPayload:
         values: dict[str, float] = {
             "store_used": node.used_octets,
             "store_occupancy": self.occupancy_percent,
-            "bundles_received": node.received & 0xFFFF_FFFF,
+            "bundles_received": node.taken & 0xFFFF_FFFF,
             "bundles_forwarded": node.forwarded & 0xFFFF_FFFF,
-            "bundles_refused": node.refused & 0xFFFF_FFFF,
+            "bundles_refused": node.refused_segments & 0xFFFF_FFFF,
             "inflow": self._in_octets_s,
             "outflow": self._out_octets_s,
         }
-        for name, count in zip(_NAMES, node.held, strict=True):
+        for name, count in zip(_NAMES, node.held(), strict=True):
             values[f"bundles_{name}"] = count
         return values
