@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from selectors import BaseSelector
 from typing import Any, Protocol
 
 from protocols.bus.envelope import Envelope as Message
@@ -224,7 +225,103 @@ class StateStore(Protocol):
         ...
 
 
+# ---------------------------------------------------------------- bundles
+
+
+@dataclass(frozen=True, slots=True)
+class PeerUp:
+    """A neighbour can be sent bundles."""
+
+    neighbour: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDown:
+    neighbour: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class BundleArrived:
+    """From a neighbour, which waits for `accept` or `refuse` of the receipt."""
+
+    neighbour: int
+    octets: bytes
+    receipt: Any
+
+
+@dataclass(frozen=True, slots=True)
+class BundleSent:
+    """The neighbour has it, as far as this layer can know."""
+
+    token: Any
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFailed:
+    """It did not get there.  refused: the neighbour does not want it."""
+
+    token: Any
+    refused: bool
+
+
+TransportEvent = PeerUp | PeerDown | BundleArrived | BundleSent | BundleFailed
+
+
+class BundleTransport(Protocol):
+    """A convergence layer: carries whole bundles to and from neighbours, over sockets it owns.
+
+    All in one thread: the owner's loop waits on `selector`, calls what a ready socket's key has as
+    data with the mask, calls `turn`, and takes `events`.
+    """
+
+    name: str
+    events: list[TransportEvent]
+
+    def open(self, selector: BaseSelector) -> None:
+        """Listen and connect.  LocalError: it cannot, as configured."""
+        ...
+
+    def window(self, neighbour: int) -> int:
+        """Bundles that it takes for a neighbour now."""
+        ...
+
+    def send(self, neighbour: int, token: Any, segments: Sequence[bytes | memoryview]) -> None:
+        """One bundle while there is window; an event will tell what became of its token."""
+        ...
+
+    def accept(self, receipt: Any) -> None:
+        """The bundle is on disk: say so to the neighbour."""
+        ...
+
+    def refuse(self, receipt: Any) -> None:
+        """There is no room for it."""
+        ...
+
+    def pause(self, neighbour: int, paused: bool) -> None:
+        """Read no more from a neighbour, or go on: TCP then holds it back."""
+        ...
+
+    def turn(self) -> None:
+        """Write what waits; do what time asks for."""
+        ...
+
+    def wait_s(self) -> float | None:
+        """How long, on the wall, `turn` can wait if nothing happens before."""
+        ...
+
+    def statistics(self) -> tuple[LinkStatistics, ...]:
+        """One a neighbour or address."""
+        ...
+
+    def close(self) -> None: ...
+
+
 __all__ = [
+    "BundleArrived",
+    "BundleFailed",
+    "BundleSent",
+    "BundleTransport",
     "Bus",
     "BusStatistics",
     "Clock",
@@ -235,7 +332,10 @@ __all__ = [
     "LinkState",
     "LinkStatistics",
     "Message",
+    "PeerDown",
+    "PeerUp",
     "Position",
     "StateStore",
     "Stop",
+    "TransportEvent",
 ]

@@ -7,7 +7,7 @@ bus = open_viewer(settings, "l4-watch")       for whoever only looks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,9 +28,16 @@ from protocols.identifiers import Topic, VirtualChannel
 from protocols.telemetry.declaration import Dictionary
 
 if TYPE_CHECKING:
+    import ssl
+
     from ground.archive.parquet_sink import ParquetSink
     from ground.archive.sink import ArchiveSink
+    from ground.ports import BundleTransport
     from ground.receive.profile import LinkProfile
+    from ground.relay.loop import RelayLoop
+    from ground.relay.settings import RelaySettings, TlsFiles
+    from protocols.dtn.contact_plan import ContactPlan
+    from protocols.dtn.node_settings import NodeSettings
     from protocols.telemetry.sampling import Sampler
 
 #: What a viewer wants: the present, not every packet.
@@ -330,3 +337,101 @@ _SERVICES: dict[str, Callable[[RunSettings, Stop], None]] = {
     SCHEDULING: _run_scheduling,
     RELAY: _run_relay,
 }
+
+
+# ---------------------------------------------------------------- bundle node
+
+
+def tcpcl_transport(settings: RelaySettings) -> BundleTransport:
+    """TCPCL as a node's settings say.  LocalError: a certificate cannot be read."""
+    from ground.adapters.tcpcl_transport import TcpclTransport
+    from protocols.dtn.tcpcl import TcpclSettings, TlsPolicy
+
+    server = client = None
+    if settings.tls.policy is not TlsPolicy.REFUSE:
+        server, client = (_tls_context(settings.tls, purpose) for purpose in (True, False))
+    return TcpclTransport(
+        TcpclSettings(
+            node_id=str(settings.node.node),
+            keepalive_s=settings.keepalive_s,
+            tls=settings.tls.policy,
+        ),
+        listen=settings.listen,
+        connect=settings.connect,
+        tls_server=server,
+        tls_client=client,
+    )
+
+
+def _tls_context(files: TlsFiles, server: bool) -> ssl.SSLContext:
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    # Names of hosts say nothing of a node: its certificate names its node id, which is compared.
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    try:
+        context.load_cert_chain(files.certificate, files.key)
+        context.load_verify_locations(files.authority)
+    except (OSError, ssl.SSLError) as error:
+        raise LocalError(
+            f"TLS: {files.certificate}, {files.key}, {files.authority}: {error}"
+        ) from error
+    return context
+
+
+def run_node(
+    settings: RelaySettings,
+    stop: Stop,
+    clock: Clock | None = None,
+    transports: Sequence[BundleTransport] = (),
+    said: Callable[[str], None] | None = None,
+    each_turn: Callable[[RelayLoop], None] | None = None,
+    sync: bool = True,
+) -> None:
+    """A bundle node until `stop`: `l4 relay node`, and the `relay` service.
+
+    transports: beside TCPCL.  LocalError: it cannot start as configured.
+    """
+    from ground.adapters.bundle_log import BundleLog
+    from ground.adapters.clock import ScaledClock
+    from ground.relay.agents import ZmqApplications
+    from ground.relay.loop import RelayLoop, links_of
+    from ground.relay.settings import load_relay_settings
+    from protocols.dtn.node import Node
+    from protocols.dtn.routing import Router
+
+    clock = clock or ScaledClock.wall()
+    now_ns = clock.now_ns()
+    log = BundleLog(settings.store, sync=sync)
+    try:
+        node = Node(
+            settings.node,
+            Router(settings.node.node.node_number or 0, settings.plan, settings.owlt_margin),
+            log,
+            now_ns,
+            recovered=log.recovered(),
+            seen=log.seen(now_ns),
+            next_ref=log.next_ref,
+        )
+
+        def reread() -> tuple[NodeSettings, ContactPlan]:
+            fresh = load_relay_settings(settings.path)
+            return fresh.node, fresh.plan
+
+        applications = ZmqApplications(settings.applications, node, clock, reread=reread)
+        loop = RelayLoop(
+            node,
+            log,
+            [*transports, tcpcl_transport(settings)],
+            clock,
+            applications=applications,
+            said=said,
+        )
+        applications.when_durable = loop.when_durable
+        applications.links = lambda: links_of(loop)
+        turn = None if each_turn is None else lambda: each_turn(loop)
+        loop.run(stop, turn)
+    finally:
+        log.close()

@@ -320,6 +320,10 @@ class Node:
         waiting = [h for h in self._local.get(endpoint, {}).values() if h.unit is None]
         return sorted(waiting, key=lambda h: (h.rank, h.ref))
 
+    def has_deliveries(self, endpoint: Eid) -> bool:
+        """Something is held for it (a fragment, perhaps)."""
+        return bool(self._local.get(endpoint))
+
     def delivered(self, ref: int, now_ns: int) -> None:
         """Its application has it."""
         held = self.held.get(ref)

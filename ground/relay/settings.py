@@ -1,0 +1,216 @@
+"""A bundle node's configuration: one TOML, checked whole before anything is opened.
+
+node = "ipn:5.0"
+name = "Yeoju"
+store = "bundles"                     # directory, beside this file unless absolute
+applications = "tcp://127.0.0.1:4560" # where applications connect
+listen = "127.0.0.1:4556"             # TCPCL; left out: nobody can connect
+plan = "plan.ionrc"                   # .ionrc (ION) or .json (HDTN)
+
+[[neighbour]]                         # connected to by TCPCL, and a contact that never ends
+node = "ipn:6.0"
+connect = "127.0.0.1:4557"
+rate_bit_s = 1_000_000_000
+limit_bit_s = 500_000_000
+
+[[rule]]                              # the first that applies gives a bundle its class
+destination = "ipn:*.77"
+priority = "expedited"
+critical = true
+
+[quota]
+octets = 4_000_000_000
+bundles = 1_000_000
+
+[tls]
+policy = "require"                    # refuse (default), allow, require
+certificate = "node.pem"
+key = "node.key"
+authority = "agencies.pem"
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from protocols.dtn.contact_plan import Contact, ContactPlan, Range
+from protocols.dtn.contact_plan_formats import read_hdtn, read_ion
+from protocols.dtn.eid import Eid, eid
+from protocols.dtn.node_settings import PRIORITY_NAMES, NodeSettings, Rule
+from protocols.dtn.tcpcl import TlsPolicy
+from protocols.errors import LocalError, ProtocolError
+
+Address = tuple[str, int]
+
+_KEYS: Final = {
+    "": {
+        *("node", "name", "store", "applications", "listen", "plan", "neighbour", "rule"),
+        *("quota", "tls", "reports_per_s", "keepalive_s", "owlt_margin"),
+    },
+    "neighbour": {"node", "name", "connect", "rate_bit_s", "limit_bit_s", "owlt_s"},
+    "rule": {"source", "destination", "priority", "critical", "at_most_octets"},
+    "quota": {"octets", "bundles", "shares"},
+    "tls": {"policy", "certificate", "key", "authority"},
+}
+#: Of neighbours on the ground: contacts from before anybody's clock to after all plans.
+_ALWAYS: Final = (0, 1 << 62)
+_GROUND_BIT_S: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files; authority: whose signature a peer's certificate must bear."""
+
+    policy: TlsPolicy = TlsPolicy.REFUSE
+    certificate: Path = Path()
+    key: Path = Path()
+    authority: Path = Path()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelaySettings:
+    """connect: TCPCL addresses that are kept connected."""
+
+    node: NodeSettings
+    name: str
+    store: Path
+    applications: str
+    listen: Address | None
+    connect: tuple[Address, ...]
+    plan: ContactPlan
+    tls: TlsFiles
+    keepalive_s: int
+    owlt_margin: float
+    path: Path
+
+
+def load_relay_settings(path: Path) -> RelaySettings:
+    """Read and check the file and the plan that it names.  LocalError says key, value and wish."""
+    try:
+        with path.open("rb") as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise LocalError(f"{path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise LocalError(f"{path}: {error}") from error
+    try:
+        return _settings(path, values)
+    except ProtocolError as error:
+        raise LocalError(f"{path}: {error}") from error
+
+
+def _checked(table: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    for key in table:
+        if key not in _KEYS[kind]:
+            place = f"[{kind}] " if kind else ""
+            raise LocalError(f"{place}{key} is not a key; {', '.join(sorted(_KEYS[kind]))} are")
+    return table
+
+
+def _value(table: Mapping[str, Any], key: str, kind: type, default: Any = None) -> Any:
+    value = table.get(key, default)
+    if value is None:
+        raise LocalError(f"{key} is missing")
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise LocalError(f"{key} = {value!r}, {kind.__name__} wanted")
+    return value
+
+
+def _address(text: str, key: str) -> Address:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise LocalError(f'{key} = {text!r}, "HOST:PORT" wanted')
+    return host.strip("[]"), int(port)
+
+
+def _node(text: str) -> Eid:
+    found = eid(text)
+    if found.node_number is None or found.service_number != 0:
+        raise LocalError(f"node = {text!r}, ipn:N.0 wanted")
+    return found
+
+
+def _rule(table: Mapping[str, Any]) -> Rule:
+    _checked(table, "rule")
+    priority = _value(table, "priority", str, "normal")
+    if priority not in PRIORITY_NAMES:
+        raise LocalError(f"[rule] priority = {priority!r}; {', '.join(PRIORITY_NAMES)} are known")
+    return Rule(
+        _value(table, "source", str, "*"),
+        _value(table, "destination", str, "*"),
+        PRIORITY_NAMES[priority],
+        _value(table, "critical", bool, False),
+        _value(table, "at_most_octets", int, 1 << 62),
+    )
+
+
+def _settings(path: Path, values: Mapping[str, Any]) -> RelaySettings:
+    _checked(values, "")
+    here = _node(_value(values, "node", str))
+    name = _value(values, "name", str, "")
+    neighbours = [_checked(table, "neighbour") for table in values.get("neighbour", [])]
+    quota = _checked(values.get("quota", {}), "quota")
+    limits: dict[int, float] = {}
+    names = {here.node_number or 0: name} if name else {}
+    contacts: list[Contact] = []
+    ranges: list[Range] = []
+    connect: list[Address] = []
+    for table in neighbours:
+        there = _node(_value(table, "node", str)).node_number or 0
+        if "limit_bit_s" in table:
+            limits[there] = _value(table, "limit_bit_s", float)
+        if "name" in table:
+            names[there] = _value(table, "name", str)
+        if "connect" in table:
+            connect.append(_address(_value(table, "connect", str), "connect"))
+        rate = _value(table, "rate_bit_s", int, _GROUND_BIT_S)
+        ours = here.node_number or 0
+        contacts += [Contact(*_ALWAYS, ours, there, rate), Contact(*_ALWAYS, there, ours, rate)]
+        owlt_ns = round(_value(table, "owlt_s", float, 0.0) * 1e9)
+        ranges.append(Range(*_ALWAYS, min(ours, there), max(ours, there), owlt_ns))
+    always = ContactPlan(tuple(contacts), tuple(ranges), names)
+    plan = _read_plan(path.parent / _value(values, "plan", str)) if "plan" in values else None
+    tls = _checked(values.get("tls", {}), "tls")
+    policy = _value(tls, "policy", str, "refuse")
+    if policy not in set(TlsPolicy):
+        raise LocalError(f"[tls] policy = {policy!r}; {', '.join(TlsPolicy)} are known")
+    files = {key: path.parent / _value(tls, key, str, "") for key in _KEYS["tls"] - {"policy"}}
+    default = NodeSettings(node=here)
+    shares = tuple(float(share) for share in quota.get("shares", default.shares))
+    if len(shares) != 3:
+        raise LocalError(f"[quota] shares = {shares}, three wanted: bulk, normal, expedited")
+    return RelaySettings(
+        node=NodeSettings(
+            node=here,
+            quota_octets=_value(quota, "octets", int, default.quota_octets),
+            quota_bundles=_value(quota, "bundles", int, default.quota_bundles),
+            shares=(shares[0], shares[1], shares[2]),
+            rules=tuple(_rule(table) for table in values.get("rule", [])),
+            limits_bit_s=limits,
+            reports_per_s=_value(values, "reports_per_s", float, default.reports_per_s),
+        ),
+        name=name,
+        store=path.parent / _value(values, "store", str, "bundles"),
+        applications=_value(values, "applications", str, "tcp://127.0.0.1:4560"),
+        listen=_address(values["listen"], "listen") if "listen" in values else None,
+        connect=tuple(connect),
+        plan=always if plan is None else plan.merged(always),
+        tls=TlsFiles(policy=TlsPolicy(policy), **files),
+        keepalive_s=_value(values, "keepalive_s", int, 15),
+        owlt_margin=_value(values, "owlt_margin", float, 0.0),
+        path=path,
+    )
+
+
+def _read_plan(path: Path) -> ContactPlan:
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise LocalError(f"plan {path}: {error.strerror}") from error
+    return read_hdtn(text) if path.suffix == ".json" else read_ion(text)

@@ -1,0 +1,137 @@
+"""Between an application and a bundle node: maps in msgpack, ZeroMQ DEALER to the node's ROUTER.
+
+    application → node   Request(id, operation, …)
+    node → application   Reply(id, …) to each, and Delivery for a registered endpoint
+
+`send` and `acknowledge` are answered when what they say is on disk.  A delivery comes again until
+it is acknowledged, after a restart of either side too: whoever takes it knows it by source and
+creation timestamp.  An application that repeats a `send` for want of a reply gives the same
+creation timestamp again, and the node takes it once.
+"""
+
+# msgpack ships no complete types: what comes out of it is checked where it enters our code.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgpack
+
+from protocols.errors import LocalError, RemoteError
+
+OPERATIONS: Final = frozenset(
+    (
+        "register",
+        "unregister",
+        "send",
+        "acknowledge",
+        "status",
+        "held",
+        "routes",
+        "contacts",
+        "reload",
+        "drop",
+    )
+)
+#: Largest message: an application data unit and its frame.
+MAX_MESSAGE_OCTETS: Final = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """id: the application's own, repeated in the reply.  arguments: by operation."""
+
+    id: int
+    operation: str
+    arguments: dict[str, Any]
+
+    def build(self) -> bytes:
+        """Raises LocalError for an operation that does not exist."""
+        if self.operation not in OPERATIONS:
+            raise LocalError(f"operation {self.operation!r}; {', '.join(sorted(OPERATIONS))} are")
+        return _pack({"id": self.id, "operation": self.operation, "arguments": self.arguments})
+
+    @classmethod
+    def parse(cls, octets: bytes) -> Request:
+        """Raises RemoteError."""
+        found = _unpack(octets)
+        number, operation = found.get("id"), found.get("operation")
+        arguments = found.get("arguments")
+        if type(number) is not int or operation not in OPERATIONS or type(arguments) is not dict:
+            raise RemoteError(
+                f"no request of an application: {str(found)[:200]}", data=octets[:256]
+            )
+        return cls(number, operation, arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """error: empty, or why not.  result: by operation."""
+
+    id: int
+    result: Any = None
+    error: str = ""
+
+    def build(self) -> bytes:
+        """The message."""
+        return _pack({"id": self.id, "result": self.result, "error": self.error})
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A bundle for a registered endpoint.  creation: (DTN time in ms, sequence)."""
+
+    ref: int
+    source: str
+    destination: str
+    creation: tuple[int, int]
+    payload: bytes
+
+    def build(self) -> bytes:
+        """The message."""
+        return _pack(
+            {
+                "ref": self.ref,
+                "source": self.source,
+                "destination": self.destination,
+                "creation": self.creation,
+                "payload": self.payload,
+            }
+        )
+
+
+def parse_from_node(octets: bytes) -> Reply | Delivery:
+    """What a node says to an application.  Raises RemoteError."""
+    found = _unpack(octets)
+    try:
+        if "ref" in found:
+            time_ms, sequence = found["creation"]
+            return Delivery(
+                int(found["ref"]),
+                str(found["source"]),
+                str(found["destination"]),
+                (int(time_ms), int(sequence)),
+                bytes(found["payload"]),
+            )
+        return Reply(int(found["id"]), found["result"], str(found["error"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RemoteError(f"no message of a bundle node: {error}", data=octets[:256]) from error
+
+
+def _pack(value: dict[str, Any]) -> bytes:
+    packed = msgpack.packb(value, use_bin_type=True)
+    if packed is None or len(packed) > MAX_MESSAGE_OCTETS:
+        raise LocalError(f"message above {MAX_MESSAGE_OCTETS} octets")
+    return packed
+
+
+def _unpack(octets: bytes) -> dict[str, Any]:
+    try:
+        found = msgpack.unpackb(octets, raw=False, strict_map_key=True)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise RemoteError(f"no msgpack: {error}", data=octets[:256]) from error
+    if type(found) is not dict:
+        raise RemoteError(f"a map wanted, {type(found).__name__} found", data=octets[:256])
+    return found
