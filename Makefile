@@ -4,6 +4,8 @@ VENV ?= .venv
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python,$(if $(shell $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo ok),$(p))))
 BIN := $(VENV)/bin
 ARGS ?=
+# Where it is set, every process would compile all it imports anew: 2 to 3 s of a core at each start.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 

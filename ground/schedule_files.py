@@ -38,7 +38,11 @@ Maintenance = Annotated[
 ]
 ScheduleFile = Annotated[
     Path | None,
-    typer.Option("--schedule", "-s", help="Schedule (JSON) of the requests, as `solve` writes it."),
+    typer.Option(
+        "--schedule",
+        "-s",
+        help="Schedule of the requests: JSON, as `solve` writes it, or CCSDS 902.1 (.xml).",
+    ),
 ]
 Store = Annotated[Path, typer.Option(help="Store of published schedules and branches.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Write the schedule (JSON) here.")]
@@ -136,6 +140,8 @@ def schedule_version(path: Path) -> int:
     """
     from protocols.errors import RemoteError
 
+    if path.suffix == ".xml":
+        return 0
     found = {row.get(_VERSION, 0) for row in _schedule_rows(path)}
     if len(found) > 1 or not all(isinstance(number, int) for number in found):
         raise RemoteError(f"{path}: {_VERSION}: one whole number for all tracks wanted")
@@ -143,6 +149,11 @@ def schedule_version(path: Path) -> int:
 
 
 def load_schedule(problem: Problem, path: Path) -> Schedule:
+    """SatNet's rows, as `solve --out` writes them, or (.xml) CCSDS 902.1 Simple Schedule Format."""
+    if path.suffix == ".xml":
+        from ground.scheduling.export.simple_schedule import read
+
+        return read(problem, path)
     from ground.scheduling.satnet import read_schedule
 
     return read_schedule(problem, _schedule_rows(path))

@@ -10,12 +10,14 @@ from pathlib import Path
 import icalendar
 import pytest
 
+from ground.schedule_files import load_problem, load_schedule
 from ground.scheduling import export, relay_plan
 from ground.scheduling.requests import request_file
 from ground.scheduling.requests_file import write_requests
 from ground.scheduling.stations import load_stations, select_stations
 from protocols.bus.pass_list import parse_pass_list
 from protocols.dtn.contact_plan_formats import read_ion
+from protocols.errors import RemoteError
 from protocols.timecodes.tai import tai_ns_from_utc_iso
 
 NOW_NS = tai_ns_from_utc_iso("2026-11-23T01:30:00Z")
@@ -56,6 +58,18 @@ def test_a_schedule_of_a_run_goes_to_a_file_of_the_kind_its_name_says(
     calendar = icalendar.Calendar.from_ical(out.read_bytes())
     assert {event["SEQUENCE"] for event in calendar.events} == {7}
     assert len(calendar.events) == len(json.loads(Path(files[2]).read_bytes()))
+
+
+def test_a_simple_schedule_is_read_wherever_a_schedule_is_wanted(
+    files: tuple[str, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "week.xml"
+    assert l4(*files, "-o", str(out)).returncode == 0
+    problem = load_problem(files[0], "", None)
+    assert load_schedule(problem, out) == load_schedule(problem, Path(files[2]))
+    (tmp_path / "no.xml").write_text("[]")
+    with pytest.raises(RemoteError, match="simple schedule: "):
+        load_schedule(problem, tmp_path / "no.xml")
 
 
 def test_light_times_are_given_or_computed(files: tuple[str, ...]) -> None:
