@@ -25,6 +25,8 @@ class VirtualChannel(IntEnum):
 class Apid(IntEnum):
     """Application process identifiers of the L4 relay."""
 
+    #: ECSS-E-ST-70-41C §7.4.2.1: spacecraft time packets, without secondary header.
+    TIME = 0
     STATUS = 1
     POWER = 16
     THERMAL = 17
@@ -37,6 +39,8 @@ class Apid(IntEnum):
     PROTON_FLUX = 64
     SOLAR_WIND = 65
     MAGNETOMETER = 66
+    #: Requests to the flight software and its service reports: PUS packets.
+    FLIGHT_SOFTWARE = 100
     IDLE = 2047
 
 

@@ -48,6 +48,22 @@ class EventId(IntEnum):
     PROTON_WARNING = 80
     PROTON_CLEARED = 81
     SHOCK_ARRIVAL = 82
+    # Raised by flight software and reported by service 5 (l4_reports.py).
+    COMMAND_MODE = 96
+    FRAME_REJECTED = 97
+    CONTACT_LOST = 98
+    CONTACT_REGAINED = 99
+    SCHEDULE_FAILED = 100
+    EVENT_ACTION = 101
+    MEMORY_UPSET = 102
+    MEMORY_FAILURE = 103
+    LIMIT_VIOLATED = 104
+    LIMIT_RESTORED = 105
+    FAULT_INJECTED = 106
+    TRANSFER_ABORTED = 107
+    PROTONS_EXTREME = 112
+    BUS_UNDERVOLTAGE = 113
+    SUN_LOST = 114
 
 
 class ChargeState(IntEnum):

@@ -370,7 +370,7 @@ def _parameters_of(member: Field) -> tuple[Parameter, ...]:
     return member.parameters if isinstance(member, Repeat) else ()
 
 
-def _distinct(a: PacketDefinition, b: PacketDefinition) -> bool:
+def distinct(a: PacketDefinition, b: PacketDefinition) -> bool:
     """Whether no packet can match both: they differ in APID or in one field's allowed values."""
     if a.apid is not None and b.apid is not None and a.apid != b.apid:
         return True
@@ -417,7 +417,7 @@ class Dictionary:
             if definition.header != self.definitions[0].header:
                 raise LocalError(f"dictionary {self.name}: {definition.name} has another header")
             for other in seen.values():
-                if not _distinct(definition, other):
+                if not distinct(definition, other):
                     raise LocalError(
                         f"dictionary {self.name}: packets {other.name} and {definition.name} could "
                         f"both match one packet (APID {definition.apid}); give each a condition on "

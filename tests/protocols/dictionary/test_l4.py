@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from protocols.dictionary import l4_states
 from protocols.dictionary.l4 import DICTIONARY, TIME_FORMAT
 from protocols.dictionary.l4_fields import THERMISTOR
+from protocols.dictionary.l4_reports import EVERYTHING
 from protocols.identifiers import Apid
 from protocols.packets.batch import PacketBatch
 from protocols.telemetry.calibration import Enumeration
@@ -35,7 +36,7 @@ def test_every_parameter_is_named_described_and_dated(definition: PacketDefiniti
 
 
 def test_every_apid_but_idle_has_its_packet() -> None:
-    assert {d.apid for d in DICTIONARY.definitions} == {int(a) for a in Apid} - {int(Apid.IDLE)}
+    assert {d.apid for d in EVERYTHING.definitions} == {int(a) for a in Apid} - {int(Apid.IDLE)}
 
 
 def test_labels_are_those_of_the_states() -> None:

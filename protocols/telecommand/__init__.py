@@ -1,0 +1,1 @@
+"""Commands declared once, built and parsed both ways; verification reports."""
