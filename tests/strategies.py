@@ -30,6 +30,7 @@ from protocols.dtn.ltp_segments import (
 from protocols.frames.aos import AosFrame
 from protocols.frames.clcw import CLCW
 from protocols.frames.parameters import FrameParameters
+from protocols.frames.tc import FrameType, SequenceFlags, TcFrame, TcParameters
 from protocols.frames.tm import TmFrame
 from protocols.frames.uslp import UslpFrame
 from protocols.packets.encapsulation import EncapsulationPacket, EncapsulationProtocol
@@ -309,3 +310,31 @@ def contact_plans(draw: st.DrawFn, nodes: int = 4, most: int = 6) -> ContactPlan
         if draw(st.integers(0, 9)):
             ranges.append(Range(begin_ns, ns + NS_PER_SECOND, one, other, owlt_ns))
     return ContactPlan(tuple(contacts), tuple(ranges))
+
+
+@st.composite
+def tc_parameters(draw: st.DrawFn) -> TcParameters:
+    return TcParameters(
+        scid=draw(st.integers(0, 1023)),
+        longest=draw(st.integers(20, 1024)),
+        fecf=draw(st.booleans()),
+        without_segment_header=draw(st.frozensets(st.integers(0, 63))),
+    )
+
+
+@st.composite
+def tc_frames(draw: st.DrawFn, parameters: TcParameters, longest_data: int = 1024) -> TcFrame:
+    """What comes back from parsing: fields that a frame does not have are as the defaults are."""
+    frame_type = draw(st.sampled_from(FrameType))
+    vcid = draw(st.integers(0, 63))
+    room = min(parameters.room(vcid), longest_data)
+    data = draw(st.binary(min_size=1, max_size=min(room, 64)) | st.just(bytes(room)))
+    segmented = frame_type is not FrameType.BC and parameters.has_segment_header(vcid)
+    return TcFrame(
+        vcid,
+        data,
+        frame_type,
+        draw(octets) if frame_type is FrameType.AD else 0,
+        draw(st.integers(0, 63)) if segmented else 0,
+        draw(st.sampled_from(SequenceFlags)) if segmented else SequenceFlags.UNSEGMENTED,
+    )

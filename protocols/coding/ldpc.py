@@ -1,4 +1,4 @@
-"""LDPC codes of 131.0-B-5 §7: AR4JA at rates 1/2, 2/3 and 4/5, and C2; encoder and soft decoder.
+"""LDPC codes: AR4JA and C2 (131.0-B-5 §7), (128, 64) and (512, 256) of telecommand (231.0-B-4 §4).
 
 Bits and octets are most significant bit first.  Soft symbols are positive for 0 and negative for 1,
 as log-likelihood ratios are; their scale does not matter, every codeword is scaled by its own mean.
@@ -29,6 +29,7 @@ U8 = npt.NDArray[np.uint8]
 LDPC_CODES: Final = (
     *(f"AR4JA {r} {k}" for r in ldpc_codes.AR4JA_BLOCKS for k in ldpc_codes.AR4JA_INFORMATION_BITS),
     "C2",
+    *(f"TC {n}" for n in ldpc_codes.TC_CODEWORD_BITS),
 )
 #: 131.0-B-5 §7.3.5: C2 leaves out 18 leading zeros of the (8176, 7154) code and appends 2.
 _C2_LEFT_OUT: Final = 18
@@ -36,10 +37,10 @@ _C2_APPENDED: Final = 2
 #: Iterations of a first pass over all codewords; those that need more are gathered again, so that
 #: a few hard ones do not hold up the others of their group.
 _FIRST_PASS: Final = 12
-#: Mean magnitude of the decoder's symbols, by the second word of the name: that of log-likelihood
+#: Mean magnitude of the decoder's symbols, by family or rate: that of log-likelihood
 #: ratios, in quarters, near the Eb/N0 where one codeword in a hundred fails.  With more signal, and
 #: thus too small ratios, all that is lost is margin.
-_MEAN: Final = {"1/2": 12.5, "2/3": 17.5, "4/5": 25.0, "C2": 32.0}
+_MEAN: Final = {"1/2": 12.5, "2/3": 17.5, "4/5": 25.0, "C2": 32.0, "TC": 16.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,15 +81,27 @@ class LdpcCode:
             raise LocalError(f"LDPC code is {self.name!r}, one of {', '.join(LDPC_CODES)} wanted")
 
     @property
+    def _family(self) -> str:
+        """A rate of AR4JA, `"C2"` or `"TC"`."""
+        first, *rest = self.name.split()
+        return rest[0] if first == "AR4JA" else first
+
+    @property
     def data_length(self) -> int:
         """Octets of information in a codeword."""
-        return 892 if self.name == "C2" else int(self.name.split()[2]) // 8
+        if self.name == "C2":
+            return 892
+        if self._family == "TC":
+            return self.block_length // 2
+        return int(self.name.split()[2]) // 8
 
     @property
     def block_length(self) -> int:
         """Octets of a codeword as sent."""
         if self.name == "C2":
             return 1020
+        if self._family == "TC":
+            return int(self.name.split()[1]) // 8
         blocks = ldpc_codes.AR4JA_BLOCKS[self.name.split()[1]]
         return self.data_length * (blocks + 2) // blocks
 
@@ -147,7 +160,7 @@ class LdpcCode:
             ldpc_kernels.decode(
                 rows,
                 which,
-                _MEAN[self.name.split()[-2] if lead == 0 else "C2"],
+                _MEAN[self._family],
                 lead,
                 sent,
                 tables.matrix.columns * tables.matrix.size,
@@ -167,12 +180,15 @@ def _tables(name: str) -> _Tables:
     if name == "C2":
         matrix = ldpc_codes.c2()
         generator = ldpc_generator.c2_generator(matrix)
+    elif name.startswith("TC "):
+        matrix = ldpc_codes.telecommand(int(name.split()[1]))
+        generator = ldpc_generator.power_of_two_generator(matrix, 4)
     else:
         _, rate, bits = name.split()
         matrix = ldpc_codes.ar4ja(rate, int(bits))
-        generator = ldpc_generator.ar4ja_generator(matrix, 4 * ldpc_codes.AR4JA_BLOCKS[rate])
+        generator = ldpc_generator.power_of_two_generator(matrix, 4 * ldpc_codes.AR4JA_BLOCKS[rate])
     ones = matrix.ones()
-    if name != "C2":
+    if name.startswith("AR4JA"):
         # Punctured variables know nothing at first: the checks that meet one of them each go
         # first, then those that meet two.
         third = matrix.rows * matrix.size // 3

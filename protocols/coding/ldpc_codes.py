@@ -1,4 +1,4 @@
-"""Parity-check matrices of 131.0-B-5 §7: the AR4JA codes and C2, as arrays of circulants.
+"""Parity-check matrices as arrays of circulants: AR4JA and C2 (131.0-B-5 §7), telecommand's.
 
 Every matrix is quasi-cyclic.  A circulant of size z and shift s has its ones in row r at column
 (r + s) mod z.  The permutations of the AR4JA codes, defined on M rows, are four such circulants of
@@ -104,6 +104,26 @@ _C2: Final = (
      (273, 430), (302, 451), (96, 379), (191, 386), (244, 467), (364, 470), (51, 382), (192, 414)),
 )  # fmt: skip
 
+#: 231.0-B-4 §4.2, 230.1-G-3 tables 4-2 and 4-3: shifts of the circulants of size n / 8 in each of
+#: the 8 columns, by row; none for a zero block.
+_TC: Final[dict[int, tuple[tuple[tuple[int, ...], ...], ...]]] = {
+    128: (
+        ((0, 7), (2,), (14,), (6,), (), (0,), (13,), (0,)),
+        ((6,), (0, 15), (0,), (1,), (0,), (), (0,), (7,)),
+        ((4,), (1,), (0, 15), (14,), (11,), (0,), (), (3,)),
+        ((0,), (1,), (9,), (0, 13), (14,), (1,), (0,), ()),
+    ),
+    512: (
+        ((0, 63), (30,), (50,), (25,), (), (43,), (62,), (0,)),
+        ((56,), (0, 61), (50,), (23,), (0,), (), (37,), (26,)),
+        ((16,), (0,), (0, 55), (27,), (56,), (0,), (), (43,)),
+        ((35,), (56,), (62,), (0, 11), (58,), (3,), (0,), ()),
+    ),
+}
+
+#: Bits of a codeword of telecommand.
+TC_CODEWORD_BITS: Final = tuple(_TC)
+
 #: 131.0-B-5 table 7-2: information blocks K of M bits by rate.
 AR4JA_BLOCKS: Final = {"1/2": 2, "2/3": 4, "4/5": 8}
 AR4JA_INFORMATION_BITS: Final = (1024, 4096, 16384)
@@ -175,3 +195,14 @@ def c2() -> QuasiCyclic:
         for shift in shifts
     ]
     return QuasiCyclic(511, 2, 16, np.array(circulants, np.int64))
+
+
+def telecommand(codeword_bits: int) -> QuasiCyclic:
+    """The matrix of the (128, 64) or the (512, 256) code; no column is punctured."""
+    circulants = [
+        (row, column, shift)
+        for row, columns in enumerate(_TC[codeword_bits])
+        for column, shifts in enumerate(columns)
+        for shift in shifts
+    ]
+    return QuasiCyclic(codeword_bits // 8, 4, 8, np.array(circulants, np.int64))

@@ -18,7 +18,7 @@ U8 = npt.NDArray[np.uint8]
 C128 = npt.NDArray[np.complex128]
 
 
-def ar4ja_generator(matrix: QuasiCyclic, information: int) -> U8:
+def power_of_two_generator(matrix: QuasiCyclic, information: int) -> U8:
     """uint8 [information, parity, z]: first column of each circulant of W.
 
     `information`: circulants of information in a row.  z is a power of two, which makes x^z − 1 a

@@ -1,4 +1,4 @@
-"""Pseudo-randomiser of telemetry (131.0-B-5 §10): both sequences, over batches of frames.
+"""Pseudo-randomisers of telemetry (131.0-B-5 §10) and telecommand (231.0-B-4 §6), over batches.
 
 The sequence starts anew with every frame, codeword or codeblock, after the sync marker, and is its
 own inverse.
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from protocols.errors import LocalError
 
 U8 = npt.NDArray[np.uint8]
-RandomiserKind = Literal["ccsds", "ccsds-long"]
+RandomiserKind = Literal["ccsds", "ccsds-long", "tc"]
 
 #: Kind to (exponents of h(x), first bits sent).  The standard prints the long sequence's seed along
 #: the register, 11000111000111000; its last bit is sent first.
@@ -24,6 +24,8 @@ _GENERATORS: Final[dict[str, tuple[tuple[int, ...], str]]] = {
     "ccsds": ((8, 7, 5, 3, 0), "11111111"),
     # §10.4.1: x¹⁷ + x¹⁴ + 1, 131,071 bits.
     "ccsds-long": ((17, 14, 0), "11000111000111000"[::-1]),
+    # 231.0-B-4 §6.2: x⁸ + x⁶ + x⁴ + x³ + x² + x + 1, 255 bits.
+    "tc": ((8, 6, 4, 3, 2, 1, 0), "11111111"),
 }
 
 
