@@ -21,6 +21,9 @@ from protocols.timecodes.tai import NS_PER_MS
 PROCESSABLE: Final = frozenset(BlockType)
 
 
+_UNUSUAL: Final = BundleFlags.ADMINISTRATIVE_RECORD | BundleFlags.REPORTS | BundleFlags.IS_FRAGMENT
+
+
 def violations(bundle: Bundle) -> list[str]:
     """What the bundle breaks beyond its encoding, each with the clause; empty if nothing.
 
@@ -28,6 +31,11 @@ def violations(bundle: Bundle) -> list[str]:
     it knows to omit the primary block's CRC.  Blocks that a BCB encrypts are not looked into.
     """
     primary = bundle.primary
+    if len(bundle.blocks) == 1 and primary.crc_type and primary.creation.time_ms:
+        # What most bundles are: with none of the marks below there is no rule left to break.
+        source, flags = primary.source, primary.flags & _UNUSUAL
+        if not flags and source.is_plain_ipn and primary.destination.is_plain_ipn:
+            return []
     found: list[str] = []
     encrypted: set[int] = set()
     signed: set[int] = set()

@@ -61,6 +61,12 @@ class Eid:
         return self.scheme == SCHEME_IPN and self.node_number == LOCAL_NODE
 
     @property
+    def is_plain_ipn(self) -> bool:
+        """An `ipn` endpoint of a node that is neither null nor LocalNode."""
+        name = self.name
+        return isinstance(name, tuple) and 0 < name[0] < LOCAL_NODE
+
+    @property
     def is_singleton(self) -> bool:
         """At most one node is its member: not a dtn demux that begins with a tilde."""
         return not (isinstance(self.name, str) and "/~" in self.name[2:])

@@ -61,6 +61,8 @@ _REMEMBERED_NS: Final = 20 * NS_PER_MS
 _AMPLE: Final = 1_000
 #: Octets of parsed bundles kept beside their metadata: what was just received goes out again soon.
 _PARSED_OCTETS: Final = 64 << 20
+#: By node: what a bundle that came from it is not to be sent to.
+_FROM: Final[dict[int, frozenset[int]]] = {0: frozenset()}
 #: Status reports live so long.
 _REPORT_LIFETIME_MS: Final = 86_400_000
 
@@ -172,7 +174,7 @@ class Node:
         self._endpoints: set[Eid] = set()
         self._local: dict[Eid, dict[int, Held]] = {}
         self._units: dict[tuple[Eid, CreationTimestamp], dict[int, Held]] = {}
-        self._decisions: dict[tuple[int, int, bool, frozenset[int]], _Remembered] = {}
+        self._decisions: dict[tuple[int | None, int, bool, frozenset[int]], _Remembered] = {}
         self._parsed: dict[int, int] = {}
         self._parsed_octets = 0
         self._last_ms, self._sequence = 0, 0
@@ -183,8 +185,7 @@ class Node:
         self._plan_queues(now_ns)
         for stored in recovered:
             self._next_ref = max(self._next_ref, stored.ref + 1)
-            bundle = parse_bundle(stored.octets, check_crc=False)
-            self._hold(now_ns, self._described(bundle, stored), bundle, stored.octets)
+            self._recall(now_ns, parse_bundle(stored.octets, check_crc=False), stored)
 
     # ------------------------------------------------------------ bundles in
 
@@ -224,18 +225,19 @@ class Node:
         if received.bundle is not bundle:
             bundle = received.bundle
             octets = bundle.build()
-        return self._admit(now_ns, bundle, octets, came_from, digest)
+        return self._admit(now_ns, bundle, octets, came_from, digest, expires_ns)
 
     def send(self, now_ns: int, bundle: Bundle) -> Verdict:
         """A bundle of an application here, §5.2."""
         source = bundle.primary.source
-        if not source.is_null and source.node != self.settings.node:
+        if not source.is_null and not self._is_here(source):
             raise LocalError(f"source {source} is no endpoint of {self.settings.node}")
         digest = digest_of(bundle)
         if digest in self._by_digest or self._seen.get(digest, 0) > now_ns:
             self.counts.duplicates += 1
             return Verdict.DUPLICATE
-        verdict = self._admit(now_ns, bundle, bundle.build(), 0, digest)
+        expires_ns = expiry_ns(bundle, now_ns)
+        verdict = self._admit(now_ns, bundle, bundle.build(), 0, digest, expires_ns)
         self.counts.sent_here += verdict is Verdict.STORED
         return verdict
 
@@ -247,52 +249,78 @@ class Node:
         return CreationTimestamp(time_ms, self._sequence)
 
     def _admit(
-        self, now_ns: int, bundle: Bundle, octets: bytes, came_from: int, digest: bytes
+        self,
+        now_ns: int,
+        bundle: Bundle,
+        octets: bytes,
+        came_from: int,
+        digest: bytes,
+        expires_ns: int,
     ) -> Verdict:
-        primary = bundle.primary
-        size = len(octets)
-        priority, _ = self.settings.classify(primary.source, primary.destination, size)
-        share = self.settings.shares[priority]
+        stored = Stored(self._next_ref, now_ns, came_from, octets)
+        held = self._described(bundle, stored, digest, expires_ns)
+        share = self.settings.shares[held.priority]
         if (
-            self.held_octets + size > share * self.settings.quota_octets
+            self.held_octets + held.octets > share * self.settings.quota_octets
             or len(self.held) >= share * self.settings.quota_bundles
         ):
             self.counts.refused += 1
             return Verdict.REFUSED
-        stored = Stored(self._next_ref, now_ns, came_from, octets)
         self._next_ref += 1
         self._store.put(stored)
-        self._hold(now_ns, self._described(bundle, stored, digest), bundle, octets)
+        self._hold(now_ns, held, bundle)
         return Verdict.STORED
 
-    def _described(self, bundle: Bundle, stored: Stored, digest: bytes = b"") -> Held:
+    def _keep(self, now_ns: int, bundle: Bundle, received_ns: int, came_from: int) -> None:
+        """Into the store, quota or not: made here of what was in it."""
+        stored = Stored(self._next_ref, received_ns, came_from, bundle.build())
+        self._next_ref += 1
+        self._store.put(stored)
+        self._recall(now_ns, bundle, stored)
+
+    def _recall(self, now_ns: int, bundle: Bundle, stored: Stored) -> None:
+        digest = digest_of(bundle)
+        if digest in self._by_digest or self._seen.get(digest, 0) > now_ns:
+            # Its fragments were put together, and the end came before these were forgotten.
+            self._store.remove(stored.ref, None)
+            return
+        expires_ns = expiry_ns(bundle, stored.received_ns)
+        self._hold(now_ns, self._described(bundle, stored, digest, expires_ns), bundle)
+
+    def _described(self, bundle: Bundle, stored: Stored, digest: bytes, expires_ns: int) -> Held:
         primary = bundle.primary
         size = len(stored.octets)
+        flags = primary.flags
         priority, critical = self.settings.classify(primary.source, primary.destination, size)
+        came_from = stored.came_from
         return Held(
             ref=stored.ref,
-            digest=digest or digest_of(bundle),
+            digest=digest,
             source=primary.source,
             destination=primary.destination,
             octets=size,
             priority=priority,
             critical=critical,
-            expiry_ns=expiry_ns(bundle, stored.received_ns),
+            expiry_ns=expires_ns,
             received_ns=stored.received_ns,
-            came_from=stored.came_from,
-            may_fragment=not primary.flags & BundleFlags.MUST_NOT_FRAGMENT,
-            report_flags=primary.flags & BundleFlags.REPORTS,
+            came_from=came_from,
+            may_fragment=not flags & BundleFlags.MUST_NOT_FRAGMENT,
+            report_flags=flags & BundleFlags.REPORTS,
             unit=(primary.source, primary.creation) if primary.is_fragment else None,
-            excluded=frozenset((stored.came_from,)) if stored.came_from else frozenset(),
+            excluded=_FROM.get(came_from) or _FROM.setdefault(came_from, frozenset((came_from,))),
         )
 
-    def _hold(self, now_ns: int, held: Held, bundle: Bundle, octets: bytes) -> None:
+    def _is_here(self, endpoint: Eid) -> bool:
+        number = endpoint.node_number
+        return number == self.number if number is not None else endpoint.node == self.settings.node
+
+    def _hold(self, now_ns: int, held: Held, bundle: Bundle) -> None:
         self.held[held.ref] = held
         self.held_octets += held.octets
         self._by_digest[held.digest] = held.ref
         if held.expiry_ns < NEVER_NS:
             heappush(self._expiries, (held.expiry_ns, held.ref))
-        if held.destination.node == self.settings.node:
+        if self._is_here(held.destination):
             self._arrived(now_ns, held, bundle)
             return
         self._keep_parsed(held, bundle)
@@ -302,7 +330,7 @@ class Node:
 
     def register(self, endpoint: Eid) -> None:
         """An application takes what comes for this endpoint.  LocalError for another node's."""
-        if endpoint.node != self.settings.node:
+        if not self._is_here(endpoint):
             raise LocalError(f"endpoint {endpoint} is not of {self.settings.node}")
         self._endpoints.add(endpoint)
 
@@ -366,22 +394,19 @@ class Node:
                 parts[ref].why = str(error)
         if whole is None:
             return
-        first = min(part.received_ns for part in parts.values())
-        stored = Stored(self._next_ref, first, held.came_from, whole.build())
-        self._next_ref += 1
-        self._store.put(stored)
+        first_ns = min(part.received_ns for part in parts.values())
         self.counts.reassembled += 1
-        for part in list(parts.values()):
+        fragments = list(parts.values())
+        self._keep(now_ns, whole, first_ns, held.came_from)
+        for part in fragments:
             self._forget(part, now_ns)
-        self._hold(now_ns, self._described(whole, stored), whole, stored.octets)
 
     # ------------------------------------------------------------ routes
 
-    def _demand(self, held: Held) -> Demand:
-        size = held.octets + max(int(held.octets * _OVERHEAD), _LEAST_OVERHEAD)
+    def _demand(self, held: Held, evc_octets: int) -> Demand:
         return Demand(
             dest=held.destination.node_number or 0,
-            evc_octets=size,
+            evc_octets=evc_octets,
             priority=held.priority,
             expiry_ns=min(held.expiry_ns, NO_EXPIRY_NS),
             critical=held.critical,
@@ -398,11 +423,11 @@ class Node:
             held.why = "no route: only ipn nodes are in contact plans"
             self._waiting[held.ref] = held
             return
-        demand = self._demand(held)
-        kind = (demand.dest, held.priority, held.critical, held.excluded)
-        known = self._decisions.get(kind)
-        routes = self._still_good(known, demand, now_ns)
+        evc_octets = held.octets + max(int(held.octets * _OVERHEAD), _LEAST_OVERHEAD)
+        kind = (held.destination.node_number, held.priority, held.critical, held.excluded)
+        routes = self._still_good(self._decisions.get(kind), held, evc_octets, now_ns)
         if not routes:
+            demand = self._demand(held, evc_octets)
             decision = self.router.route(demand, now_ns, self._backlog(held.rank))
             routes = decision.routes
             if routes and decision.fragment_octets is not None:
@@ -411,37 +436,38 @@ class Node:
                 routes = ()
             elif routes:
                 until_ns = now_ns + _REMEMBERED_NS
-                self._decisions[kind] = _Remembered(routes, until_ns, demand.evc_octets)
+                self._decisions[kind] = _Remembered(routes, until_ns, evc_octets)
         if not routes:
             held.why = "no route in the contact plan before it expires"
             self._waiting[held.ref] = held
             return
         held.why = ""
         for route in routes:
-            self._queue(held, route, demand, now_ns)
+            self._queue(held, route, evc_octets, now_ns)
 
     def _still_good(
-        self, known: _Remembered | None, demand: Demand, now_ns: int
+        self, known: _Remembered | None, held: Held, evc_octets: int, now_ns: int
     ) -> tuple[Route, ...]:
-        if known is None or now_ns >= known.until_ns or demand.evc_octets > known.evc_octets:
+        if known is None or now_ns >= known.until_ns or evc_octets > known.evc_octets:
             return ()
         for route in known.routes:
             first = route.contacts[0]
-            left = self.router.graph.remaining_octets(first.key, demand.priority) or 0
+            left = self.router.graph.remaining_octets(first.key, held.priority) or 0
+            ample = _AMPLE * evc_octets
             if (
-                left < _AMPLE * demand.evc_octets
-                or route.volume_limit_octets < _AMPLE * demand.evc_octets
-                or route.arrival_ns + _REMEMBERED_NS > demand.expiry_ns
+                left < ample
+                or route.volume_limit_octets < ample
+                or route.arrival_ns + _REMEMBERED_NS > held.expiry_ns
                 or not first.start_ns <= now_ns < first.end_ns
             ):
                 return ()
         return known.routes
 
-    def _queue(self, held: Held, route: Route, demand: Demand, now_ns: int) -> None:
-        copy = Copy(held.ref, held.octets, held.rank, route, demand)
+    def _queue(self, held: Held, route: Route, evc_octets: int, now_ns: int) -> None:
+        copy = Copy(held.ref, held.octets, held.rank, route, evc_octets, held.priority)
         held.copies[route.entry] = copy
         self.queue(route.entry, now_ns).put(copy)
-        for overbooked in self.router.book(route, demand):
+        for overbooked in self.router.book(route, evc_octets, held.priority):
             self._displace(overbooked.contact.dest, overbooked.octets, now_ns)
 
     def _displace(self, neighbour: int, octets: int, now_ns: int) -> None:
@@ -450,7 +476,7 @@ class Node:
         for copy in reversed(queue.queued()):
             if octets <= 0 or copy.rank <= 1:
                 break
-            octets -= copy.demand.evc_octets
+            octets -= copy.evc_octets
             self._reroute(copy, now_ns)
 
     def _fragmented(self, now_ns: int, held: Held, evc_octets: int) -> bool:
@@ -464,11 +490,7 @@ class Node:
         self.counts.fragmented += 1
         self._forget(held, now_ns)
         for part in parts:
-            octets = part.build()
-            stored = Stored(self._next_ref, held.received_ns, held.came_from, octets)
-            self._next_ref += 1
-            self._store.put(stored)
-            self._hold(now_ns, self._described(part, stored), part, octets)
+            self._keep(now_ns, part, held.received_ns, held.came_from)
         return True
 
     def _reroute(self, copy: Copy, now_ns: int) -> None:
@@ -482,7 +504,7 @@ class Node:
     def _withdraw(self, held: Held, copy: Copy) -> None:
         neighbour = copy.route.entry
         self.queues[neighbour].withdraw(copy)
-        self.router.release(copy.route, copy.demand)
+        self.router.release(copy.route, copy.evc_octets, copy.priority)
         del held.copies[neighbour]
 
     # ------------------------------------------------------------ neighbours
@@ -548,7 +570,7 @@ class Node:
         queue.failed += 1
         held = self.held[copy.ref]
         del held.copies[neighbour]
-        self.router.release(copy.route, copy.demand)
+        self.router.release(copy.route, copy.evc_octets, copy.priority)
         if refused:
             held.excluded |= {neighbour}
         if not held.copies:
@@ -564,11 +586,8 @@ class Node:
             if held is not None:
                 self._expire(held, now_ns)
         for queue in self.queues.values():
-            if any(queue.waiting_octets):
-                for copy in queue.queued():
-                    first = copy.route.contacts[0]
-                    if first.end_ns <= now_ns:
-                        self._reroute(copy, now_ns)
+            for copy in queue.overdue(now_ns):
+                self._reroute(copy, now_ns)
         if self._waiting and now_ns >= self._retry_ns:
             self._retry(now_ns)
 
@@ -727,8 +746,9 @@ class Node:
             lifetime_ms=_REPORT_LIFETIME_MS,
             flags=BundleFlags.ADMINISTRATIVE_RECORD,
         )
-        octets = report.build()
-        if self._admit(now_ns, report, octets, 0, digest_of(report)) is Verdict.STORED:
+        digest, expires_ns = digest_of(report), expiry_ns(report, now_ns)
+        verdict = self._admit(now_ns, report, report.build(), 0, digest, expires_ns)
+        if verdict is Verdict.STORED:
             self.counts.reports_sent += 1
 
     def made(

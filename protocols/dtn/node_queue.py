@@ -8,11 +8,12 @@ from enum import StrEnum
 from typing import Final
 
 from protocols.dtn.contact_plan import Contact, ContactPlan
-from protocols.dtn.routing import Demand, Route
+from protocols.dtn.routing import Route
 from protocols.errors import LocalError
 
 #: Critical bundles first, then expedited, normal, bulk.
 CLASSES: Final = 4
+_NEVER_NS: Final = 2**63 - 1
 
 
 class CopyState(StrEnum):
@@ -45,13 +46,14 @@ COPY_STATES: Final = {
 
 @dataclass(slots=True, eq=False)
 class Copy:
-    """One bundle for one neighbour, by the route that chose it."""
+    """One bundle for one neighbour by a route; evc_octets and priority: as they were booked."""
 
     ref: int
     octets: int
     rank: int
     route: Route
-    demand: Demand
+    evc_octets: int
+    priority: int
     state: CopyState = CopyState.QUEUED
 
     def on(self, event: CopyEvent) -> None:
@@ -80,6 +82,7 @@ class NeighbourQueue:
     sent_octets: int = 0
     failed: int = 0
     _queues: list[deque[Copy]] = field(default_factory=lambda: [deque() for _ in range(CLASSES)])
+    _first_end_ns: int = _NEVER_NS
     _credit_octets: float = 0.0
     _credited_ns: int = 0
 
@@ -113,6 +116,7 @@ class NeighbourQueue:
         """Queue it behind those of its class."""
         self._queues[copy.rank].append(copy)
         self.waiting_octets[copy.rank] += copy.octets
+        self._first_end_ns = min(self._first_end_ns, copy.route.contacts[0].end_ns)
 
     def withdraw(self, copy: Copy) -> None:
         """Forget a copy, queued (its place in the queue is passed over later) or being sent."""
@@ -134,6 +138,14 @@ class NeighbourQueue:
     def queued(self) -> list[Copy]:
         """All that are queued, in the order in which they will go."""
         return [c for queue in self._queues for c in queue if c.state is CopyState.QUEUED]
+
+    def overdue(self, now_ns: int) -> list[Copy]:
+        """Queued for contacts that are over."""
+        if now_ns < self._first_end_ns:
+            return []
+        ends = [(copy.route.contacts[0].end_ns, copy) for copy in self.queued()]
+        self._first_end_ns = min((end for end, _ in ends if end > now_ns), default=_NEVER_NS)
+        return [copy for end, copy in ends if end <= now_ns]
 
     def take(self, now_ns: int) -> Copy | None:
         """The next to be sent, None if there is none, no contact, or the rate allows none yet."""

@@ -229,22 +229,22 @@ class Router:
 
     # ------------------------------------------------------------ booking
 
-    def book(self, route: Route, demand: Demand) -> tuple[Overbooked, ...]:
+    def book(self, route: Route, evc_octets: int, priority: int) -> tuple[Overbooked, ...]:
         """Take the bundle's volume off each contact (§3.2.8.1.2).
 
         Returns which contacts from this node lower priorities have now booked in vain: that much
         of their bundles must be routed again.
         """
         for c in route.contacts:
-            self.graph.book(c.key, demand.evc_octets, demand.priority)
+            self.graph.book(c.key, evc_octets, priority)
         first = route.contacts[0]
         left = self.graph.remaining_octets(first.key, BULK)
         return (Overbooked(first, -left),) if left is not None and left < 0 else ()
 
-    def release(self, route: Route, demand: Demand) -> None:
+    def release(self, route: Route, evc_octets: int, priority: int) -> None:
         """Give back what `book` took: the bundle expired, or is routed again."""
         for c in route.contacts:
-            self.graph.book(c.key, -demand.evc_octets, demand.priority)
+            self.graph.book(c.key, -evc_octets, priority)
 
     @uncollected()
     def reload(self, plan: ContactPlan, now_ns: int) -> Reload:

@@ -378,7 +378,7 @@ def test_what_a_store_held_is_held_again() -> None:
 def test_every_state_and_event_is_in_the_table() -> None:
     assert set(COPY_STATES) == set(CopyState)
     assert {event for row in COPY_STATES.values() for event in row} == set(CopyEvent)
-    copy = Copy(1, 10, 3, None, None)  # type: ignore[arg-type]
+    copy = Copy(1, 10, 3, None, 110, 1)  # type: ignore[arg-type]
     with pytest.raises(LocalError, match="the neighbour has it while queued"):
         copy.on(CopyEvent.SENT)
 

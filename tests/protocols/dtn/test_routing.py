@@ -168,7 +168,7 @@ def test_contacts_fill_up_and_the_next_is_taken() -> None:
         if not decision.routes:
             break
         (route,) = decision.routes
-        assert router.book(route, demand) == ()
+        assert router.book(route, demand.evc_octets, demand.priority) == ()
         entries.append((route.contacts[0].start_ns // S, route.entry))
     assert entries == [(0, 2)] * 2 + [(4, 3)] * 5 + [(10, 2)] * 2
     assert Router(1, router.plan).route(demand, 0).routes
@@ -179,18 +179,18 @@ def test_expedited_bundles_push_bulk_ones_off_and_say_so() -> None:
     router = Router(1, plan_of((1, 2, 0, 2), (1, 2, 10, 12)))
     bulk, alert = Demand(2, 1500, BULK), Demand(2, 1500, EXPEDITED)
     (route,) = router.route(bulk, 0).routes
-    assert router.book(route, bulk) == ()
+    assert router.book(route, bulk.evc_octets, bulk.priority) == ()
     assert router.route(bulk, 0).routes[0].contacts[0].start_ns == 10 * S
     (first,) = router.route(alert, 0).routes
     assert first.contacts == route.contacts
-    overbooked = router.book(first, alert)
+    overbooked = router.book(first, alert.evc_octets, alert.priority)
     assert overbooked == (Overbooked(route.contacts[0], 1000),) == router.graph.overbooked()
     # The bulk bundle is routed again, and all is well.
-    router.release(route, bulk)
+    router.release(route, bulk.evc_octets, bulk.priority)
     assert router.graph.overbooked() == ()
     assert router.graph.remaining_octets(first.contacts[0].key, BULK) == 500
     assert router.graph.remaining_octets(first.contacts[0].key, EXPEDITED) == 500
-    router.release(first, alert)
+    router.release(first, alert.evc_octets, alert.priority)
     assert router.graph.remaining_octets(first.contacts[0].key, BULK) == 2000
 
 
@@ -225,7 +225,7 @@ def test_a_reload_keeps_what_is_booked() -> None:
     routes = []
     for _ in range(9):
         (route,) = router.route(demand, 0).routes
-        router.book(route, demand)
+        router.book(route, demand.evc_octets, demand.priority)
         routes.append(route)
     same = router.reload(plan, 0)
     assert not same.change
