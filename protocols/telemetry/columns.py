@@ -232,7 +232,7 @@ def plan_judging(plan: DefinitionPlan) -> JudgePlan | None:
 
 
 Array = npt.NDArray[Any]
-Tests = tuple[Array, Array, Array, Array, Array, Array, Array]
+Tests = tuple[Array, Array, Array, Array, Array, Array, Array, Array]
 
 
 NO_ROWS = np.empty(0, np.int64)
@@ -240,7 +240,7 @@ NO_WHICH = np.empty(0, np.int32)
 NO_TESTS: Tests = (
     *(NO_ROWS, NO_ROWS, NO_ROWS),
     np.empty((0, 6), np.int64),
-    *(NO_ROWS, NO_ROWS, np.empty(0, np.bool_)),
+    *(NO_ROWS, NO_ROWS, np.empty(0, np.bool_), np.empty((0, 2), np.uint64)),
 )
 
 
@@ -255,6 +255,7 @@ class DictionaryPlan:
     condition_octets: I64
     shortest: I64
     exact: npt.NDArray[np.bool_]
+    header_tests: npt.NDArray[np.uint64]
     definitions: tuple[DefinitionPlan, ...]
 
     @property
@@ -268,6 +269,7 @@ class DictionaryPlan:
             self.condition_octets,
             self.shortest,
             self.exact,
+            self.header_tests,
         )
 
 
@@ -281,18 +283,30 @@ def plan_dictionary(dictionary: Dictionary) -> DictionaryPlan:
     by_apid: list[list[int]] = [[] for _ in range(2048)]
     conditions: list[tuple[int, ...]] = []
     condition_start, condition_octets = [0], list[int]()
+    header_tests: list[tuple[int, int]] = []
     for index, definition in enumerate(dictionary.definitions):
         for apid in range(2047) if definition.apid is None else (definition.apid,):
             by_apid[apid].append(index)
-        reach = 0
+        reach = mask = wanted = 0
         for condition in definition.conditions:
             bit, kind = definition.layout.fixed_slots[condition.parameter]
+            left = 8 * PRIMARY_HEADER_OCTETS - bit - kind.bits
+            if (
+                (condition.operator, kind.kind, kind.little) == ("==", Kind.UNSIGNED, False)
+                and left >= 0
+                and 0 <= condition.value < 1 << kind.bits
+            ):
+                mine = ((1 << kind.bits) - 1) << left
+                if (wanted ^ condition.value << left) & mask & mine == 0:
+                    mask, wanted = mask | mine, wanted | condition.value << left
+                    continue
             code = list(COMPARISONS).index(condition.operator)
             value = np.uint64(condition.value & 0xFFFF_FFFF_FFFF_FFFF).astype(np.int64)
             conditions.append((*_row(bit, kind, 0, 0)[:4], code, int(value)))
             reach = max(reach, (bit + kind.bits + 7) // 8)
         condition_start.append(len(conditions))
         condition_octets.append(reach)
+        header_tests.append((mask, wanted))
     layouts = [definition.layout for definition in dictionary.definitions]
     return DictionaryPlan(
         np.cumsum([0] + [len(found) for found in by_apid]).astype(np.int64),
@@ -302,6 +316,7 @@ def plan_dictionary(dictionary: Dictionary) -> DictionaryPlan:
         np.array(condition_octets, np.int64),
         np.array([layout.fixed_octets for layout in layouts], np.int64),
         np.array([not layout.variable for layout in layouts], np.bool_),
+        np.array(header_tests, np.uint64),
         tuple(plan_definition(definition) for definition in dictionary.definitions),
     )
 

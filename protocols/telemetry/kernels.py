@@ -135,6 +135,7 @@ def classify(
     condition_octets: Any,
     shortest: Any,
     exact: Any,
+    header_tests: Any,
     which: Any,
     counts: Any,
 ) -> None:
@@ -143,20 +144,27 @@ def classify(
     which: int32 [n], set to the definition, −1 if none, −2 − definition if its length is wrong;
     counts: int64 [definitions], packets of each that fit are added.
     candidate_start: int64 [2049], candidates of APID a are candidates[start[a]:start[a + 1]].
+    header_tests: uint64 [definitions, 2], mask and wanted value of the primary header's 48 bits:
+    all conditions that ask for equality there, in one comparison.
     """
     for i in range(low, high):
         start = uint64(offsets[i])
         size = offsets[i + 1] - offsets[i]
         found = -1
         if size >= 7:
-            apid = ((octets[start] & 7) << 8) | octets[start + uint64(1)]
-            said = int64(_load16(octets, start + uint64(4))) + 7
+            header = (uint64(_load32(octets, start)) << uint64(16)) | uint64(
+                _load16(octets, start + uint64(4))
+            )
+            apid = int64((header >> uint64(32)) & uint64(0x7FF))
+            said = int64(header & uint64(0xFFFF)) + 7
             for c in range(candidate_start[apid], candidate_start[apid + 1]):
                 d = candidates[c]
                 if size < condition_octets[d]:
                     # Too short to tell from its siblings: its own only if it has none.
                     if candidate_start[apid + 1] - candidate_start[apid] == 1:
                         found = -2 - d
+                    continue
+                if (header & header_tests[d, 0]) != header_tests[d, 1]:
                     continue
                 first, last = condition_start[d], condition_start[d + 1]
                 if first == last or _matches(octets, start, conditions, first, last):
@@ -273,6 +281,7 @@ def gather(
     condition_octets: Any,
     shortest: Any,
     exact: Any,
+    header_tests: Any,
     which: Any,
     counts: Any,
     table: Any,
@@ -306,6 +315,7 @@ def gather(
                 condition_octets,
                 shortest,
                 exact,
+                header_tests,
                 which,
                 counts,
             )

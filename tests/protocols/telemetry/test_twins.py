@@ -338,6 +338,49 @@ def test_mixed_packets_are_grouped_by_apid_and_by_values() -> None:
     assert negative.raw["SID"].tolist() == [-8, -1]
 
 
+#: Fields of the primary header: first bit, bits (133.0-B-2 §4.1.3).
+HEADER = {"VERSION": (0, 3), "TYPE": (3, 1), "SEC_HDR_FLG": (4, 1), "SEQ_FLGS": (16, 2)}
+
+
+@given(
+    st.lists(
+        st.sampled_from(sorted(HEADER)).flatmap(
+            lambda name: st.tuples(
+                st.just(name),
+                st.integers(0, (1 << HEADER[name][1]) - 1),
+                st.sampled_from(["==", "==", "!=", "<=", ">"]),
+            )
+        ),
+        max_size=4,
+    ),
+    st.lists(st.integers(0, (1 << 32) - 1), min_size=1, max_size=20),
+)
+@settings(max_examples=100, deadline=None)
+def test_header_conditions_of_any_kind(
+    conditions: list[tuple[str, int, str]], headers: list[int]
+) -> None:
+    definition = PacketDefinition(
+        "A", None, (Parameter("X", Int8ub),), tuple(Condition(*one) for one in conditions)
+    )
+    compared = {
+        "==": lambda a, b: a == b,
+        "!=": lambda a, b: a != b,
+        "<=": lambda a, b: a <= b,
+        ">": lambda a, b: a > b,
+    }
+
+    def fits(header: int) -> bool:
+        if header >> 16 & 0x7FF == 0x7FF:
+            return False
+        found = {name: header >> 32 - bit - n & (1 << n) - 1 for name, (bit, n) in HEADER.items()}
+        return all(compared[operator](found[name], value) for name, value, operator in conditions)
+
+    octets = [header.to_bytes(4, "big") + b"\0\0\1" for header in headers]
+    found = Dictionary("D", (definition,)).decode(PacketBatch.from_packets(octets))
+    wanted = [i for i, header in enumerate(headers) if fits(header)]
+    assert [int(row) for table in found for row in table.rows] == wanted
+
+
 def test_an_invalid_time_code_is_kept_as_invalid() -> None:
     definition = PacketDefinition(
         "T", 1, (Parameter("TIME", CdsFormat(2, 2)), Parameter("A", Int8ub)), time="TIME"
