@@ -1,0 +1,299 @@
+"""What a relay expects of every convergence layer, over real loopback sockets."""
+
+from __future__ import annotations
+
+import datetime
+import selectors
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from ground.adapters.node_certificate import node_ids, other_name
+from ground.adapters.tcpcl_transport import TcpclTransport
+from ground.ports import (
+    BundleArrived,
+    BundleFailed,
+    BundleSent,
+    BundleTransport,
+    LinkState,
+    PeerDown,
+    PeerUp,
+)
+from protocols.dtn.eid import eid
+from protocols.dtn.tcpcl import TcpclSettings, TlsPolicy
+from protocols.errors import LocalError
+
+
+@dataclass
+class End:
+    """One transport and what it said."""
+
+    transport: BundleTransport
+    selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    events: list[Any] = field(default_factory=list)
+    accept: bool = True
+
+    def __post_init__(self) -> None:
+        self.transport.open(self.selector)
+
+    def turn(self) -> None:
+        for key, mask in self.selector.select(0.005):
+            key.data(mask)
+        for event in self.transport.events:
+            self.events.append(event)
+            if self.accept and isinstance(event, BundleArrived):
+                self.transport.accept(event.receipt)
+        self.transport.events.clear()
+        self.transport.turn()
+
+    def of(self, kind: type) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def close(self) -> None:
+        self.transport.close()
+        self.selector.close()
+
+
+def until(ends: list[End], condition: Callable[[], object], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, [end.events[-3:] for end in ends]
+        for end in ends:
+            end.turn()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+Make = Callable[[int, int, Path], BundleTransport]
+
+
+def tcpcl(number: int, port: int, directory: Path) -> BundleTransport:
+    settings = TcpclSettings(node_id=f"ipn:{number}.0", segment_octets=10_000, window=8)
+    if number == 1:
+        return TcpclTransport(settings, connect=[("127.0.0.1", port)])
+    return TcpclTransport(settings, listen=("127.0.0.1", port))
+
+
+def tcpcl_tls(number: int, port: int, directory: Path) -> BundleTransport:
+    settings = TcpclSettings(node_id=f"ipn:{number}.0", tls=TlsPolicy.REQUIRE, window=8)
+    if number == 1:
+        client = context(directory, "ipn:1.0", server=False)
+        return TcpclTransport(settings, connect=[("127.0.0.1", port)], tls_client=client)
+    server = context(directory, "ipn:2.0", server=True)
+    return TcpclTransport(settings, listen=("127.0.0.1", port), tls_server=server)
+
+
+TRANSPORTS: dict[str, Make] = {"tcpcl": tcpcl, "tcpcl with TLS": tcpcl_tls}
+
+
+def context(directory: Path, node: str, *, server: bool) -> ssl.SSLContext:
+    """Of a node whose certificate one authority signed."""
+    certificate, key, authority = certified(directory, node)
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_REQUIRED
+    made.load_cert_chain(certificate, key)
+    made.load_verify_locations(authority)
+    return made
+
+
+def certified(directory: Path, node: str) -> tuple[Path, Path, Path]:
+    """PEM files: certificate and key of a node, and the authority's certificate."""
+    authority_path, authority_key_path = directory / "authority.pem", directory / "authority.key"
+    if not authority_path.exists():
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = signed("authority", key, key, "authority", None)
+        authority_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        authority_key_path.write_bytes(private(key))
+    authority_key = serialization.load_pem_private_key(authority_key_path.read_bytes(), None)
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = signed(node, key, authority_key, "authority", node)
+    path = directory / f"{node.replace(':', '-')}.pem"
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    path.with_suffix(".key").write_bytes(private(key))
+    return path, path.with_suffix(".key"), authority_path
+
+
+def private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def signed(subject: str, key: Any, issuer_key: Any, issuer: str, node: str | None) -> Any:
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=node is None, path_length=None), critical=True)
+    )
+    if node is not None:
+        names = x509.SubjectAlternativeName([other_name(node), x509.DNSName("relay.example")])
+        builder = builder.add_extension(names, critical=False)
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+@pytest.fixture(params=TRANSPORTS)
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[End, End]]:
+    make, port = TRANSPORTS[request.param], free_port()
+    ends = [End(make(2, port, tmp_path)), End(make(1, port, tmp_path))]
+    until(ends, lambda: all(end.of(PeerUp) for end in ends))
+    yield ends[1], ends[0]
+    for end in ends:
+        end.close()
+
+
+def test_neighbours_are_known_by_their_node(pair: tuple[End, End]) -> None:
+    left, right = pair
+    assert left.of(PeerUp) == [PeerUp(2)]
+    assert right.of(PeerUp) == [PeerUp(1)]
+    for end, number in ((left, 2), (right, 1)):
+        assert end.transport.window(number) > 0
+        assert end.transport.window(99) == 0
+        (statistics,) = end.transport.statistics()
+        assert statistics.state is LinkState.OK
+
+
+def test_bundles_arrive_whole_in_order_and_are_told_of_once(pair: tuple[End, End]) -> None:
+    left, right = pair
+    wanted = [bytes((n,)) * size for n, size in enumerate((1, 1_000, 300_000, 2_000_000, 7))]
+    for n, octets in enumerate(wanted):
+        left.transport.send(2, n, (octets[:1], octets[1:]))
+        right.transport.send(1, -n, (octets,))
+    until([left, right], lambda: all(len(e.of(BundleSent)) == 5 for e in (left, right)))
+    for end, neighbour, sign in ((left, 2, 1), (right, 1, -1)):
+        assert [event.octets for event in end.of(BundleArrived)] == wanted
+        assert {event.neighbour for event in end.of(BundleArrived)} == {neighbour}
+        assert [event.token for event in end.of(BundleSent)] == [sign * n for n in range(5)]
+
+
+def test_nothing_counts_as_sent_before_it_is_accepted(pair: tuple[End, End]) -> None:
+    left, right = pair
+    right.accept = False
+    left.transport.send(2, "one", (b"1",))
+    left.transport.send(2, "two", (b"2",))
+    until([left, right], lambda: len(right.of(BundleArrived)) == 2)
+    for _ in range(10):
+        left.turn()
+        right.turn()
+    assert left.of(BundleSent) == []
+    one, two = right.of(BundleArrived)
+    right.transport.refuse(one.receipt)
+    right.transport.accept(two.receipt)
+    until([left, right], lambda: left.of(BundleSent) and left.of(BundleFailed))
+    assert left.of(BundleSent) == [BundleSent("two")]
+    assert left.of(BundleFailed)[0].token == "one"
+    # A peer without room is left alone for a while.
+    assert left.transport.window(2) == 0
+    assert left.of(BundleFailed)[0].refused is False
+
+
+def test_a_window_is_kept_and_opens_again(pair: tuple[End, End]) -> None:
+    left, right = pair
+    right.accept = False
+    n = left.transport.window(2)
+    for token in range(n):
+        left.transport.send(2, token, (b"x",))
+    assert left.transport.window(2) == 0
+    until([left, right], lambda: len(right.of(BundleArrived)) == n)
+    for event in right.of(BundleArrived):
+        right.transport.accept(event.receipt)
+    until([left, right], lambda: len(left.of(BundleSent)) == n)
+    assert left.transport.window(2) == n
+
+
+def test_a_paused_neighbour_is_not_read(pair: tuple[End, End]) -> None:
+    left, right = pair
+    right.transport.pause(1, True)
+    right.turn()
+    left.transport.send(2, 0, (bytes(100_000),))
+    for _ in range(40):
+        left.turn()
+        right.turn()
+    assert right.of(BundleArrived) == []
+    right.transport.pause(1, False)
+    until([left, right], lambda: left.of(BundleSent))
+
+
+def test_a_peer_that_goes_fails_what_was_under_way_and_is_found_again(
+    tmp_path: Path, pair: tuple[End, End]
+) -> None:
+    left, right = pair
+    right.accept = False
+    left.transport.send(2, "lost", (b"x",))
+    until([left, right], lambda: right.of(BundleArrived))
+    port = right.transport.listening[1]  # type: ignore[attr-defined]
+    tls = right.transport.settings.tls is TlsPolicy.REQUIRE  # type: ignore[attr-defined]
+    right.close()
+    until([left], lambda: left.of(PeerDown))
+    assert left.of(BundleFailed) == [BundleFailed("lost", False)]
+    assert left.transport.statistics()[0].state is LinkState.UNAVAILABLE
+    again = End((tcpcl_tls if tls else tcpcl)(2, port, tmp_path))
+    try:
+        until([left, again], lambda: len(left.of(PeerUp)) == 2)
+        left.transport.send(2, "found", (b"y",))
+        until([left, again], lambda: left.of(BundleSent))
+    finally:
+        again.close()
+        right.transport = TcpclTransport(TcpclSettings(node_id="ipn:2.0"))
+        right.selector = selectors.DefaultSelector()
+
+
+def test_a_certificate_of_another_node_ends_the_session(tmp_path: Path) -> None:
+    port = free_port()
+    server = TcpclTransport(
+        TcpclSettings(node_id="ipn:2.0", tls=TlsPolicy.REQUIRE),
+        listen=("127.0.0.1", port),
+        tls_server=context(tmp_path, "ipn:2.0", server=True),
+    )
+    client = TcpclTransport(
+        TcpclSettings(node_id="ipn:1.0", tls=TlsPolicy.REQUIRE),
+        connect=[("127.0.0.1", port)],
+        tls_client=context(tmp_path, "ipn:66.0", server=False),
+    )
+    ends = [End(server), End(client)]
+    until(ends, lambda: ends[1].transport.statistics()[0].reconnects)
+    for _ in range(20):
+        for end in ends:
+            end.turn()
+    assert not ends[0].of(PeerUp)
+    for end in ends:
+        end.close()
+
+
+def test_names_in_certificates_are_read_back(tmp_path: Path) -> None:
+    certificate, _, _ = certified(tmp_path, "ipn:977000.5.0")
+    der = x509.load_pem_x509_certificate(certificate.read_bytes()).public_bytes(
+        serialization.Encoding.DER
+    )
+    assert node_ids(der) == {eid("ipn:977000.5.0")}
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(LocalError, match=f"cannot listen at 127.0.0.1:{port}"):
+            End(tcpcl(2, port, tmp_path))
