@@ -7,7 +7,7 @@ argument (`python -m ground SERVICE --run-dir D`):
     D/clock.json                   {"origin_tai_ns", "origin_unix_ns", "speed"}; missing: wall clock
     D/capture/                     receive: capture-NNNNNN.pcapng, every chunk as it came
     D/journal/SERVICE/TOPIC/       journals (receive: packets, opaque; monitor: parameters, events;
-                                   relay: bundles)
+                                   mission_centre: bundles)
     D/state/SERVICE.state          snapshot of a service: msgpack with a CRC, replaced atomically
     D/archive/archive.sqlite       archive
     D/schedule/passes.json         pass list in force, which stations read; beside it schedule.html,
@@ -19,6 +19,7 @@ passes; `spacecraft_sim` is the other end of the link.  Ports, all on 127.0.0.1,
 
     +0  bus in (services publish)    +1  bus out (services subscribe)
     +2  link (the station's ROUTER: spacecraft_sim binds, receive connects)
+    +3, +4  applications of the site's and the mission centre's bundle node    +5  the centre's TCPCL
     +8 + i  replay endpoint of journaling service i of `JOURNALING`
 
 A service ends at SIGTERM or SIGINT, and, started with L4_EXIT_WITH_STDIN=1, when its standard input
@@ -46,18 +47,18 @@ DEFAULT_BASE_PORT = 21560
 PORTS = 16
 
 BUS, RECEIVE, MONITOR, ARCHIVE = "bus", "receive", "monitor", "archive"
-SCHEDULING, RELAY = "scheduling", "relay"
+SCHEDULING, RELAY, MISSION_CENTRE = "scheduling", "relay", "mission_centre"
 SIMULATOR = "spacecraft_sim"
 #: Start in this order, stop in the reverse one; any other order works too, only slower.
 SERVICES = (BUS, RECEIVE, MONITOR, ARCHIVE)
 #: With those that only some runs have.
-ALL_SERVICES = (*SERVICES, SCHEDULING, RELAY)
+ALL_SERVICES = (*SERVICES, SCHEDULING, MISSION_CENTRE, RELAY)
 
 #: Who keeps which topics in a journal; a service's place here is its replay port.
 JOURNALING: dict[str, tuple[str, ...]] = {
     RECEIVE: (Topic.PACKETS, Topic.OPAQUE),
     MONITOR: (Topic.PARAMETERS, Topic.EVENTS),
-    RELAY: (Topic.BUNDLES,),
+    MISSION_CENTRE: (Topic.BUNDLES,),
 }
 
 MIB = 1024 * 1024
@@ -129,6 +130,20 @@ class RunSettings:
         return self._endpoint(2)
 
     @property
+    def relay_applications(self) -> str:
+        """Of the site's bundle node; that of the mission centre one port on."""
+        return self._endpoint(3)
+
+    @property
+    def centre_applications(self) -> str:
+        return self._endpoint(4)
+
+    @property
+    def centre_address(self) -> tuple[str, int]:
+        """Where the mission centre's bundle node listens for TCPCL."""
+        return "127.0.0.1", self.base_port + 5
+
+    @property
     def replay_endpoints(self) -> dict[str, str]:
         """Journaling service → endpoint that answers for its journals."""
         return {service: self._endpoint(8 + i) for i, service in enumerate(JOURNALING)}
@@ -147,7 +162,7 @@ class RunSettings:
         return (
             *SERVICES,
             *((SCHEDULING,) if self.passes else ()),
-            *((RELAY,) if self.relay else ()),
+            *((MISSION_CENTRE, RELAY) if self.relay else ()),
         )
 
     @property

@@ -36,7 +36,7 @@ def relay(
 
     Asks the relay of a running site for its journal, so it starts with the first bundle of the run.
     """
-    from ground.config import RELAY, load_settings
+    from ground.config import MISSION_CENTRE, load_settings
     from ground.live_view import LiveModel
     from ground.wiring import open_clock, open_viewer
     from protocols.errors import LocalError
@@ -53,7 +53,7 @@ def relay(
     model = LiveModel(speed=1 / clock.wall_seconds(1.0))
     bus = open_viewer(settings, "l4-relay", (Topic.PARAMETERS, Topic.PASSES, Topic.STATUS))
     try:
-        bus.follow(Topic.BUNDLES, RELAY, "", -1)
+        bus.follow(Topic.BUNDLES, MISSION_CENTRE, "", -1)
         began = time.monotonic()
         shown = 0
         while True:
@@ -136,10 +136,11 @@ def _save(directory: Path, body: bytes) -> None:
 
 
 def _print(model: LiveModel, last: int, now_ns: int, *, as_json: bool) -> None:
+    from ground.config import MISSION_CENTRE
     from ground.live_view import pass_lines, relay_lines
 
     newest = list(model.bundles)[-last:]
-    status = model.services.get("relay")
+    status = model.services.get(MISSION_CENTRE)
     if as_json:
         block = model.blocks.get("RELAY")
         on_board = {} if block is None else {n: p.value for n, p in block.parameters.items()}

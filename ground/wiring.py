@@ -16,6 +16,7 @@ from ground.config import (
     ARCHIVE,
     BUS,
     JOURNALING,
+    MISSION_CENTRE,
     MONITOR,
     RECEIVE,
     RELAY,
@@ -305,17 +306,67 @@ def _run_scheduling(settings: RunSettings, stop: Stop) -> None:
     _with_bus(SCHEDULING, settings, work)
 
 
+def _node_settings(settings: RunSettings, number: int) -> RelaySettings:
+    """A bundle node of the run: the site's, or the mission centre's, which the site connects to."""
+    from ground.relay.settings import RelaySettings, TlsFiles
+    from protocols.dtn.contact_plan import Contact, ContactPlan, Range
+    from protocols.dtn.eid import ipn
+    from protocols.dtn.node_settings import NodeSettings, Rule
+    from protocols.dtn.routing import BULK, EXPEDITED
+    from protocols.identifiers import BundleNode
+
+    site = number == BundleNode.SITE
+    always = (0, 1 << 62)
+    hops = (
+        (BundleNode.MARS_ORBITER, BundleNode.PAYLOAD, 2_000, 0),
+        (BundleNode.PAYLOAD, BundleNode.SITE, 10_000, 0),
+        (BundleNode.SITE, BundleNode.MISSION_CENTRE, 1_000_000_000, 0),
+    )
+    plan = ContactPlan(
+        tuple(Contact(*always, *way, rate) for a, b, rate, _ in hops for way in ((a, b), (b, a))),
+        tuple(Range(*always, a, b, owlt_ns) for a, b, _, owlt_ns in hops),
+        {int(node): node.name.lower().replace("_", " ") for node in BundleNode},
+    )
+    name = RELAY if site else MISSION_CENTRE
+    return RelaySettings(
+        node=NodeSettings(
+            node=ipn(number, 0),
+            rules=(
+                Rule(destination="ipn:*.2", priority=EXPEDITED),
+                Rule(destination="ipn:*.1", priority=BULK),
+            ),
+        ),
+        name=name,
+        store=settings.run_dir / "bundles" / name,
+        applications=settings.relay_applications if site else settings.centre_applications,
+        listen=None if site else settings.centre_address,
+        connect=(settings.centre_address,) if site else (),
+        plan=plan,
+        tls=TlsFiles(),
+        keepalive_s=10,
+        owlt_margin=0.0,
+        path=settings.run_dir / "run.toml",
+    )
+
+
 def _run_relay(settings: RunSettings, stop: Stop) -> None:
     import os
 
     from ground.adapters.state_file import StateFile
-    from ground.relay.site import HANDOVER_S, RelayService
     from ground.relay.space_link import SpaceLink
+    from ground.relay.space_transport import HANDOVER_S, SpaceTransport
+    from ground.status import COMPILING, StatusReporter
+    from ground.warming import settle
+    from protocols.bus.messages import ServiceState
     from protocols.dtn.ltp_parameters import DEEP_SPACE
+    from protocols.identifiers import BundleNode
 
     def work(bus: Bus, clock: Clock) -> None:
+        status = StatusReporter(RELAY, clock, bus)
+        status.announce(ServiceState.RECOVERING, COMPILING)
+        settle()
         margin_s = max(DEEP_SPACE.margin_s, HANDOVER_S / clock.wall_seconds(1.0))
-        RelayService(
+        transport = SpaceTransport(
             SpaceLink(margin_s, os.urandom(32)),
             bus,
             clock,
@@ -324,9 +375,52 @@ def _run_relay(settings: RunSettings, stop: Stop) -> None:
             source=RECEIVE,
             passes=settings.passes,
             boot=os.urandom(6).hex(),
-        ).run(stop)
+        )
+
+        def turn(loop: RelayLoop) -> None:
+            node = loop.node
+            status.state = ServiceState.RUNNING
+            status.detail = loop.disk_error or f"{len(node.held):,} bundles held"
+            counters = {
+                **transport.counts,
+                "forwarded": node.counts.forwarded,
+                "duplicates": node.counts.duplicates,
+                "held": len(node.held),
+            }
+            status.tick(counters, newest_ns=transport.newest_ns)
+
+        site = _node_settings(settings, BundleNode.SITE)
+        run_node(site, stop, clock, [transport], each_turn=turn, sync=settings.sync)
+        status.state = ServiceState.STOPPED
+        status.tick({}, now=True)
 
     _with_bus(RELAY, settings, work)
+
+
+def _run_mission_centre(settings: RunSettings, stop: Stop) -> None:
+    from ground.relay.centre import MissionCentre
+    from ground.status import COMPILING, StatusReporter
+    from protocols.bus.messages import ServiceState
+    from protocols.identifiers import BundleNode
+
+    def work(bus: Bus, clock: Clock) -> None:
+        status = StatusReporter(MISSION_CENTRE, clock, bus)
+        status.announce(ServiceState.RECOVERING, COMPILING)
+        centre = MissionCentre(bus, clock)
+
+        def turn(loop: RelayLoop) -> None:
+            bus.receive(0)
+            centre.turn(loop.node)
+            status.state = ServiceState.RUNNING
+            status.detail = f"{centre.bundles:,} bundles" + (f", {centre.last}" * bool(centre.last))
+            status.tick({"bundles": centre.bundles, "repeated": centre.repeated})
+
+        node = _node_settings(settings, BundleNode.MISSION_CENTRE)
+        run_node(node, stop, clock, each_turn=turn, sync=settings.sync)
+        status.state = ServiceState.STOPPED
+        status.tick({}, now=True)
+
+    _with_bus(MISSION_CENTRE, settings, work)
 
 
 _SERVICES: dict[str, Callable[[RunSettings, Stop], None]] = {
@@ -336,6 +430,7 @@ _SERVICES: dict[str, Callable[[RunSettings, Stop], None]] = {
     ARCHIVE: _run_archive,
     SCHEDULING: _run_scheduling,
     RELAY: _run_relay,
+    MISSION_CENTRE: _run_mission_centre,
 }
 
 

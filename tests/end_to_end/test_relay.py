@@ -18,7 +18,15 @@ from pathlib import Path
 import pytest
 
 from ground.adapters.journal import FileJournal
-from ground.config import BUS, RECEIVE, RELAY, RunSettings, free_base_port, prepare_run_directory
+from ground.config import (
+    BUS,
+    MISSION_CENTRE,
+    RECEIVE,
+    RELAY,
+    RunSettings,
+    free_base_port,
+    prepare_run_directory,
+)
 from ground.ports import Bus
 from ground.supervisor import EXIT_WITH_STDIN
 from ground.wiring import open_viewer
@@ -95,13 +103,13 @@ class Site:
 
     def wait_for_bundles(self, more: int) -> None:
         """Until this very relay has delivered so many more."""
-        pid = self.processes[RELAY].pid
+        pid = self.processes[MISSION_CENTRE].pid
         first: int | None = None
         deadline = time.monotonic() + PATIENCE_S
         while True:
             assert time.monotonic() < deadline, (self.status, self.logs())
             self.look()
-            status = self.status.get(RELAY)
+            status = self.status.get(MISSION_CENTRE)
             if status is None or status.pid != pid or "bundles" not in status.counters:
                 continue
             first = status.counters["bundles"] if first is None else first
@@ -122,7 +130,7 @@ class Site:
 
     def delivered(self) -> list[DeliveredBundle]:
         found: list[DeliveredBundle] = []
-        for body in self.bodies(RELAY, Topic.BUNDLES):
+        for body in self.bodies(MISSION_CENTRE, Topic.BUNDLES):
             message = parse(BundlesMessage, body)
             assert message.first_bundle == len(found)
             found += message.bundles
@@ -156,7 +164,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 def test_what_the_payload_forgets_is_here_whoever_is_killed(site: Site) -> None:
     (site.settings.run_dir / "mars.toml").write_text(SCENARIO)
-    for name in (BUS, RECEIVE, RELAY):
+    for name in (BUS, RECEIVE, MISSION_CENTRE, RELAY):
         site.start(name)
     site.start(
         "spacecraft",
@@ -166,12 +174,12 @@ def test_what_the_payload_forgets_is_here_whoever_is_killed(site: Site) -> None:
         *("--clock-file", str(site.settings.clock_file)),
     )
     site.wait_for_bundles(30)
-    for victim in (RELAY, RECEIVE, RELAY):
+    for victim in (RELAY, MISSION_CENTRE, RECEIVE):
         site.end(victim, signal.SIGKILL)
         time.sleep(0.3)
         site.start(victim)
         site.wait_for_bundles(15)
-    for name in ("spacecraft", RELAY, RECEIVE, BUS):
+    for name in ("spacecraft", RELAY, MISSION_CENTRE, RECEIVE, BUS):
         assert site.end(name) == 0, site.logs()
 
     delivered = site.delivered()
