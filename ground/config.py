@@ -19,7 +19,7 @@ passes; `spacecraft_sim` is the other end of the link.  Ports, all on 127.0.0.1,
 
     +0  bus in (services publish)    +1  bus out (services subscribe)
     +2  link (the station's ROUTER: spacecraft_sim binds, receive connects)
-    +3, +4  applications of the site's and the mission centre's bundle node    +5  the centre's TCPCL
+    +3, +4  applications of site's and mission centre's bundle nodes    +5  the centre's TCPCL
     +8 + i  replay endpoint of journaling service i of `JOURNALING`
 
 A service ends at SIGTERM or SIGINT, and, started with L4_EXIT_WITH_STDIN=1, when its standard input
