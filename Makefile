@@ -48,6 +48,9 @@ bench-system: $(VENV)/.installed-test  ## the whole system through its processes
 trial-routes: $(VENV)/.installed-test  ## earliest arrivals on 10,000 random contact plans, against networkx and aiodtnsim
 	$(BIN)/python -m tests.benchmarks.trial_routes $(ARGS)
 
+bench-relay: $(VENV)/.installed-test  ## bundles through a durable relay, three processes (ARGS="60000 1000": count, octets)
+	$(BIN)/python -m tests.benchmarks.bench_relay measure $(or $(ARGS),60000 1000)
+
 bench-growth: $(VENV)/.installed-test  ## time and memory as packets, definitions and channels grow
 	$(BIN)/python -m tests.benchmarks.growth $(ARGS)
 

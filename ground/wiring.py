@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ground.receive.profile import LinkProfile
     from ground.relay.loop import RelayLoop
     from ground.relay.settings import RelaySettings, TlsFiles
+    from protocols.bus.messages import PassesMessage
     from protocols.dtn.contact_plan import ContactPlan
     from protocols.dtn.node_settings import NodeSettings
     from protocols.telemetry.sampling import Sampler
@@ -306,27 +307,15 @@ def _run_scheduling(settings: RunSettings, stop: Stop) -> None:
     _with_bus(SCHEDULING, settings, work)
 
 
-def _node_settings(settings: RunSettings, number: int) -> RelaySettings:
+def _node_settings(settings: RunSettings, number: int, plan: ContactPlan) -> RelaySettings:
     """A bundle node of the run: the site's, or the mission centre's, which the site connects to."""
     from ground.relay.settings import RelaySettings, TlsFiles
-    from protocols.dtn.contact_plan import Contact, ContactPlan, Range
     from protocols.dtn.eid import ipn
     from protocols.dtn.node_settings import NodeSettings, Rule
     from protocols.dtn.routing import BULK, EXPEDITED
     from protocols.identifiers import BundleNode
 
     site = number == BundleNode.SITE
-    always = (0, 1 << 62)
-    hops = (
-        (BundleNode.MARS_ORBITER, BundleNode.PAYLOAD, 2_000, 0),
-        (BundleNode.PAYLOAD, BundleNode.SITE, 10_000, 0),
-        (BundleNode.SITE, BundleNode.MISSION_CENTRE, 1_000_000_000, 0),
-    )
-    plan = ContactPlan(
-        tuple(Contact(*always, *way, rate) for a, b, rate, _ in hops for way in ((a, b), (b, a))),
-        tuple(Range(*always, a, b, owlt_ns) for a, b, _, owlt_ns in hops),
-        {int(node): node.name.lower().replace("_", " ") for node in BundleNode},
-    )
     name = RELAY if site else MISSION_CENTRE
     return RelaySettings(
         node=NodeSettings(
@@ -353,6 +342,7 @@ def _run_relay(settings: RunSettings, stop: Stop) -> None:
     import os
 
     from ground.adapters.state_file import StateFile
+    from ground.relay.plan import NO_PASSES, site_plan
     from ground.relay.space_link import SpaceLink
     from ground.relay.space_transport import HANDOVER_S, SpaceTransport
     from ground.status import COMPILING, StatusReporter
@@ -377,8 +367,15 @@ def _run_relay(settings: RunSettings, stop: Stop) -> None:
             boot=os.urandom(6).hex(),
         )
 
+        planned: list[PassesMessage | None] = [None]
+
         def turn(loop: RelayLoop) -> None:
             node = loop.node
+            if transport.passes is not planned[0]:
+                # A schedule was published: bundles follow it.
+                planned[0] = transport.passes
+                now_ns = clock.now_ns()
+                node.reload(site_plan(transport.passes, now_ns), now_ns)
             status.state = ServiceState.RUNNING
             status.detail = loop.disk_error or f"{len(node.held):,} bundles held"
             counters = {
@@ -389,7 +386,8 @@ def _run_relay(settings: RunSettings, stop: Stop) -> None:
             }
             status.tick(counters, newest_ns=transport.newest_ns)
 
-        site = _node_settings(settings, BundleNode.SITE)
+        first = site_plan(NO_PASSES if settings.passes else None, clock.now_ns())
+        site = _node_settings(settings, BundleNode.SITE, first)
         run_node(site, stop, clock, [transport], each_turn=turn, sync=settings.sync)
         status.state = ServiceState.STOPPED
         status.tick({}, now=True)
@@ -399,6 +397,7 @@ def _run_relay(settings: RunSettings, stop: Stop) -> None:
 
 def _run_mission_centre(settings: RunSettings, stop: Stop) -> None:
     from ground.relay.centre import MissionCentre
+    from ground.relay.plan import site_plan
     from ground.status import COMPILING, StatusReporter
     from protocols.bus.messages import ServiceState
     from protocols.identifiers import BundleNode
@@ -415,7 +414,7 @@ def _run_mission_centre(settings: RunSettings, stop: Stop) -> None:
             status.detail = f"{centre.bundles:,} bundles" + (f", {centre.last}" * bool(centre.last))
             status.tick({"bundles": centre.bundles, "repeated": centre.repeated})
 
-        node = _node_settings(settings, BundleNode.MISSION_CENTRE)
+        node = _node_settings(settings, BundleNode.MISSION_CENTRE, site_plan(None, clock.now_ns()))
         run_node(node, stop, clock, each_turn=turn, sync=settings.sync)
         status.state = ServiceState.STOPPED
         status.tick({}, now=True)

@@ -80,7 +80,8 @@ class SpaceTransport:
         self._has_passes = passes
         self._boot = boot
         self._handover_ns = round(HANDOVER_S / clock.wall_seconds(1.0) * 1e9)
-        self._passes: PassesMessage | None = None
+        #: The newest schedule that was heard of.
+        self.passes: PassesMessage | None = None
         self._owlt_s = -1.0
         self._transmits = False
         self._position: tuple[str, int] = ("", -1)
@@ -169,7 +170,7 @@ class SpaceTransport:
                 self._offered[self._receipts] = octets
                 self.events.append(BundleArrived(BundleNode.PAYLOAD, octets, self._receipts))
         elif message.topic == Topic.PASSES:
-            self._passes = parse(PassesMessage, message.body)
+            self.passes = parse(PassesMessage, message.body)
         elif message.topic == Topic.LINK:
             self._owlt_s = parse(LinkMessage, message.body).owlt_s
         elif message.topic == Topic.RADIATED:
@@ -178,7 +179,7 @@ class SpaceTransport:
                 self.counts["uplink_refused" if fate.refused else "uplink_radiated"] += 1
 
     def _situation(self, now_ns: int) -> Situation:
-        passes = self._passes
+        passes = self.passes
         if passes is None:
             return Situation(not self._has_passes, not self._has_passes, self._owlt_s)
         transmits = any(

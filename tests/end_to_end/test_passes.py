@@ -105,5 +105,6 @@ def test_without_passes_the_link_is_always_up(tmp_path: Path) -> None:
     )
     report = json.loads(got.stdout)
     assert report["pass"] is None
-    assert set(report["restarts"]) == {"bus", "receive", "monitor", "archive", "spacecraft_sim"}
+    parts = {"bus", "receive", "monitor", "archive", "relay", "mission_centre", "spacecraft_sim"}
+    assert set(report["restarts"]) == parts
     assert not (tmp_path / "r" / "schedule").exists()

@@ -20,6 +20,8 @@ from protocols.bus.link import (
     build_state,
     parse_to_station,
 )
+from protocols.bus.messages import UplinkMessage
+from protocols.identifiers import Carrier
 
 
 class RawStation:
@@ -109,16 +111,19 @@ def test_chunks_that_the_station_has_forgotten_are_passed_over(
     assert (link.statistics().carrier, link.statistics().owlt_s) == (True, 1.5)
 
 
-def test_nothing_is_sent_up_while_the_station_does_not_transmit(
+def test_uplink_is_handed_over_whether_or_not_the_station_transmits(
     ends: tuple[RawStation, ZmqLink],
 ) -> None:
+    """Its time may be yet to come: the station decides, and says what became of it."""
     station, link = ends
     link.open({})
     station.hear(link, Hello)
-    for state, sent in (
-        (State("s", 0, True, 1.5, "Yeoju", True), True),
-        (State("s", 0, False, 1.5, "", False), False),
-        (State("s", 0, True, 1.5, "DSS-56 Madrid", True), True),
+    for number, state in enumerate(
+        (
+            State("s", 0, True, 1.5, "Yeoju", True),
+            State("s", 0, False, 1.5, "", False),
+            State("s", 0, True, 1.5, "DSS-56 Madrid", True),
+        )
     ):
         station.say(build_state(state))
         deadline = time.monotonic() + 10
@@ -126,7 +131,9 @@ def test_nothing_is_sent_up_while_the_station_does_not_transmit(
         while link.statistics().state is not LinkState.OK or link.statistics().detail != detail:
             assert time.monotonic() < deadline
             link.receive(0.02)
-        assert link.send(b"octets") is sent
+        message = UplinkMessage(f"command-{number}", "command", Carrier.COMMAND, b"octets", 1, 2)
+        assert link.send(message)
+        assert station.hear(link, UplinkMessage) == message
 
 
 def test_repeated_chunks_are_dropped_and_acknowledged_again(
