@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@awk -F':.*##' '/^[a-z-]+:.*##/ {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*##' '/^[a-z0-9-]+:.*##/ {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The environment is remade when pyproject.toml changes.  uv resolves and installs; the pip that
 # comes with some Pythons (23.2.1) crashes on this dependency set, so it only fetches uv.
@@ -56,6 +56,12 @@ bench-growth: $(VENV)/.installed-test  ## time and memory as packets, definition
 
 trial-ltp: $(VENV)/.installed-test  ## LTP through 499 s and 20 % loss, 1,000 seeds; 100,000 sessions
 	$(BIN)/python -m tests.long.ltp $(ARGS)
+
+trial-cop1: $(VENV)/.installed-test  ## FOP-1 and FARM-1 through 30 % loss both ways, 1,000 seeds
+	$(BIN)/python -m tests.long.cop1 $(ARGS)
+
+trial-forgeries: $(VENV)/.installed-test  ## 100,000 forged, replayed, changed commands: none is executed
+	$(BIN)/python -m tests.long.forgeries $(ARGS)
 
 tools:  ## programs that tests want beyond Python (apt, as root or with sudo)
 	@sudo=; test "$$(id -u)" = 0 || sudo=sudo; \

@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from ground.cli import app
+from tests.state_diagrams import diagram, table
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -59,7 +60,7 @@ def test_every_command_is_in_the_operators_guide(command: str) -> None:
 
 
 def test_every_make_target_says_what_it_does() -> None:
-    targets = re.findall(r"^([a-z-]+):(?!=)", (ROOT / "Makefile").read_text(), re.M)
+    targets = re.findall(r"^([a-z0-9-]+):(?!=)", (ROOT / "Makefile").read_text(), re.M)
     assert {"run", "test"} <= set(targets)
     described = subprocess.run(
         ["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -72,3 +73,11 @@ def test_every_decision_has_context_choice_and_what_was_rejected() -> None:
         text = record.read_text()
         for part in ("**Choice", "**Rejected"):
             assert part in text or "rejected" in text, f"{record.name} lacks {part}"
+
+
+def test_state_diagrams_are_drawn_from_the_tables() -> None:
+    """`python -m tests.state_diagrams` writes them anew."""
+    text = (ROOT / "docs/cop-1.md").read_text()
+    assert re.findall(r"<!-- (\w+) -->", text) == ["FARM_TABLE", "FOP_TABLE", "FOP_TABLE"]
+    for part in (diagram("FARM_TABLE"), diagram("FOP_TABLE"), table("FOP_TABLE")):
+        assert part in text

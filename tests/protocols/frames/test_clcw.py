@@ -37,6 +37,21 @@ def test_fields_of_received_clcws() -> None:
     assert (aditya.vcid, aditya.lockout, aditya.farm_b_counter) == (2, True, 2)
 
 
+def test_published_layout() -> None:
+    """232.0-B-4 §4.2.1, figure 4-6, a word derived by others; ccsds-cop 0.1.2 packs the same."""
+    clcw = CLCW(
+        status=5,
+        vcid=17,
+        no_rf_available=True,
+        lockout=True,
+        retransmit=True,
+        farm_b_counter=2,
+        report_value=99,
+    )
+    assert clcw.build().hex() == "1544ac63"
+    assert CLCW.parse(bytes.fromhex("1544ac63")) == clcw
+
+
 def test_values_outside_their_fields() -> None:
     with pytest.raises(LocalError):
         CLCW(vcid=64).build()

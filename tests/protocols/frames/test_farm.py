@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +12,8 @@ from hypothesis import strategies as st
 from protocols.errors import LocalError
 from protocols.frames.farm import FARM_TABLE, Farm, FarmEvent, FarmState
 from protocols.frames.tc import FrameType, SetVr, TcFrame, Unlock
+
+CAPTURES = Path(__file__).resolve().parents[2] / "captures"
 
 
 def ad(number: int, data: bytes = b"x") -> TcFrame:
@@ -23,6 +28,23 @@ def test_every_event_in_every_state() -> None:
     missing = {(s, e) for s in FarmState for e in FarmEvent if e not in FARM_TABLE[s]}
     # "Not applicable": a buffer cannot be free while FARM-1 waits for one.
     assert missing == {(FarmState.WAIT, FarmEvent.EXPECTED_BUFFER)}
+
+
+def test_reports_are_those_of_ccsds_cop() -> None:
+    """A random walk through windows, commands and lockouts, as another FARM-1 took it."""
+    golden = tomllib.loads((CAPTURES / "cop1.toml").read_text())["farm"]
+    farm = Farm(0, window=golden["window"])
+    for step in golden["steps"].split():
+        what, wanted = step.split(":")
+        if what[0] == "A":
+            farm.receive(ad(int(what[1:])))
+        elif what[0] == "B":
+            farm.receive(TcFrame(0, b"x", FrameType.BD))
+        else:
+            farm.receive(bc(Unlock().build() if what == "U" else SetVr(int(what[1:])).build()))
+        flags = f"{farm.retransmit:d}{farm.wait:d}{farm.lockout:d}"
+        report = f"{farm.state.value[1]}/{farm.vr}/{flags}/{farm.farm_b_counter % 4}"
+        assert report == wanted, step
 
 
 def test_in_order_and_once() -> None:
