@@ -57,12 +57,12 @@ __all__ = [
 SPI_LENGTH: Final = 2
 #: Octets of the IV that encryption needs; its value is the sequence number.
 IV_LENGTH: Final = 12
-#: §4.1.1.2: these two are no association's.
+#: §4.1.1.2.3: these two are no association's.
 RESERVED_SPIS: Final = (0, 0xFFFF)
 
 
 class Service(Enum):
-    """§3.3; algorithms as in 352.0-B: AES in counter mode, CMAC-AES, AES-GCM."""
+    """§4.2.2.4; algorithms as in 352.0-B: AES in counter mode, CMAC-AES, AES-GCM."""
 
     ENCRYPTION = "encryption"
     AUTHENTICATION = "authentication"
@@ -121,11 +121,11 @@ class SaParameters:
     """What both ends agree on of one security association; validated here.
 
     mask: authentication bit mask from the first octet of the frame on, over its headers, the
-    security header and, without encryption, its data (§3.3.3); where it is shorter than they are it
-    goes on with ones.  None: `sdls_frames` has one
-    for each kind of frame.  sequence_number_length: octets, for authentication without encryption,
-    which has no IV.  window: how far a sequence number may lie above the last one, None without
-    limit, as frames of telemetry may be missing for long.
+    security header (but for the IV) and, without encryption, its data (§4.2.2.6.2); where it is
+    shorter than they are it goes on with ones.  None: `sdls_frames` has one for each kind of frame.
+    sequence_number_length: octets, for authentication without encryption, which has no IV.
+    window: how far a sequence number may lie above the last one, None without limit, as frames of
+    telemetry may be missing for long.
     """
 
     spi: int
@@ -288,7 +288,7 @@ class SecurityEndpoint:
     def apply(
         self, spi: int, channel: Channel, before: bytes, data: bytes, mask: bytes = b""
     ) -> bytes:
-        """ApplySecurity, §3.4: security header, data and trailer of a frame.
+        """ApplySecurity, §4.2.3: security header, data and trailer of a frame.
 
         before: the octets of the frame before them; mask: of an association that has none of its
         own.  Raises LocalError for a channel that is not the association's, one that is not
@@ -312,14 +312,16 @@ class SecurityEndpoint:
         if parameters.service is Service.ENCRYPTION:
             return header + _counter_mode(key, number, data)
         encryptor = Cipher(AES(key), GCM(number)).encryptor()
-        encryptor.authenticate_additional_data(_masked(before + header, parameters, mask))
+        encryptor.authenticate_additional_data(
+            _masked(before + _without_iv(header), parameters, mask)
+        )
         data = encryptor.update(data) + encryptor.finalize()
         return header + data + encryptor.tag[: parameters.mac_length]
 
     def process(
         self, channel: Channel, before: bytes, field: bytes, mask: bytes = b""
     ) -> Processed:
-        """ProcessSecurity, §3.4: data of a frame, if it is what the other end sent, and new."""
+        """ProcessSecurity, §4.2.4: data of a frame, if it is what the other end sent, and new."""
         result = self._process(channel, before, field, mask)
         self.statistics["accepted" if result.refusal is None else result.refusal] += 1
         return result
@@ -342,7 +344,7 @@ class SecurityEndpoint:
             return Processed(None, Refusal.TOO_SHORT, spi)
         header = field[: parameters.header_length]
         number = int.from_bytes(header[SPI_LENGTH:], "big")
-        # Before the MAC, to save it; but only a MAC that agrees moves the number.
+        # §2.3.2.3.  Before the MAC, to save it; only a MAC that agrees moves the number (§4.2.4.4).
         if parameters.authenticates:
             if number <= association.number:
                 return Processed(None, Refusal.REPLAYED, spi)
@@ -358,7 +360,7 @@ class SecurityEndpoint:
         elif parameters.service is Service.ENCRYPTION:
             opened = _counter_mode(key, header[SPI_LENGTH:], data)
         else:
-            covered = _masked(before + header, parameters, mask)
+            covered = _masked(before + _without_iv(header), parameters, mask)
             opened = _open(key, header[SPI_LENGTH:], covered, data, mac)
         if opened is None:
             return Processed(None, Refusal.BAD_MAC, spi)
@@ -370,7 +372,13 @@ def _covers(parameters: SaParameters, channel: Channel) -> bool:
     return channel in parameters.channels or channel._replace(map_id=-1) in parameters.channels
 
 
+def _without_iv(header: bytes) -> bytes:
+    """§4.2.2.6.2 h): the IV is left out of what is authenticated; GCM depends on it anyway."""
+    return header[:SPI_LENGTH] + bytes(IV_LENGTH)
+
+
 def _masked(octets: bytes, parameters: SaParameters, mask: bytes) -> bytes:
+    """The authentication payload, or the part of it that is not encrypted."""
     mask = (mask if parameters.mask is None else parameters.mask)[: len(octets)]
     masked = bytes(a & b for a, b in zip(octets, mask, strict=False))
     return masked + octets[len(mask) :]

@@ -45,6 +45,12 @@ def test_published_codewords() -> None:
         cltu = build_cltu(b"x", CltuCoding(vector["code"]))
         assert cltu.startswith(bytes.fromhex(vector["start"]))
         assert cltu.endswith(bytes.fromhex(vector["tail"]))
+    for vector in PUBLISHED["cltu"]:
+        plain = CltuCoding("bch", randomised=False)
+        octets, data = (bytes.fromhex(vector[name]) for name in ("octets", "data"))
+        assert build_cltu(data, plain) == octets
+        (unit,) = CltuDecoder(plain).push(octets)
+        assert unit.data.rstrip(b"\x55") == data
     for vector in PUBLISHED["randomised"]:
         cltu = build_cltu(bytes.fromhex(vector["frame"]), CltuCoding("bch"))
         assert cltu[2:9].hex() == vector["information"]

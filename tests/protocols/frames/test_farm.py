@@ -30,21 +30,37 @@ def test_every_event_in_every_state() -> None:
     assert missing == {(FarmState.WAIT, FarmEvent.EXPECTED_BUFFER)}
 
 
+GOLDEN = tomllib.loads((CAPTURES / "cop1.toml").read_text())
+
+
+def take(farm: Farm, what: str) -> None:
+    """A step of the golden sequences."""
+    if what[0] == "A":
+        farm.receive(ad(int(what[1:])))
+    elif what[0] == "B":
+        farm.receive(TcFrame(0, b"x", FrameType.BD))
+    else:
+        farm.receive(bc(Unlock().build() if what == "U" else SetVr(int(what[1:])).build()))
+
+
 def test_reports_are_those_of_ccsds_cop() -> None:
     """A random walk through windows, commands and lockouts, as another FARM-1 took it."""
-    golden = tomllib.loads((CAPTURES / "cop1.toml").read_text())["farm"]
-    farm = Farm(0, window=golden["window"])
-    for step in golden["steps"].split():
+    farm = Farm(0, window=GOLDEN["farm"]["window"])
+    for step in GOLDEN["farm"]["steps"].split():
         what, wanted = step.split(":")
-        if what[0] == "A":
-            farm.receive(ad(int(what[1:])))
-        elif what[0] == "B":
-            farm.receive(TcFrame(0, b"x", FrameType.BD))
-        else:
-            farm.receive(bc(Unlock().build() if what == "U" else SetVr(int(what[1:])).build()))
+        take(farm, what)
         flags = f"{farm.retransmit:d}{farm.wait:d}{farm.lockout:d}"
         report = f"{farm.state.value[1]}/{farm.vr}/{flags}/{farm.farm_b_counter % 4}"
         assert report == wanted, step
+
+
+@pytest.mark.parametrize("name", sorted(set(GOLDEN["reports"]) - {"window"}))
+def test_reports_are_those_of_astro(name: str) -> None:
+    farm = Farm(0, window=GOLDEN["reports"]["window"])
+    for step in GOLDEN["reports"][name].split():
+        what, wanted = step.split(":")
+        take(farm, what)
+        assert farm.clcw().build().hex() == wanted, step
 
 
 def test_in_order_and_once() -> None:
