@@ -180,7 +180,7 @@ def status(run_dir: RunDir = DEFAULT_RUN_DIR, json_: Json = False) -> None:
 def _register() -> None:
     """Commands of other modules; their own imports are light."""
     from ground.archive_commands import archive_app
-    from ground.relay_command import relay
+    from ground.relay_commands import relay_app
     from ground.replay_command import missions, replay
     from ground.schedule_commands import schedule_app
     from ground.study_commands import study_app
@@ -193,11 +193,8 @@ def _register() -> None:
         no_args_is_help=True,
     )(replay)
     app.command(epilog="Example: l4 missions danuri")(missions)
-    app.command(
-        epilog="Examples: l4 relay · l4 relay --follow · l4 relay --json | jq '.bundles[-1]' · "
-        "l4 relay --save bundles/"
-    )(relay)
     app.add_typer(archive_app, name="archive")
+    app.add_typer(relay_app, name="relay")
     app.add_typer(schedule_app, name="schedule")
     app.add_typer(study_app, name="study")
     app.add_typer(xtce_app, name="xtce")

@@ -99,11 +99,11 @@ def described(one: DeliveredBundle) -> dict[str, object]:
         "sequence": bundle.primary.creation.sequence,
         "octets": len(one.octets),
         "payload_octets": len(payload),
-        "text": _text(payload),
+        "text": text_of(payload),
     }
 
 
-def _text(payload: bytes) -> str:
+def text_of(payload: bytes) -> str:
     """The payload if it is text, else its first line if that is."""
     for part in (payload, payload.split(b"\n", 1)[0]):
         try:

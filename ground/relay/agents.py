@@ -20,6 +20,7 @@ from protocols.dtn.bundle import (
     payload_block,
 )
 from protocols.dtn.contact_plan import ContactPlan
+from protocols.dtn.dtn_time import dtn_ms_from_tai_ns
 from protocols.dtn.eid import NULL_ENDPOINT, Eid, eid
 from protocols.dtn.node import Node
 from protocols.dtn.node_settings import NodeSettings, Verdict
@@ -161,7 +162,12 @@ class ZmqApplications:
         verdict = self._node.send(now_ns, bundle)
         if verdict is Verdict.REFUSED:
             raise LocalError("the store is full; try again when it has sent something")
-        return {"verdict": str(verdict), "creation": list(creation), "source": str(source)}
+        return {
+            "verdict": str(verdict),
+            "creation": list(creation),
+            "source": str(source),
+            "time_ms": dtn_ms_from_tai_ns(now_ns),
+        }
 
     def _register(self, identity: bytes, arguments: dict[str, Any]) -> dict[str, Any]:
         endpoint = eid(arguments["endpoint"])
@@ -169,7 +175,11 @@ class ZmqApplications:
         self._owners[endpoint] = identity
         # What an earlier connection was told is told again: it may not have heard.
         self._told[identity] = set()
-        return {"endpoint": str(endpoint), "waiting": len(self._node.deliveries(endpoint))}
+        return {
+            "endpoint": str(endpoint),
+            "waiting": len(self._node.deliveries(endpoint)),
+            "time_ms": dtn_ms_from_tai_ns(self._clock.now_ns()),
+        }
 
     def _unregister(self, identity: bytes, arguments: dict[str, Any]) -> dict[str, Any]:
         endpoint = eid(arguments["endpoint"])

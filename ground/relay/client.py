@@ -45,6 +45,8 @@ class BundleClient:
         self._taken: dict[tuple[str, int, int], bool] = {}
         self._waiting: list[Delivery] = []
         self._last_ms, self._sequence = 0, 0
+        #: The node's clock (a site's runs at its own speed) less ours, DTN milliseconds.
+        self._ahead_ms = 0
 
     def __enter__(self) -> BundleClient:
         return self
@@ -102,6 +104,7 @@ class BundleClient:
     def register(self, endpoint: str) -> dict[str, Any]:
         """Take what comes for an endpoint of the node from now on."""
         result = self.ask("register", endpoint=endpoint)
+        self._ahead_ms = result["time_ms"] - self._wall_ms()
         self._registered[endpoint] = time.monotonic()
         return result
 
@@ -110,9 +113,12 @@ class BundleClient:
         self._registered.pop(endpoint, None)
         self.ask("unregister", endpoint=endpoint)
 
+    def _wall_ms(self) -> int:
+        return dtn_ms_from_tai_ns(tai_ns_from_unix_ns(time.time_ns()))
+
     def stamp(self) -> tuple[int, int]:
-        """A creation timestamp that this client has not given before."""
-        time_ms = max(dtn_ms_from_tai_ns(tai_ns_from_unix_ns(time.time_ns())), self._last_ms)
+        """A creation timestamp that this client has not given before, by the node's clock."""
+        time_ms = max(self._wall_ms() + self._ahead_ms, self._last_ms)
         self._sequence = self._sequence + 1 if time_ms == self._last_ms else 0
         self._last_ms = time_ms
         return time_ms, self._sequence
@@ -129,8 +135,8 @@ class BundleClient:
     ) -> dict[str, Any]:
         """Returns when the bundle is on the node's disk.
 
-        source: an endpoint that this application alone sends from (its creation timestamps are then
-        ours, and a repeated request is taken once); the node's own without one.
+        source: a registered endpoint that this application alone sends from (its creation
+        timestamps are then ours, and a repeated request is taken once); the node's own without one.
         """
         arguments: dict[str, Any] = {
             "destination": destination,
@@ -142,7 +148,9 @@ class BundleClient:
         }
         if source:
             arguments["creation"] = list(self.stamp())
-        return self.ask("send", **arguments)
+        result = self.ask("send", **arguments)
+        self._ahead_ms = result["time_ms"] - self._wall_ms()
+        return result
 
     def receive(self, timeout_s: float) -> list[Delivery]:
         """What has come, each bundle once; empty when the time has passed."""

@@ -21,6 +21,9 @@ I64 = NDArray[np.int64]
 #: Bulk, normal, expedited (§2.4.1).
 PRIORITIES: Final = 3
 ContactKey = tuple[int, int, int]
+#: What a contact carries at most, for one that has no end: far below the end of int64, so that what
+#: is booked can be taken off.
+_MOST_OCTETS: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,8 @@ class ContactGraph:
         in_links = np.argsort(link_dest, kind="stable")
         rate = np.array(columns[4], np.float64)[order]
         start, end = start[order], end[order]
-        self._volume: I64 = np.floor((end - start) * rate / 8e9).astype(np.int64)
+        octets = np.floor((end - start) * rate / 8e9)
+        self._volume: I64 = np.minimum(octets, _MOST_OCTETS).astype(np.int64)
         self.arrays = GraphArrays(
             start=start,
             end=end,
