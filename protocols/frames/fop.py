@@ -19,74 +19,27 @@ requests and directives from `notices`.  The service is initiated with a directi
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from protocols.errors import LocalError
 from protocols.frames.clcw import CLCW
+from protocols.frames.fop_notices import (
+    Accepted,
+    Alert,
+    Alerted,
+    Confirmed,
+    Failed,
+    Notice,
+    Rejected,
+    Suspended,
+)
 from protocols.frames.fop_table import FOP_TABLE, FopAction, FopEvent, FopState
-from protocols.frames.tc import FrameType, SetVr, TcFrame, Unlock
+from protocols.frames.tc import FrameType, SequenceFlags, SetVr, TcFrame, Unlock
 
 A, E = FopAction, FopEvent
 
-
-class Alert(Enum):
-    """§4.3.2.1 reason codes: why the AD service was terminated."""
-
-    LIMIT = "the first frame was transmitted as often as allowed and is asked for again"
-    T1 = "no CLCW answered the last transmission allowed in time"
-    LOCKOUT = "FARM-1 is in lockout"
-    SYNCH = "FARM-1 asks for frames that it has acknowledged, or takes none it asked for"
-    NNR = "N(R) lies outside of what was sent and not acknowledged"
-    CLCW = "CLCW that makes no sense"
-    LLIF = "lower procedures refused a frame"
-    TERM = "terminated by directive"
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """Of a request or directive: taken over.  Of type BD: the last that is heard of it."""
-
-    request: int
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """Not taken over: nothing of it was sent."""
-
-    request: int
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """Of a request: FARM-1 has accepted it.  Of a directive: done."""
-
-    request: int
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """Negative confirm: sent, never acknowledged; FARM-1 may have accepted it, or may yet."""
-
-    request: int
-
-
-@dataclass(frozen=True, slots=True)
-class Alerted:
-    """The AD service was terminated."""
-
-    reason: Alert
-
-
-@dataclass(frozen=True, slots=True)
-class Suspended:
-    """The AD service was suspended: `Fop.resume` continues."""
-
-    state: FopState
-
-
-Notice = Accepted | Rejected | Confirmed | Failed | Alerted | Suspended
 
 _ALERTS: Final = {
     A.ALERT_LIMIT: Alert.LIMIT,
@@ -118,6 +71,31 @@ class _Sent:
     frame: TcFrame
     request: int
     to_be_retransmitted: bool = False
+
+    def snapshot(self) -> list[Any]:
+        return [*_plain(self.frame), self.request, self.to_be_retransmitted]
+
+    @classmethod
+    def restored(cls, values: list[Any]) -> _Sent:
+        return cls(_frame(values[:-2]), values[-2], values[-1])
+
+
+def _plain(frame: TcFrame) -> list[Any]:
+    flags = int(frame.sequence_flags)
+    kind = frame.frame_type.name
+    return [frame.vcid, frame.data, kind, frame.sequence_number, frame.map_id, flags]
+
+
+def _frame(values: list[Any]) -> TcFrame:
+    vcid, data, kind, number, map_id, flags = values
+    return TcFrame(vcid, data, FrameType[kind], number, map_id, SequenceFlags(flags))
+
+
+#: Attributes that a snapshot holds as they are.
+_PLAIN: Final = (
+    "vs", "nnr", "window", "t1_ns", "transmission_limit", "timeout_type", "transmission_count",
+    "suspend_state", "next_deadline_ns", "_requests", "_initiating",
+)  # fmt: skip
 
 
 class Fop:
@@ -267,6 +245,40 @@ class Fop:
         """What happened since the last call, in order."""
         out, self._notices = self._notices, []
         return out
+
+    def snapshot(self) -> dict[str, Any]:
+        """All of the state, for `restore`: numbers, names, octets, lists.
+
+        Notices are to be taken first: LocalError while some wait.
+        """
+        if self._notices:
+            raise LocalError(f"{len(self._notices)} notices of FOP-1 were not taken")
+        return {
+            **{name: getattr(self, name) for name in _PLAIN},
+            "vcid": self.vcid,
+            "state": int(self.state),
+            "wait": self._wait.snapshot() if self._wait else None,
+            "sent": [entry.snapshot() for entry in self._sent],
+            "ready": {frame_type.name: ready for frame_type, ready in self._ready.items()},
+            "out": [_plain(frame) for frame in self._out.values()],
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """As it was; LocalError for a snapshot of another virtual channel.
+
+        A frame that `take` had given out when the snapshot was made counts as taken: whether it was
+        radiated or not, the timer mends it, if its acceptance is told.
+        """
+        if snapshot["vcid"] != self.vcid:
+            raise LocalError(f"snapshot of the FOP of {snapshot['vcid']} for that of {self.vcid}")
+        for name in _PLAIN:
+            setattr(self, name, snapshot[name])
+        self.state = FopState(snapshot["state"])
+        self._wait = _Sent.restored(snapshot["wait"]) if snapshot["wait"] else None
+        self._sent = deque(_Sent.restored(values) for values in snapshot["sent"])
+        self._ready = {FrameType[name]: ready for name, ready in snapshot["ready"].items()}
+        out = [_frame(values) for values in snapshot["out"]]
+        self._out = {frame.frame_type: frame for frame in out}
 
     # Lower procedures --------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -207,8 +207,9 @@ class Processed:
 class SecurityEndpoint:
     """One end of a link: its keys and its security associations.
 
-    An association protects one direction: one end applies, the other processes.  Refused frames
-    change nothing but `statistics`.
+    An association protects one direction: one end applies, the other processes.  Several may be
+    operational on one channel, which is how keys roll over without a gap: the next one is started
+    in time, and the sender changes to it.  Refused frames change nothing but `statistics`.
     """
 
     def __init__(self, keys: KeyStore, associations: Iterable[SaParameters]) -> None:
@@ -282,6 +283,29 @@ class SecurityEndpoint:
         most = (1 << 8 * association.parameters.number_length) - 1
         if not 0 <= number <= most:
             raise LocalError(f"sequence number {number}: 0..{most} for this association")
+
+    def snapshot(self) -> list[list[Any]]:
+        """States and numbers, for `restore`; keys are not in it.
+
+        Of a sender it has to be kept before what `apply` made is sent: an IV is never used twice.
+        """
+        return [
+            [
+                spi, one.state.name, one.key_id, one.number, one.sent, one.window,
+                one.last_event.name if one.last_event else None,
+                [key_id for key_id, used_by in self._used_keys.items() if used_by == spi],
+            ]
+            for spi, one in self._associations.items()
+        ]  # fmt: skip
+
+    def restore(self, snapshot: Iterable[list[Any]]) -> None:
+        """As it was; LocalError for an association that is not there."""
+        for spi, state, key_id, number, sent, window, last_event, used in snapshot:
+            association = self.association(spi)
+            association.state, association.key_id = SaState[state], key_id
+            association.number, association.sent, association.window = number, sent, window
+            association.last_event = SaEvent[last_event] if last_event else None
+            self._used_keys.update(dict.fromkeys(used, spi))
 
     # The two functions -------------------------------------------------------------------------
 

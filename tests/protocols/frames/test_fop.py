@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import tomllib
+from functools import partial
 from pathlib import Path
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -314,21 +316,37 @@ def test_any_events_leave_every_request_with_one_end(seed: int) -> None:
                         fop.initiate_with_unlock,
                         fop.resume,
                         fop.terminate,
-                        lambda now_ns: fop.initiate_with_set_vr(now_ns, rng.randrange(256)),
-                        lambda now_ns: fop.set_vs(now_ns, rng.randrange(256)),
-                        lambda now_ns: fop.set_window(now_ns, rng.randrange(1, 20)),
+                        partial(fop.initiate_with_set_vr, value=rng.randrange(256)),
+                        partial(fop.set_vs, value=rng.randrange(256)),
+                        partial(fop.set_window, value=rng.randrange(1, 20)),
                     ]
                 )(now_ns)
             case _:
                 pass
         notices += fop.notices()
         assert 0 <= fop.outstanding <= 256
+        if rng.random() < 0.05:
+            # The service that runs it was killed and started again.
+            snapshot = fop.snapshot()
+            fop = Fop(0, t1_ns=1)
+            fop.restore(msgpack.unpackb(msgpack.packb(snapshot)))
+            assert fop.snapshot() == snapshot
     if fop.state is FopState.INITIAL:
         fop.initiate_without_clcw(now_ns)
     fop.terminate(now_ns)
     notices += fop.notices()
     ends = [n.request for n in notices if isinstance(n, Confirmed | Failed | Rejected)]
     assert sorted(request for request in ends if request in ad) == sorted(ad)
+
+
+def test_snapshots() -> None:
+    fop = started()
+    fop.send_ad(0, fdu())
+    with pytest.raises(LocalError, match="1 notices"):
+        fop.snapshot()
+    fop.notices()
+    with pytest.raises(LocalError, match="FOP of 0 for that of 1"):
+        Fop(1, t1_ns=1).restore(fop.snapshot())
 
 
 def test_light_time() -> None:

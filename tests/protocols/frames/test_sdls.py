@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -209,6 +210,41 @@ def test_no_iv_is_used_twice() -> None:
         sender.set_number(5, 2)
     sender.set_number(5, 100)
     assert sender.apply(5, HERE, b"", b"x")[13] == 101
+
+
+def test_roll_over_without_a_gap() -> None:
+    """Frames under the old key that are still under way are taken after those of the new one."""
+    old, new = one(Service.AUTHENTICATED_ENCRYPTION), SaParameters(
+        6, Service.AUTHENTICATED_ENCRYPTION, {HERE}
+    )  # fmt: skip
+    sender, receiver = endpoint(old, new), endpoint(old, new)
+    late = sender.apply(5, HERE, b"", b"late")
+    assert receiver.process(HERE, b"", sender.apply(6, HERE, b"", b"first")).data == b"first"
+    assert receiver.process(HERE, b"", late).data == b"late"
+    for end in (sender, receiver):
+        end.stop(5)
+        end.keys.move(5, KeyEvent.DEACTIVATE)
+    assert receiver.process(HERE, b"", sender.apply(6, HERE, b"", b"next")).data == b"next"
+
+
+def test_snapshots_go_on_where_they_were() -> None:
+    sender, receiver = (endpoint(one(Service.AUTHENTICATED_ENCRYPTION)) for _ in range(2))
+    first = sender.apply(5, HERE, b"", b"1")
+    assert receiver.process(HERE, b"", first).data == b"1"
+    ends: list[SecurityEndpoint] = []
+    for end in (sender, receiver):
+        again = SecurityEndpoint(end.keys, [one(Service.AUTHENTICATED_ENCRYPTION)])
+        again.restore(msgpack.unpackb(msgpack.packb(end.snapshot())))
+        assert again.snapshot() == end.snapshot()
+        ends.append(again)
+    second = ends[0].apply(5, HERE, b"", b"2")
+    assert second[:14] != first[:14]
+    assert ends[1].process(HERE, b"", first).refusal is Refusal.REPLAYED
+    assert ends[1].process(HERE, b"", second).data == b"2"
+    ends[0].stop(5)
+    ends[0].expire(5)
+    with pytest.raises(LocalError, match="IVs would repeat"):
+        ends[0].rekey(5, 5)
 
 
 @given(st.data())
