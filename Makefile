@@ -63,6 +63,9 @@ trial-cop1: $(VENV)/.installed-test  ## FOP-1 and FARM-1 through 30 % loss both 
 trial-forgeries: $(VENV)/.installed-test  ## 100,000 forged, replayed, changed commands: none is executed
 	$(BIN)/python -m tests.long.forgeries $(ARGS)
 
+trial-relay-kill: $(VENV)/.installed-test  ## kill -9 on any node of a four-node chain, 1,000 times: nothing lost, nothing twice
+	$(BIN)/python -m tests.long.relay_kill $(ARGS)
+
 tools:  ## programs that tests want beyond Python (apt, as root or with sudo)
 	@sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
 	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends tshark libfec0 >/dev/null
