@@ -71,7 +71,8 @@ def week_horizon(week: str) -> Interval:
 def read_request(row: Mapping[str, Any]) -> Request:
     """One request of a SatNet problem file.
 
-    What binds are its view periods, whatever the window says; one without length is none.
+    What binds are its view periods, whatever the window says; one without length is none.  A
+    minimum of 0 is one of a second: to get nothing is not to be satisfied.
     """
     duration_s = round(row["duration"] * 3600)
     choices = tuple(
@@ -92,7 +93,7 @@ def read_request(row: Mapping[str, Any]) -> Request:
         id=str(row["track_id"]),
         mission=str(row["subject"]),
         duration_s=duration_s,
-        minimum_s=round(row["duration_min"] * 3600),
+        minimum_s=max(1, round(row["duration_min"] * 3600)),
         choices=choices,
         setup_s=row["setup_time"] * 60,
         teardown_s=row["teardown_time"] * 60,
@@ -116,6 +117,8 @@ def read_problem(problems: Path, maintenance: Path | None, week: str) -> Problem
         requests = tuple(read_request(row) for row in weeks[week])
     except (KeyError, TypeError, AttributeError) as error:
         raise RemoteError(f"{problems}, {week}: not a SatNet request: {error!r}") from error
+    except LocalError as error:
+        raise RemoteError(f"{problems}, {week}: {error}") from error
     names = {a for r in requests for c in r.choices for a in c.antennas}
     return Problem(
         name=week,

@@ -206,7 +206,8 @@ def _rounds(run: _Run, seconds: float | None, steps: int | None, seed: int, work
     if not any(r.windows and r.index not in compiled.locked for r in compiled.requests):
         return
     run.prepare()
-    from ground.scheduling.worker import Remote, Worker, rounds
+    from ground.scheduling.remote import Remote
+    from ground.scheduling.worker import Worker, rounds
 
     remotes = [Remote(run.problem, objective, run.answer, seed + k) for k in range(1, workers)]
     try:

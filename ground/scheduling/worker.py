@@ -1,4 +1,4 @@
-"""One searching process: ruin and recreate where its kernels know the rules, CP-SAT elsewhere.
+"""What a searching process does: ruin and recreate, and CP-SAT where kernels do not know the rules.
 
 A run is a sequence of cycles, each an annealing from hot to cold of growing length: the first ends
 soon, so that there is a good answer early, the last has most of the time.  A round is a part of a
@@ -7,18 +7,14 @@ cycle; between rounds the processes exchange answers.
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any
 
 from ground.scheduling.compiled import Answer, Compiled
 from ground.scheduling.model import Problem
 from ground.scheduling.neighbourhood import Chooser
 from ground.scheduling.objective import Judge, Objective
-from ground.scheduling.processes import start_without_interrupt
 from ground.scheduling.ruin import Annealer, movable
 from ground.scheduling.subproblem import Limits, Subproblem
 
@@ -146,65 +142,3 @@ def warm(problem: Problem, objective: Objective) -> None:
     compiled = Compiled(problem)
     if compiled.requests:
         Annealer(Judge(compiled, objective), compiled.empty()).run(1, 1, 1.0, 1.0)
-
-
-def serve(
-    pipe: Connection, problem: Problem, objective: Objective, answer: Answer, seed: int
-) -> None:
-    """Body of a process: (round, answer or None, seconds, steps) -> Report, until None comes."""
-    worker = Worker(problem, objective, answer, seed)
-    pipe.send("ready")
-    while (message := pipe.recv()) is not None:
-        task, given, seconds, steps = message
-        if given is not None:
-            worker.take(given)
-        pipe.send(worker.run(task, seconds, steps))
-
-
-class Remote:
-    """A worker in a process of its own; spawned, so that it inherits no threads."""
-
-    def __init__(self, problem: Problem, objective: Objective, answer: Answer, seed: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, other = context.Pipe()
-        self.process = context.Process(
-            target=serve, args=(other, problem, objective, answer, seed), daemon=True
-        )
-        start_without_interrupt(self.process)
-        other.close()
-        self.ready = False
-
-    def is_ready(self, wait: bool) -> bool:
-        if not self.ready and (wait or self.pipe.poll()):
-            self._receive()
-            self.ready = True
-        return self.ready
-
-    def _receive(self) -> Any:
-        try:
-            return self.pipe.recv()
-        except EOFError:
-            self.process.join()
-            raise RuntimeError(
-                f"a searching process ended by itself, status {self.process.exitcode}"
-            ) from None
-
-    def begin(
-        self, task: Round, answer: Answer | None, seconds: float | None, steps: int | None
-    ) -> None:
-        self.pipe.send((task, answer, seconds, steps))
-
-    def end(self) -> Report:
-        return self._receive()
-
-    def close(self) -> None:
-        try:
-            self.pipe.send(None)
-        except (BrokenPipeError, OSError):
-            # It has gone already: that is what was wanted.
-            self.process.join(0)
-        self.process.join(1)
-        if self.process.is_alive():
-            self.process.terminate()
-            self.process.join()
-        self.pipe.close()

@@ -82,6 +82,10 @@ def test_view_periods_bind_whatever_the_window_says() -> None:
     assert request.window.start_ns == period.start_ns
 
 
+def test_no_minimum_is_a_second() -> None:
+    assert read_request({**ROW, "duration_min": 0.0}).minimum_s == 1
+
+
 def test_real_weeks_round_trip(shared: Path) -> None:
     folder = shared / "satnet"
     for week in ("W10_2018", "W20_2018", "W50_2018"):
@@ -120,6 +124,9 @@ def test_what_is_wrong_is_named(files: tuple[Path, Path], tmp_path: Path) -> Non
     with pytest.raises(LocalError, match="W60_2018"):
         week_horizon("W60_2018")
     broken = tmp_path / "broken.json"
+    broken.write_text(json.dumps({"W10_2018": [{**ROW, "duration": 0}]}))
+    with pytest.raises(RemoteError, match=r"broken\.json, W10_2018: request one: minimum_s"):
+        read_problem(broken, None, "W10_2018")
     broken.write_text("{")
     with pytest.raises(RemoteError, match="not JSON"):
         read_problem(broken, None, "W10_2018")

@@ -27,10 +27,10 @@ from ground.scheduling.model import (
     track_of,
 )
 from ground.scheduling.objective import FAIRNESS, HOURS, LEAST_CHANGE, OBJECTIVES, Judge
+from ground.scheduling.remote import Remote
 from ground.scheduling.rules import violations
 from ground.scheduling.satnet import read_problem, read_schedule, write_schedule
 from ground.scheduling.solve import Progress, Solution, solve
-from ground.scheduling.worker import Remote
 from protocols.errors import LocalError
 from tests.ground.scheduling.exact import optimum, random_problem
 
@@ -152,6 +152,15 @@ def test_a_search_that_dies_is_said(satnet: Path) -> None:
             remote.is_ready(wait=True)
     finally:
         remote.close()
+
+
+def test_a_process_reads_its_problem_before_it_loads_kernels() -> None:
+    """Else the parent, which hands it over, stands still for as long: short searches had no step."""
+    program = "import sys, ground.scheduling.remote; print({'numba', 'ortools'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
 
 
 def test_least_change_holds_the_published_schedule(satnet: Path) -> None:
