@@ -155,7 +155,7 @@ def test_a_search_that_dies_is_said(satnet: Path) -> None:
 
 
 def test_a_process_reads_its_problem_before_it_loads_kernels() -> None:
-    """Else the parent, which hands it over, stands still for as long: short searches had no step."""
+    """Else the parent, which hands it over, stands still as long; short searches had no step."""
     program = "import sys, ground.scheduling.remote; print({'numba', 'ortools'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
