@@ -188,7 +188,7 @@ class CltuDecoder:
     mode: of BCH (`bch.decode`).  start_errors: symbols of the start sequence that may be wrong.  Of
     BCH's 16: one in mode "sec", none in "ted".  Of the 64 of LDPC: 12 unless told otherwise, which
     finds a start in noise once in two million symbols, and misses one in 2,000 where a (512, 256)
-    codeword in 10⁵ fails.  inverted: an inverted start sequence turns what follows.
+    codeword in 10⁴ fails.  inverted: an inverted start sequence turns what follows.
     longest: octets of information in a CLTU; what is longer is given out so far and dropped, so
     that no fault makes the decoder keep more.
     """

@@ -40,7 +40,7 @@ _FIRST_PASS: Final = 12
 #: Mean magnitude of the decoder's symbols, by family or rate: that of log-likelihood
 #: ratios, in quarters, near the Eb/N0 where one codeword in a hundred fails.  With more signal, and
 #: thus too small ratios, all that is lost is margin.
-_MEAN: Final = {"1/2": 12.5, "2/3": 17.5, "4/5": 25.0, "C2": 32.0, "TC": 16.0}
+_MEAN: Final = {"1/2": 12.5, "2/3": 17.5, "4/5": 25.0, "C2": 32.0, "TC 128": 20.0, "TC 512": 16.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,16 +82,15 @@ class LdpcCode:
 
     @property
     def _family(self) -> str:
-        """A rate of AR4JA, `"C2"` or `"TC"`."""
-        first, *rest = self.name.split()
-        return rest[0] if first == "AR4JA" else first
+        """A rate of AR4JA; of the others the name."""
+        return self.name.split()[1] if self.name.startswith("AR4JA") else self.name
 
     @property
     def data_length(self) -> int:
         """Octets of information in a codeword."""
         if self.name == "C2":
             return 892
-        if self._family == "TC":
+        if self.name.startswith("TC "):
             return self.block_length // 2
         return int(self.name.split()[2]) // 8
 
@@ -100,7 +99,7 @@ class LdpcCode:
         """Octets of a codeword as sent."""
         if self.name == "C2":
             return 1020
-        if self._family == "TC":
+        if self.name.startswith("TC "):
             return int(self.name.split()[1]) // 8
         blocks = ldpc_codes.AR4JA_BLOCKS[self.name.split()[1]]
         return self.data_length * (blocks + 2) // blocks

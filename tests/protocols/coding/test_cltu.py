@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from protocols.coding import bch
 from protocols.coding.cltu import CltuCoding, CltuDecoder, CltuState, build_cltu, transmission
 from protocols.coding.ldpc import LdpcCode
+from protocols.coding.randomiser import sequence
 from protocols.errors import LocalError
 
 PUBLISHED = tomllib.loads(
@@ -54,6 +55,20 @@ def test_published_codewords() -> None:
     for vector in PUBLISHED["randomised"]:
         cltu = build_cltu(bytes.fromhex(vector["frame"]), CltuCoding("bch"))
         assert cltu[2:9].hex() == vector["information"]
+
+
+@given(st.binary(min_size=1, max_size=70))
+def test_ldpc_codewords_are_randomised_each_anew(data: bytes) -> None:
+    """231.0-B-4 §6.3, written out: after encoding, from the first bit of every codeword."""
+    for name, code in (("ldpc-128", LdpcCode("TC 128")), ("ldpc-512", LdpcCode("TC 512"))):
+        coding = CltuCoding(name)  # type: ignore[arg-type]
+        wanted = coding.start
+        size = code.data_length
+        for at in range(0, len(data), size):
+            part = data[at : at + size].ljust(size, b"\x55")
+            (block,) = code.encode(np.frombuffer(part, np.uint8)[None])
+            wanted += (block ^ sequence(code.block_length, "tc")).tobytes()
+        assert build_cltu(data, coding) == wanted + coding.tail_sequence
 
 
 def remainder(bits: list[int]) -> list[int]:
@@ -194,7 +209,7 @@ def test_noise_makes_no_frames() -> None:
 
 @pytest.mark.parametrize(("code", "ebn0_db"), [("ldpc-128", 5.2), ("ldpc-512", 3.3)])
 def test_soft_symbols_in_noise(code: str, ebn0_db: float) -> None:
-    """CLTUs at an Eb/N0 at which a codeword in 10⁵ or fewer fails; hard decisions lose some."""
+    """CLTUs at an Eb/N0 at which a codeword in 10⁴ or fewer fails; hard decisions lose some."""
     coding = CltuCoding(code)  # type: ignore[arg-type]
     rng = np.random.default_rng(3)
     frames = [rng.bytes(64) for _ in range(100)]
