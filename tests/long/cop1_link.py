@@ -120,8 +120,11 @@ class CopLink:
             self._at(self.now_ns + int(delay_s * SECOND_NS), what, octets)
 
     def run(self, limit_s: float = 3e6) -> Outcome:
-        """Until every command is confirmed or reported failed; raises if that takes too long."""
-        while self._todo or self._expedited or self._commands:
+        """Until every command is confirmed or reported failed, and no lockout is left.
+
+        Raises AssertionError if that takes too long.
+        """
+        while self._todo or self._expedited or self._commands or self.farm.lockout:
             deadline_ns = self.fop.next_deadline_ns
             when_ns = self._queue[0][0]
             if deadline_ns is not None and deadline_ns <= when_ns:

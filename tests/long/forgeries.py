@@ -72,7 +72,11 @@ class Receiver:
 
 
 def attack(
-    rng: random.Random, frame: TcFrame, sent: list[TcFrame], wrong: SecurityEndpoint
+    rng: random.Random,
+    frame: TcFrame,
+    sent: list[TcFrame],
+    ground: SecurityEndpoint,
+    wrong: SecurityEndpoint,
 ) -> bytes:
     """One frame that was never sent like this; type BD, which FARM-1 lets pass whatever it is.
 
@@ -89,7 +93,9 @@ def attack(
     if kind == 1:
         return tc.build(rng.choice(sent), LINK)
     if kind == 2:
+        # Another key, and a number that is good.
         spi = rng.choice(list(SPIS))
+        wrong.association(spi).number = ground.association(spi).number
         plain = TcFrame(VCID, rng.randbytes(12), FrameType.BD, map_id=frame.map_id)
         return tc.build(protect_tc(wrong, spi, plain, LINK), LINK)
     if kind == 3:
@@ -131,7 +137,7 @@ def trial(tries: int, seed: int = 0) -> Counter[str]:
         association = ground.association(spi)
         fresh = protect_tc(ground, spi, plain, LINK)
         association.number -= 1
-        receiver.receive(attack(rng, fresh, sent, wrong))
+        receiver.receive(attack(rng, fresh, sent, ground, wrong))
         assert len(receiver.executed) == len(wanted), f"try {number} (seed {seed}) was executed"
     assert receiver.executed == wanted
     assert receiver.refused.total() == tries, f"{tries - receiver.refused.total()} not counted"
