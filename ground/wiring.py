@@ -457,6 +457,30 @@ def tcpcl_transport(settings: RelaySettings) -> BundleTransport:
     )
 
 
+def _other_transports(settings: RelaySettings) -> list[BundleTransport]:
+    """STCP, MTCP, UDP and LTP, where the settings have neighbours or listeners of these."""
+    import os
+
+    from ground.adapters.stream_transport import StreamTransport
+    from ground.adapters.udp_transport import LtpTransport, UdpTransport
+    from protocols.dtn.ltp_engine import LtpEngine
+    from protocols.dtn.ltp_parameters import LtpParameters
+    from protocols.dtn.simple_layers import Framing
+
+    made: list[BundleTransport] = []
+    for layer, (listen, addresses) in settings.others.items():
+        if layer == "udp":
+            made.append(UdpTransport(listen or ("0.0.0.0", 0), addresses))
+        else:
+            made.append(StreamTransport(Framing(layer), listen=listen, connect=addresses))
+    for link in settings.ltp:
+        here = settings.node.node.node_number or 0
+        parameters = LtpParameters(one_way_light_time_s=link.owlt_s)
+        engine = LtpEngine(here, link.neighbour, parameters, entropy=os.urandom(32))
+        made.append(LtpTransport(engine, link.neighbour, link.listen, link.connect))
+    return made
+
+
 def _tls_context(files: TlsFiles, server: bool) -> ssl.SSLContext:
     import ssl
 
@@ -518,7 +542,7 @@ def run_node(
         loop = RelayLoop(
             node,
             log,
-            [*transports, tcpcl_transport(settings)],
+            [*transports, tcpcl_transport(settings), *_other_transports(settings)],
             clock,
             applications=applications,
             said=said,

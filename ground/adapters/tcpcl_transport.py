@@ -382,6 +382,9 @@ class TcpclTransport:
             number = eid(peer).node_number
             if number is None:
                 raise LocalError(f"{peer}: only ipn nodes are routed to")
+            if eid(peer).node == eid(self.settings.node_id):
+                # A loop in the configuration, or a connection that met itself while nobody listened.
+                raise LocalError(f"{peer} is this node")
             if connection.tls is not None:
                 certificate = connection.tls.getpeercert(binary_form=True)
                 names = node_ids(certificate) if certificate else frozenset()

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,14 +48,18 @@ Address = tuple[str, int]
 
 _KEYS: Final = {
     "": {
-        *("node", "name", "store", "applications", "listen", "plan", "neighbour", "rule"),
+        *("node", "name", "store", "applications", "listen", "plan", "neighbour", "rule", "layers"),
         *("quota", "tls", "reports_per_s", "keepalive_s", "owlt_margin"),
     },
-    "neighbour": {"node", "name", "connect", "rate_bit_s", "limit_bit_s", "owlt_s"},
+    "neighbour": {
+        *("node", "name", "layer", "connect", "listen", "rate_bit_s", "limit_bit_s", "owlt_s")
+    },
+    "layers": {"stcp", "mtcp", "udp"},
     "rule": {"source", "destination", "priority", "critical", "at_most_octets"},
     "quota": {"octets", "bundles", "shares"},
     "tls": {"policy", "certificate", "key", "authority"},
 }
+LAYERS: Final = ("tcpcl", "stcp", "mtcp", "udp", "ltp")
 #: Of neighbours on the ground: contacts from before anybody's clock to after all plans.
 _ALWAYS: Final = (0, 1 << 62)
 _GROUND_BIT_S: Final = 1_000_000_000
@@ -71,9 +75,20 @@ class TlsFiles:
     authority: Path = Path()
 
 
+@dataclass(frozen=True, slots=True)
+class LtpLink:
+    """A neighbour by LTP over UDP: the socket of ours that it speaks to, and its own."""
+
+    neighbour: int
+    listen: Address
+    connect: Address
+    owlt_s: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelaySettings:
-    """connect: TCPCL addresses that are kept connected."""
+    """connect: TCPCL addresses that are kept connected.  others: of the layers stcp, mtcp and udp,
+    where we listen (None: nowhere) and the neighbours' addresses."""
 
     node: NodeSettings
     name: str
@@ -86,6 +101,10 @@ class RelaySettings:
     keepalive_s: int
     owlt_margin: float
     path: Path
+    others: dict[str, tuple[Address | None, dict[int, Address]]] = field(
+        default_factory=dict[str, tuple[Address | None, dict[int, Address]]]
+    )
+    ltp: tuple[LtpLink, ...] = ()
 
 
 def load_relay_settings(path: Path) -> RelaySettings:
@@ -161,14 +180,30 @@ def _settings(path: Path, values: Mapping[str, Any]) -> RelaySettings:
     contacts: list[Contact] = []
     ranges: list[Range] = []
     connect: list[Address] = []
+    listeners = _checked(values.get("layers", {}), "layers")
+    others: dict[str, tuple[Address | None, dict[int, Address]]] = {
+        layer: (_address(listeners[layer], layer) if layer in listeners else None, {})
+        for layer in ("stcp", "mtcp", "udp")
+    }
+    ltp: list[LtpLink] = []
     for table in neighbours:
         there = _node(_value(table, "node", str)).node_number or 0
         if "limit_bit_s" in table:
             limits[there] = _value(table, "limit_bit_s", float)
         if "name" in table:
             names[there] = _value(table, "name", str)
-        if "connect" in table:
-            connect.append(_address(_value(table, "connect", str), "connect"))
+        layer = _value(table, "layer", str, "tcpcl")
+        if layer not in LAYERS:
+            raise LocalError(f"[neighbour] layer = {layer!r}; {', '.join(LAYERS)} are known")
+        if layer != "tcpcl" or "connect" in table:
+            address = _address(_value(table, "connect", str), "connect")
+            if layer == "tcpcl":
+                connect.append(address)
+            elif layer == "ltp":
+                own = _address(_value(table, "listen", str), "listen")
+                ltp.append(LtpLink(there, own, address, _value(table, "owlt_s", float, 0.0)))
+            else:
+                others[layer][1][there] = address
         rate = _value(table, "rate_bit_s", int, _GROUND_BIT_S)
         ours = here.node_number or 0
         contacts += [Contact(*_ALWAYS, ours, there, rate), Contact(*_ALWAYS, there, ours, rate)]
@@ -205,6 +240,8 @@ def _settings(path: Path, values: Mapping[str, Any]) -> RelaySettings:
         keepalive_s=_value(values, "keepalive_s", int, 15),
         owlt_margin=_value(values, "owlt_margin", float, 0.0),
         path=path,
+        others={layer: both for layer, both in others.items() if both[0] or both[1]},
+        ltp=tuple(ltp),
     )
 
 

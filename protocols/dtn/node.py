@@ -33,6 +33,7 @@ from protocols.dtn.bundle import (
     parse_bundle,
     payload_block,
 )
+from protocols.dtn.bundle_extensions import PREVIOUS_NODE
 from protocols.dtn.bundle_fragments import Reassembly, fragment
 from protocols.dtn.bundle_processing import (
     PROCESSABLE,
@@ -139,6 +140,15 @@ def digest_of(bundle: Bundle) -> bytes:
     return blake2b(name, digest_size=16).digest()
 
 
+def _previous(bundle: Bundle) -> int:
+    """The node that forwarded it, by its own word (§4.4.1), or else the source's; 0: not known."""
+    try:
+        node = PREVIOUS_NODE.find(bundle) or bundle.primary.source
+    except RemoteError:
+        return 0
+    return node.node_number or 0
+
+
 class Node:
     """store: where bundles are; recovered and seen: what it held when this node was last up."""
 
@@ -190,7 +200,7 @@ class Node:
     # ------------------------------------------------------------ bundles in
 
     def offer(self, now_ns: int, octets: bytes, came_from: int) -> Verdict:
-        """A bundle from a neighbour, §5.6.
+        """A bundle from a neighbour, §5.6; came_from: its number, 0 if its layer does not say it.
 
         After STORED, DUPLICATE and DELETED the neighbour may be told that we have it (once the
         store is durable); after REFUSED it may not.
@@ -208,6 +218,8 @@ class Node:
         if digest in self._by_digest or self._seen.get(digest, 0) > now_ns:
             self.counts.duplicates += 1
             return Verdict.DUPLICATE
+        if not came_from:
+            came_from = _previous(bundle)
         received = receive(bundle, PROCESSABLE)
         expires_ns = expiry_ns(bundle, now_ns)
         self._report(now_ns, bundle, Status.RECEIVED)

@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from ground.adapters.node_certificate import node_ids, other_name
 from ground.adapters.tcpcl_transport import TcpclTransport
+from ground.config import free_base_port
 from ground.ports import (
     BundleArrived,
     BundleFailed,
@@ -70,12 +71,6 @@ def until(ends: list[End], condition: Callable[[], object], seconds: float = 15.
         assert time.monotonic() < deadline, [end.events[-3:] for end in ends]
         for end in ends:
             end.turn()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 Make = Callable[[int, int, Path], BundleTransport]
@@ -156,7 +151,7 @@ def signed(subject: str, key: Any, issuer_key: Any, issuer: str, node: str | Non
 
 @pytest.fixture(params=TRANSPORTS)
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[End, End]]:
-    make, port = TRANSPORTS[request.param], free_port()
+    make, port = TRANSPORTS[request.param], free_base_port()
     ends = [End(make(2, port, tmp_path)), End(make(1, port, tmp_path))]
     until(ends, lambda: all(end.of(PeerUp) for end in ends))
     yield ends[1], ends[0]
@@ -261,7 +256,7 @@ def test_a_peer_that_goes_fails_what_was_under_way_and_is_found_again(
 
 
 def test_a_certificate_of_another_node_ends_the_session(tmp_path: Path) -> None:
-    port = free_port()
+    port = free_base_port()
     server = TcpclTransport(
         TcpclSettings(node_id="ipn:2.0", tls=TlsPolicy.REQUIRE),
         listen=("127.0.0.1", port),

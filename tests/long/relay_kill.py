@@ -17,7 +17,6 @@ import multiprocessing
 import os
 import random
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -27,20 +26,11 @@ from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from ground.config import free_base_port
 from ground.relay.client import BundleClient
 from protocols.errors import LocalError
 
 NODES = (1, 2, 3, 4)
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 @dataclass
@@ -98,7 +88,10 @@ class Chain:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        ports = free_ports(2 * len(NODES))
+        # Below the ports that connections get: a connection that is tried again and again while
+        # nobody listens can otherwise meet itself.
+        base = free_base_port()
+        ports = list(range(base, base + 2 * len(NODES)))
         self.tcp = dict(zip(NODES, ports, strict=False))
         self.agents = {n: f"tcp://127.0.0.1:{ports[len(NODES) + n - 1]}" for n in NODES}
         self.processes: dict[int, BaseProcess] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,16 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from ground.config import free_base_port
 from ground.relay.client import BundleClient
 from ground.relay.settings import load_relay_settings
 from ground.wiring import run_node
 from protocols.errors import LocalError
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Chain:
@@ -28,8 +22,9 @@ class Chain:
 
     def __init__(self, directory: Path, n: int, extra: str = "") -> None:
         self.directory = directory
-        self.tcp = {i: free_port() for i in range(1, n + 1)}
-        self.agents = {i: f"tcp://127.0.0.1:{free_port()}" for i in range(1, n + 1)}
+        base = free_base_port()
+        self.tcp = {i: base + i for i in range(1, n + 1)}
+        self.agents = {i: f"tcp://127.0.0.1:{base + n + i}" for i in range(1, n + 1)}
         self.said: dict[int, list[str]] = {i: [] for i in self.tcp}
         self._stops: dict[int, threading.Event] = {}
         self._threads: dict[int, threading.Thread] = {}
