@@ -517,10 +517,12 @@ def run_node(
     from ground.relay.agents import ZmqApplications
     from ground.relay.loop import RelayLoop, links_of
     from ground.relay.settings import load_relay_settings
+    from ground.relay.warming import warm
     from protocols.dtn.node import Node
     from protocols.dtn.routing import Router
 
     clock = clock or ScaledClock.wall()
+    warm()
     now_ns = clock.now_ns()
     log = BundleLog(settings.store, sync=sync)
     try:

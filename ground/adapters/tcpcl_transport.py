@@ -383,7 +383,7 @@ class TcpclTransport:
             if number is None:
                 raise LocalError(f"{peer}: only ipn nodes are routed to")
             if eid(peer).node == eid(self.settings.node_id):
-                # A loop in the configuration, or a connection that met itself while nobody listened.
+                # A loop in the configuration, or a connection that met itself.
                 raise LocalError(f"{peer} is this node")
             if connection.tls is not None:
                 certificate = connection.tls.getpeercert(binary_form=True)

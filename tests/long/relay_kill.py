@@ -67,8 +67,8 @@ def run(path: Path, log: Path) -> None:
         )
 
 
-#: A process that has imported everything and is forked for each start: what takes a second and a
-#: half of a start is Python's imports, in which a kill finds nothing to break.
+#: A process that has imported and warmed everything and is forked for each start: what takes
+#: seconds of a start is Python's imports and kernels, in which a kill finds nothing to break.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
@@ -79,6 +79,7 @@ FORKS.set_forkserver_preload(
         "ground.adapters.bundle_log",
         "ground.adapters.tcpcl_transport",
         "ground.adapters.clock",
+        "tests.long.relay_warmed",
     ]
 )
 
