@@ -19,7 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from ground.adapters.node_certificate import node_ids, other_name
+from ground.adapters.stream_transport import StreamTransport
 from ground.adapters.tcpcl_transport import TcpclTransport
+from ground.adapters.udp_transport import LtpTransport, UdpTransport
 from ground.config import free_base_port
 from ground.ports import (
     BundleArrived,
@@ -30,7 +32,11 @@ from ground.ports import (
     PeerDown,
     PeerUp,
 )
-from protocols.dtn.eid import eid
+from protocols.dtn.bundle import Bundle, CreationTimestamp, Primary, payload_block
+from protocols.dtn.eid import eid, ipn
+from protocols.dtn.ltp_engine import LtpEngine
+from protocols.dtn.ltp_parameters import LtpParameters
+from protocols.dtn.simple_layers import Framing
 from protocols.dtn.tcpcl import TcpclSettings, TlsPolicy
 from protocols.errors import LocalError
 
@@ -65,6 +71,11 @@ class End:
         self.selector.close()
 
 
+def bundle(number: int, size: int) -> bytes:
+    primary = Primary(0, 1, ipn(2, 1), ipn(1, 1), ipn(1, 0), CreationTimestamp(10**11, number), 1)
+    return Bundle(primary, (payload_block(bytes((number,)) * size),)).build()
+
+
 def until(ends: list[End], condition: Callable[[], object], seconds: float = 15.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -92,7 +103,37 @@ def tcpcl_tls(number: int, port: int, directory: Path) -> BundleTransport:
     return TcpclTransport(settings, listen=("127.0.0.1", port), tls_server=server)
 
 
+def ltp(number: int, port: int, directory: Path) -> BundleTransport:
+    # As over a lossy network: checkpoints and reports come soon, and again.
+    engine = LtpEngine(
+        number, 3 - number, LtpParameters(margin_s=0.2), entropy=bytes([number]) * 32
+    )
+    own, other = (("127.0.0.1", port + i) for i in (number, 3 - number))
+    return LtpTransport(engine, 3 - number, own, other)
+
+
+def stream(framing: Framing) -> Make:
+    def make(number: int, port: int, directory: Path) -> BundleTransport:
+        own, other = (("127.0.0.1", port + i) for i in (number, 3 - number))
+        return StreamTransport(framing, listen=own, connect={3 - number: other})
+
+    return make
+
+
+def udp(number: int, port: int, directory: Path) -> BundleTransport:
+    own, other = (("127.0.0.1", port + i) for i in (number, 3 - number))
+    return UdpTransport(own, {3 - number: other})
+
+
+#: Those that tell the sender when the receiver has a bundle on disk.
 TRANSPORTS: dict[str, Make] = {"tcpcl": tcpcl, "tcpcl with TLS": tcpcl_tls}
+ACKNOWLEDGED: dict[str, Make] = {**TRANSPORTS, "ltp": ltp}
+#: Those that tell only that it is gone.
+UNACKNOWLEDGED: dict[str, Make] = {
+    "stcp": stream(Framing.STCP),
+    "mtcp": stream(Framing.MTCP),
+    "udp": udp,
+}
 
 
 def context(directory: Path, node: str, *, server: bool) -> ssl.SSLContext:
@@ -151,7 +192,21 @@ def signed(subject: str, key: Any, issuer_key: Any, issuer: str, node: str | Non
 
 @pytest.fixture(params=TRANSPORTS)
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[End, End]]:
-    make, port = TRANSPORTS[request.param], free_base_port()
+    yield from connected(TRANSPORTS[request.param], tmp_path)
+
+
+@pytest.fixture(params=ACKNOWLEDGED)
+def acknowledged(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[End, End]]:
+    yield from connected(ACKNOWLEDGED[request.param], tmp_path)
+
+
+@pytest.fixture(params=UNACKNOWLEDGED)
+def unacknowledged(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[End, End]]:
+    yield from connected(UNACKNOWLEDGED[request.param], tmp_path)
+
+
+def connected(make: Make, tmp_path: Path) -> Iterator[tuple[End, End]]:
+    port = free_base_port()
     ends = [End(make(2, port, tmp_path)), End(make(1, port, tmp_path))]
     until(ends, lambda: all(end.of(PeerUp) for end in ends))
     yield ends[1], ends[0]
@@ -159,8 +214,8 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[End, 
         end.close()
 
 
-def test_neighbours_are_known_by_their_node(pair: tuple[End, End]) -> None:
-    left, right = pair
+def test_neighbours_are_known_by_their_node(acknowledged: tuple[End, End]) -> None:
+    left, right = acknowledged
     assert left.of(PeerUp) == [PeerUp(2)]
     assert right.of(PeerUp) == [PeerUp(1)]
     for end, number in ((left, 2), (right, 1)):
@@ -170,17 +225,101 @@ def test_neighbours_are_known_by_their_node(pair: tuple[End, End]) -> None:
         assert statistics.state is LinkState.OK
 
 
-def test_bundles_arrive_whole_in_order_and_are_told_of_once(pair: tuple[End, End]) -> None:
-    left, right = pair
-    wanted = [bytes((n,)) * size for n, size in enumerate((1, 1_000, 300_000, 2_000_000, 7))]
+def test_bundles_arrive_whole_and_are_told_of_once(acknowledged: tuple[End, End]) -> None:
+    left, right = acknowledged
+    wanted = [bundle(n, size) for n, size in enumerate((1, 1_000, 300_000, 2_000_000, 7))]
     for n, octets in enumerate(wanted):
         left.transport.send(2, n, (octets[:1], octets[1:]))
         right.transport.send(1, -n, (octets,))
     until([left, right], lambda: all(len(e.of(BundleSent)) == 5 for e in (left, right)))
     for end, neighbour, sign in ((left, 2, 1), (right, 1, -1)):
-        assert [event.octets for event in end.of(BundleArrived)] == wanted
+        found = [event.octets for event in end.of(BundleArrived)]
+        assert sorted(found, key=len) == sorted(wanted, key=len)
         assert {event.neighbour for event in end.of(BundleArrived)} == {neighbour}
-        assert [event.token for event in end.of(BundleSent)] == [sign * n for n in range(5)]
+        assert {event.token for event in end.of(BundleSent)} == {sign * n for n in range(5)}
+        assert len(end.of(BundleSent)) == 5
+
+
+def test_what_has_no_room_is_kept_by_a_layer_that_cannot_give_it_back(
+    tmp_path: Path,
+) -> None:
+    """LTP and streams have no refusal: the bundle is offered again, and nothing is lost."""
+    for make in (ltp, stream(Framing.STCP)):
+        for left, right in connected(make, tmp_path):
+            right.accept = False
+            left.transport.send(2, "one", (bundle(1, 10),))
+            until([left, right], lambda right=right: right.of(BundleArrived))
+            right.transport.refuse(right.of(BundleArrived)[0].receipt)
+            right.accept = True
+            until([left, right], lambda right=right: len(right.of(BundleArrived)) == 2)
+            first, again = right.of(BundleArrived)
+            assert first.octets == again.octets
+            until([left, right], lambda left=left: left.of(BundleSent))
+
+
+def test_layers_without_acknowledgements_carry_bundles_too(
+    unacknowledged: tuple[End, End],
+) -> None:
+    left, right = unacknowledged
+    # The largest is what a datagram takes.
+    wanted = [bundle(n, size) for n, size in enumerate((1, 1_000, 60_000, 7))]
+    for n, octets in enumerate(wanted):
+        left.transport.send(2, n, (octets[:1], octets[1:]))
+        right.transport.send(1, n, (octets,))
+    ends = [left, right]
+    until(ends, lambda: all(len(e.of(BundleArrived)) == 4 for e in ends))
+    for end in ends:
+        assert [event.octets for event in end.of(BundleArrived)] == wanted
+        assert [event.token for event in end.of(BundleSent)] == [0, 1, 2, 3]
+        # They do not say who speaks.
+        assert {event.neighbour for event in end.of(BundleArrived)} == {0}
+        assert sum(one.chunks_out for one in end.transport.statistics()) == 4
+
+
+def test_a_bundle_larger_than_a_datagram_fails_for_good(tmp_path: Path) -> None:
+    for left, _ in connected(udp, tmp_path):
+        left.transport.send(2, "large", (bytes(70_000),))
+        left.turn()
+        assert left.of(BundleFailed) == [BundleFailed("large", True)]
+
+
+def test_a_stream_that_is_none_is_closed_and_counted(tmp_path: Path) -> None:
+    port = free_base_port()
+    end = End(StreamTransport(Framing.MTCP, listen=("127.0.0.1", port)))
+    with socket.create_connection(("127.0.0.1", port)) as peer:
+        peer.sendall(b"\xffGET / HTTP/1.1")
+        until([end], lambda: end.transport.damaged)  # type: ignore[attr-defined]
+        peer.settimeout(5)
+        assert peer.recv(10) == b""
+    assert end.of(BundleArrived) == []
+    end.close()
+
+
+def test_pyd3tns_mtcp_is_ours_both_ways(tmp_path: Path) -> None:
+    from pyd3tn.mtcp import MTCPSocket
+
+    port = free_base_port()
+    with socket.create_server(("127.0.0.1", port + 1)) as server:
+        end = End(
+            StreamTransport(
+                Framing.MTCP, listen=("127.0.0.1", port), connect={2: ("127.0.0.1", port + 1)}
+            )
+        )
+        wanted = [bundle(n, size) for n, size in enumerate((1, 20, 250, 70_000))]
+        with socket.create_connection(("127.0.0.1", port)) as peer:
+            for octets in wanted:
+                MTCPSocket(peer).send_bundle(octets)
+            until([end], lambda: len(end.of(BundleArrived)) == 4)
+        assert [event.octets for event in end.of(BundleArrived)] == wanted
+        until([end], lambda: end.of(PeerUp))
+        reader, _ = server.accept()
+        with reader:
+            for n, octets in enumerate(wanted):
+                end.transport.send(2, n, (octets,))
+            until([end], lambda: len(end.of(BundleSent)) == 4)
+            theirs = MTCPSocket(reader, timeout=5)
+            assert [theirs.recv_bundle() for _ in wanted] == wanted
+        end.close()
 
 
 def test_nothing_counts_as_sent_before_it_is_accepted(pair: tuple[End, End]) -> None:
