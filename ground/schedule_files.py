@@ -15,6 +15,7 @@ import typer
 from protocols.errors import LocalError
 
 if TYPE_CHECKING:
+    from ground.scheduling.handover import Handover
     from ground.scheduling.model import Problem, Schedule
     from ground.scheduling.store import ScheduleStore
     from ground.scheduling.versions import Actor
@@ -92,6 +93,18 @@ def load_problem(source: str, week: str, maintenance: Path | None) -> Problem:
     from ground.scheduling.requests_views import read_problem
 
     return read_problem(path)
+
+
+def late_handovers(
+    source: str, week: str, problem: Problem, schedule: Schedule
+) -> list[Handover] | None:
+    """Slews that do not fit; None where nothing says what is pointed at (SatNet, the store)."""
+    if week or not Path(source).exists():
+        return None
+    from ground.scheduling.handover import late_handovers
+    from ground.scheduling.requests_views import read_pointing
+
+    return late_handovers(problem, schedule, *read_pointing(Path(source)))
 
 
 class Loaded(NamedTuple):

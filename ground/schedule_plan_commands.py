@@ -20,6 +20,7 @@ from ground.schedule_files import (
     Week,
     actor_of,
     clock_ns,
+    late_handovers,
     load,
     load_problem,
     load_schedule,
@@ -32,6 +33,7 @@ from ground.schedule_solve_command import EPILOG as SOLVE_EPILOG
 from ground.schedule_solve_command import solve
 from ground.schedule_texts import (
     difference_dict,
+    handover_dict,
     metrics_dict,
     metrics_text,
     print_difference,
@@ -55,18 +57,32 @@ def check(
     store: Store = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Whether a schedule keeps every rule, and what it is worth. Exit status 1 if it does not."""
+    """Whether a schedule keeps every rule, and what it is worth. Exit status 1 if it does not.
+
+    Of a request file also whether the antennas get from track to track in time, cable wrap and all;
+    what does not fit is a warning: set-ups are what people say they are.
+    """
     from ground.scheduling.metrics import measure
     from ground.scheduling.rules import violations
 
     problem, tracks, _ = load(source, week, maintenance, schedule, store)
     broken = violations(problem, tracks)
     metrics = measure(problem, tracks)
+    late = late_handovers(source, week, problem, tracks)
     if as_json:
-        print_json({"valid": not broken, "violations": broken, **metrics_dict(metrics)})
+        print_json(
+            {
+                "valid": not broken,
+                "violations": broken,
+                "late_slews": None if late is None else [handover_dict(one) for one in late],
+                **metrics_dict(metrics),
+            }
+        )
     else:
         for line in broken:
             print(line)
+        for one in late or ():
+            print(f"warning: {one.text}")
         print(f"{'INVALID' if broken else 'VALID'}: {metrics_text(metrics)}")
     raise typer.Exit(1 if broken else 0)
 

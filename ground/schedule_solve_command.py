@@ -20,6 +20,7 @@ from ground.schedule_files import (
     Source,
     Store,
     Week,
+    late_handovers,
     load,
     load_problem,
     load_schedule,
@@ -27,7 +28,7 @@ from ground.schedule_files import (
     requests_version,
     save_schedule,
 )
-from ground.schedule_texts import metrics_dict, metrics_text
+from ground.schedule_texts import handover_dict, metrics_dict, metrics_text
 from protocols.errors import LocalError
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def solve(
             bounds.close()
     if out is not None:
         save_schedule(problem, solution.schedule, out, version)
+    late = late_handovers(source, week, problem, solution.schedule)
     if as_json:
         print_json(
             {
@@ -132,6 +134,7 @@ def solve(
                 "prepared_s": round(solution.prepared_s, 2),
                 "seconds": round(solution.elapsed_s, 2),
                 "steps": solution.steps,
+                "late_slews": None if late is None else [handover_dict(one) for one in late],
             }
         )
     else:
@@ -142,6 +145,8 @@ def solve(
             trivial = " (by what is asked alone)" * (bounds is not None and name in bounds.trivial)
             side = "above" if name in most else "below"
             print(f"  proven: {name} not {side} {bound:.4g}{trivial}")
+        for one in late or ():
+            print(f"  warning: {one.text}")
 
 
 def _problem(

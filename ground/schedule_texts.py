@@ -11,6 +11,7 @@ from ground.schedule_files import print_json
 if TYPE_CHECKING:
     from ground.scheduling.diff import Difference
     from ground.scheduling.explain import Explanation
+    from ground.scheduling.handover import Handover
     from ground.scheduling.metrics import Metrics
     from ground.scheduling.model import Problem, Schedule
     from ground.scheduling.proposals import Proposal
@@ -36,6 +37,20 @@ def metrics_text(metrics: Metrics) -> str:
         f"{metrics.requests} requests, {metrics.tracks} tracks, U_RMS {metrics.u_rms:.3f}, "
         f"U_MAX {metrics.u_max:.3f}"
     )
+
+
+def handover_dict(late: Handover) -> dict[str, Any]:
+    return {
+        "antenna": late.antenna,
+        "before": late.before.request if late.before else None,
+        "after": _track(late.after),
+        "request": late.after.request,
+        "slew_s": round(late.slew_s, 1),
+        "available_s": round(late.available_s, 1) if late.before else None,
+        "unwrap": late.unwrap,
+        "interrupted": late.interrupted,
+        "text": late.text,
+    }
 
 
 def difference_dict(difference: Difference) -> dict[str, Any]:

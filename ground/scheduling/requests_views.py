@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ground.scheduling.model import Interval, Problem
 from ground.scheduling.requests import ViewFunction, build_problem, intersect, read_requests
@@ -12,6 +13,9 @@ from ground.scheduling.requests_antennas import AntennaRow
 from ground.scheduling.requests_file import MissionRow, RequestFile
 from ground.scheduling.stations import Station, load_stations
 from protocols.errors import LocalError
+
+if TYPE_CHECKING:
+    from ground.scheduling.targets import Target
 
 
 def read_problem(path: Path) -> Problem:
@@ -24,6 +28,16 @@ def read_problem(path: Path) -> Problem:
     own = [folder / file.header.stations] if file.header.stations else []
     stations = load_stations(*own)
     return build_problem(file, view_function(file, folder, stations), antenna_rows(stations))
+
+
+def read_pointing(path: Path) -> tuple[dict[str, Station], dict[str, Target]]:
+    """Stations by name and targets by mission of a request file; missions without target are left
+    out.
+    """
+    file = read_requests(path)
+    own = [path.parent / file.header.stations] if file.header.stations else []
+    targets = {row.name: _target_of(row.target, path.parent) for row in file.mission if row.target}
+    return load_stations(*own), targets
 
 
 def antenna_rows(stations: dict[str, Station]) -> list[AntennaRow]:
@@ -57,20 +71,24 @@ def view_function(file: RequestFile, folder: Path, stations: dict[str, Station])
     return views
 
 
+def _target_of(target: str, folder: Path) -> Target:
+    from ground.scheduling.targets import target_named
+
+    beside = folder / target
+    before = target.rpartition(":")[0]
+    here = beside.is_file() or (bool(before) and (folder / before).is_file())
+    return target_named(str(beside) if here else target)
+
+
 def _views_of(
     mission: MissionRow, folder: Path, stations: list[Station], span: Interval
 ) -> dict[str, list[Interval]]:
     # Skyfield and its ephemeris: only where something is asked for.
     from ground.scheduling.look import Conditions
     from ground.scheduling.sky import Sky
-    from ground.scheduling.targets import target_named
     from ground.scheduling.visibility import find_passes
 
-    target = mission.target
-    beside = folder / target
-    before = target.rpartition(":")[0]
-    here = beside.is_file() or (bool(before) and (folder / before).is_file())
-    found = target_named(str(beside) if here else target)
+    found = _target_of(mission.target, folder)
     nearest = mission.sun_exclusion_deg
     if nearest is not None:
         # A telescope's own limit is of its optics: a mission may ask for more, not for less.
