@@ -25,3 +25,14 @@ def test_the_files_of_the_howto_are_read(tmp_path: Path) -> None:
     assert settings.node.classify(eid("ipn:40.1"), eid("ipn:9.1"), 100) == (0, False)
     assert {(c.source, c.dest) for c in settings.plan.contacts} == {(5, 6), (6, 5)}
     assert settings.tls.certificate == tmp_path / "node.pem"
+
+
+def test_neighbours_of_other_layers_are_read(tmp_path: Path) -> None:
+    text = HOWTO.read_text()
+    (toml, _) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (more,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "yeoju.toml").write_text(toml.replace('plan = "plan.ionrc"', "") + more)
+    settings = load_relay_settings(tmp_path / "yeoju.toml")
+    assert settings.others == {"stcp": (("127.0.0.1", 4558), {})}
+    (link,) = settings.ltp
+    assert (link.neighbour, link.listen, link.owlt_s) == (7, ("127.0.0.1", 1114), 1.3)
