@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ground.cli import app
+from ground.schedule_files import save_schedule
 from ground.scheduling.requests_antennas import AntennaRow
 from ground.scheduling.requests_file import (
     CommitmentRow,
@@ -22,6 +23,8 @@ from ground.scheduling.requests_file import (
     RequestRow,
     TrackRow,
 )
+from ground.scheduling.requests_views import read_problem
+from ground.scheduling.solve import solve
 from protocols.errors import LocalError, RemoteError
 
 ROOT = Path(__file__).parents[3]
@@ -43,6 +46,22 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         return result.stdout
 
     return call
+
+
+@pytest.fixture(scope="module")
+def solved_week(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The example's best schedule, found once for all who only need one."""
+    problem = read_problem(EXAMPLE)
+    out = tmp_path_factory.mktemp("week") / "week.json"
+    save_schedule(problem, solve(problem, steps=2000).schedule, out)
+    return out.read_text()
+
+
+@pytest.fixture
+def begun(run: Run, solved_week: str, tmp_path: Path) -> None:
+    """A store with week.toml and week.json in it."""
+    (tmp_path / "week.json").write_text(solved_week)
+    run("begin", "week.toml", "-s", "week.json")
 
 
 def test_from_requests_to_a_published_schedule(run: Run, tmp_path: Path) -> None:
@@ -76,9 +95,8 @@ def test_from_requests_to_a_published_schedule(run: Run, tmp_path: Path) -> None
     run("conflicts")
 
 
+@pytest.mark.usefixtures("begun")
 def test_an_agency_edits_its_own(run: Run, tmp_path: Path) -> None:
-    run("solve", "week.toml", "--steps", "2000", "-o", "week.json")
-    run("begin", "week.toml", "-s", "week.json")
     kim = ("--actor", "Kim", "--agency", "KASA")
     shown = run("show", *kim, "--requests", "mine.toml", "-o", "mine.json")
     assert "perijove" not in shown
@@ -113,9 +131,8 @@ def test_an_agency_edits_its_own(run: Run, tmp_path: Path) -> None:
     assert "{" not in run("audit")
 
 
+@pytest.mark.usefixtures("begun")
 def test_files_of_two_versions_do_not_go_together(run: Run) -> None:
-    run("solve", "week.toml", "--steps", "2000", "-o", "week.json")
-    run("begin", "week.toml", "-s", "week.json")
     run("replan", "published", "--branch", "try")
     run("show", "published", "--requests", "one.toml")
     run("show", "try", "-o", "two.json")
@@ -125,9 +142,8 @@ def test_files_of_two_versions_do_not_go_together(run: Run) -> None:
         run("replan", "week.toml", "-s", "week.json", "--branch", "no")
 
 
+@pytest.mark.usefixtures("begun")
 def test_the_horizon_rolls(run: Run, tmp_path: Path) -> None:
-    run("solve", "week.toml", "--steps", "2000", "-o", "week.json")
-    run("begin", "week.toml", "-s", "week.json")
     now = "2026-12-10T00:00:00Z"
     text = (tmp_path / "week.toml").read_text()
     (tmp_path / "next.toml").write_text(text.replace("end = 2026-12-14", "end = 2026-12-16", 1))
@@ -141,9 +157,8 @@ def test_the_horizon_rolls(run: Run, tmp_path: Path) -> None:
         run("roll", "again", "next.toml", "--agency", "KASA")
 
 
+@pytest.mark.usefixtures("begun")
 def test_an_agency_replans_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    run("solve", "week.toml", "--steps", "2000", "-o", "week.json")
-    run("begin", "week.toml", "-s", "week.json")
     monkeypatch.setenv("L4_AGENCY", "KASA")
     noon = ("--lost", "DSS-25", "--from", "2026-12-10T12:00:00Z")
     own = json.loads(run("replan", "published", *noon, "--branch", "lost", "--json"))
