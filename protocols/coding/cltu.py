@@ -45,7 +45,7 @@ _TAIL: Final = {
 _LDPC: Final = {"ldpc-128": LdpcCode("TC 128"), "ldpc-512": LdpcCode("TC 512")}
 #: Of fill, acquisition and idle sequence: alternating, beginning with 0.
 FILL: Final = 0x55
-#: §7: at least 128 bits before the first CLTU, at least 8 between two.
+#: Octets before the first CLTU, and after each: what stations use unless something else is agreed.
 ACQUISITION_OCTETS: Final = 16
 IDLE_OCTETS: Final = 8
 _SEARCHED_AT_ONCE: Final = 1 << 16
@@ -95,7 +95,7 @@ class CltuCoding:
 def build_cltu(data: bytes, coding: CltuCoding) -> bytes:
     """CLTU of one or more transfer frames.  Raises LocalError for no data.
 
-    231.0-B-4 §6.3: the BCH information is randomised before it is encoded, as one sequence; LDPC
+    231.0-B-4 §6: the BCH information is randomised before it is encoded, as one sequence; LDPC
     codewords are after, each anew.
     """
     if not data:
@@ -119,13 +119,13 @@ def transmission(
     acquisition_octets: int = ACQUISITION_OCTETS,
     idle_octets: int = IDLE_OCTETS,
 ) -> bytes:
-    """Acquisition sequence and CLTUs, with idle sequence between and after (§7.2, PLOP-2)."""
+    """Acquisition sequence and CLTUs, with idle sequence between and after (PLOP-2)."""
     idle = bytes([FILL]) * idle_octets
     return bytes([FILL]) * acquisition_octets + b"".join(cltu + idle for cltu in cltus)
 
 
 class CltuState(Enum):
-    """§7.3: states of the channel at the receiving end."""
+    """States of the channel at the receiving end, S1 to S3 (201.0-B-3 table 3-1)."""
 
     INACTIVE = auto()
     SEARCH = auto()
@@ -133,7 +133,7 @@ class CltuState(Enum):
 
 
 class CltuEvent(Enum):
-    """E1 to E4 of the same table."""
+    """E1 to E4 (201.0-B-3 table 3-2)."""
 
     CHANNEL_ACTIVATION = auto()
     CHANNEL_DEACTIVATION = auto()

@@ -82,7 +82,7 @@ class Channel(NamedTuple):
 
 
 class SaState(Enum):
-    """355.1-B-1 §3.3."""
+    """355.1-B-1, management of security associations."""
 
     UNKEYED = 1
     KEYED = 2
@@ -232,7 +232,7 @@ class SecurityEndpoint:
             raise LocalError(f"no security association of SPI {spi}")
         return association
 
-    # Management, 355.1-B-1 §3.3 ----------------------------------------------------------------
+    # Management, 355.1-B-1 ----------------------------------------------------------------------
 
     def _move(self, spi: int, event: SaEvent) -> SecurityAssociation:
         association = self.association(spi)

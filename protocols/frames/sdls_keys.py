@@ -1,4 +1,4 @@
-"""Session keys of link security and their states (CCSDS 355.1-B-1 §3.2, §5.2).
+"""Session keys of link security and their states (CCSDS 355.1-B-1, key management).
 
 >>> keys = KeyStore({0: bytes(32)})
 >>> keys.load(130, bytes(range(32)))

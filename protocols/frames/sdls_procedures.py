@@ -31,7 +31,7 @@ _REPLY: Final = 0x80
 
 
 class Procedure(IntEnum):
-    """§5.3: service group (bits 2 and 3) and procedure (bits 4 to 7) of the tag."""
+    """Service group (bits 2 and 3) and procedure (bits 4 to 7) of the tag."""
 
     OTAR = 0x01
     ACTIVATE_KEYS = 0x02
@@ -106,7 +106,7 @@ def _split(data: bytes, size: int, what: str) -> list[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Otar:
-    """§5.3.2.2: session keys, encrypted under a master key; iv: never the same under one key."""
+    """Session keys, encrypted under a master key; iv: never the same under one key."""
 
     master_key_id: int
     iv: bytes
@@ -156,7 +156,7 @@ class KeyIds:
 
 @dataclass(frozen=True, slots=True)
 class KeyChallenge:
-    """§5.3.2.5: the recipient shall encrypt each key's challenge with it."""
+    """The recipient shall encrypt each key's challenge with it."""
 
     challenges: tuple[tuple[int, bytes], ...]
 

@@ -172,7 +172,7 @@ def build(frame: TcFrame, parameters: TcParameters) -> bytes:
 
 
 def parse(octets: bytes, parameters: TcParameters) -> TcFrame:
-    """One TC transfer frame, all checks of §4.4.8 (frame validation) made.
+    """One TC transfer frame, all checks of frame validation (§4.4) made.
 
     Raises RemoteError for a wrong length, version, spare, spacecraft or virtual channel, reserved
     flags, no data, and a FECF that does not agree.
@@ -229,7 +229,7 @@ class DelimitedFrames:
 
 
 def delimit(data: bytes, parameters: TcParameters) -> DelimitedFrames:
-    """§4.4.7: frames of decoded octets, one after another; fill (0x55…) removed.
+    """Frame delimiting and fill removal, §4.4: frames of decoded octets, one after another.
 
     Fill can be taken for no frame: its first two bits are no version of a TC frame.
     """

@@ -1,7 +1,7 @@
 """Service data units on the MAPs of a TC virtual channel: blocked, segmented, multiplexed, joined.
 
-232.0-B-4 §4.3.1 (MAP packet processing), §4.3.2 (MAP generation), §4.3.3 (MAP multiplexing) and
-their inverses §4.4.1 to §4.4.3.
+MAP packet processing, MAP generation and MAP multiplexing of 232.0-B-4 §4.3, and their inverses of
+§4.4.
 
     >>> map_multiplexer = MapMultiplexer(room=4)
     >>> map_multiplexer.push(0, b"abcdef")
@@ -45,7 +45,7 @@ def segments(map_id: int, unit: bytes, room: int) -> list[Segment]:
 
 
 def block(units: Iterable[bytes], room: int) -> list[bytes]:
-    """§4.3.1.2: as many whole packets after one another as a frame takes.
+    """Blocking: as many whole packets after one another as a frame takes.
 
     Those that are longer than a frame stay alone, to be segmented.
     """

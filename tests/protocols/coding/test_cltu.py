@@ -59,7 +59,7 @@ def test_published_codewords() -> None:
 
 @given(st.binary(min_size=1, max_size=70))
 def test_ldpc_codewords_are_randomised_each_anew(data: bytes) -> None:
-    """231.0-B-4 §6.3, written out: after encoding, from the first bit of every codeword."""
+    """231.0-B-4 §6, written out: after encoding, from the first bit of every codeword."""
     for name, code in (("ldpc-128", LdpcCode("TC 128")), ("ldpc-512", LdpcCode("TC 512"))):
         coding = CltuCoding(name)  # type: ignore[arg-type]
         wanted = coding.start
