@@ -16,12 +16,13 @@ Segments `NUMBER.bundles`, each a header and records back to back:
 A record counts if its CRC is right.  What stands after the last good record of the last segment is
 a torn write, of which nobody was told, and is cut off.  Only the oldest segment is ever deleted: a
 removal is believed for as long as what it removes could be read.  A segment that few bundles keep
-alive is emptied by writing these again.
+alive is emptied by writing these again.  Identifiers that a deleted segment remembered are in
+`NUMBER.seen` (magic, CRC-32C, pairs of digest and time), which is written once and deleted when
+they have expired or enough later ones are there.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import struct
@@ -36,13 +37,15 @@ from protocols.dtn.node_settings import Seen, Stored
 from protocols.errors import LocalError
 
 MAGIC: Final = b"L4BNDL\x00\x01"
+SEEN_MAGIC: Final = b"L4SEEN\x00\x01"
 #: CRC-32C; then, covered by it: octets of the payload, kind, number
 _CRC: Final = struct.Struct(">I")
 _HEAD: Final = struct.Struct(">IBQ")
 _PUT_HEAD: Final = struct.Struct(">qQ")
 _SEEN: Final = struct.Struct(">16sq")
-_PUT, _REMOVE, _REMEMBER = 1, 2, 3
+_PUT, _REMOVE = 1, 2
 _RECORD_OCTETS: Final = _CRC.size + _HEAD.size
+_SEEN_SUFFIX: Final = ".seen"
 #: Most buffers of one `writev`.
 _BUFFERS: Final = 1_000
 
@@ -67,12 +70,27 @@ class _Place:
 
 
 @dataclass(slots=True)
+class _SeenFile:
+    """What a deleted segment remembered.  until_ns: the last of them to expire."""
+
+    path: Path
+    count: int
+    until_ns: int
+
+
+@dataclass(slots=True)
 class Commit:
-    """Records to be written, by file; `write` may run in another thread than the log's owner."""
+    """Records to be written, by file; `write` may run in another thread than the log's owner.
+
+    retired: segments that hold nothing once the records are on disk, and what they leave behind.
+    forgotten: files of identifiers that are of no more use.
+    """
 
     files: list[tuple[_Segment, int, list[bytes | memoryview]]]
     sync: bool
     octets: int = 0
+    retired: list[tuple[_Segment, bytes]] = field(default_factory=list[tuple[_Segment, bytes]])
+    forgotten: list[Path] = field(default_factory=list[Path])
 
     def write(self) -> None:
         """All of it written and, unless told otherwise, on disk.  OSError: it is not."""
@@ -89,6 +107,21 @@ class Commit:
                 os.close(descriptor)
             if new and self.sync:
                 _sync_directory(segment.path.parent)
+        for segment, seen in self.retired:
+            if seen:
+                self._write_seen(segment.path.with_suffix(_SEEN_SUFFIX), seen)
+            segment.path.unlink(missing_ok=True)
+        for path in self.forgotten:
+            path.unlink(missing_ok=True)
+
+    def _write_seen(self, path: Path, seen: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(SEEN_MAGIC + _CRC.pack(crc32c_whole(seen)) + seen)
+            file.flush()
+            if self.sync:
+                os.fsync(file.fileno())
+        if self.sync:
+            _sync_directory(path.parent)
 
 
 def _write_all(descriptor: int, buffers: list[bytes | memoryview]) -> None:
@@ -113,7 +146,7 @@ class BundleLog:
 
     segment_octets: a segment is closed when it is longer.  cache_octets: of bundles kept in memory
     too, the latest.  slack_octets: what dead records may take beyond as much as the live ones.
-    remembered: identifiers of gone bundles kept when their segment goes.
+    remembered: identifiers of gone bundles kept when their segments go.
     """
 
     def __init__(
@@ -144,6 +177,9 @@ class BundleLog:
         self._pending_refs: list[int] = []
         self._writing_refs: list[int] = []
         self._readers: dict[int, int] = {}
+        self._seen_files: list[_SeenFile] = []
+        self._retiring: list[tuple[_Segment, bytes]] = []
+        self._forgotten: list[Path] = []
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -168,9 +204,33 @@ class BundleLog:
                 raise LocalError(f"{path}: a segment's name is a number") from None
             segments.append(segment)
             self._read(segment, last=path == paths[-1])
+        numbers = {segment.number for segment in segments}
+        for path in sorted(self.directory.glob(f"*{_SEEN_SUFFIX}")):
+            if int(path.stem) in numbers:
+                # Killed between writing it and deleting its segment, which says the same.
+                continue
+            pairs = self._read_seen(path)
+            latest_ns = max((until_ns for _, until_ns in pairs), default=0)
+            self._seen_files.append(_SeenFile(path, len(pairs), latest_ns))
+            numbers.add(int(path.stem))
         if not segments:
-            segments.append(self._made(1))
+            segments.append(self._made(max(numbers, default=0) + 1))
         return segments
+
+    def _read_seen(self, path: Path) -> list[tuple[bytes, int]]:
+        """Empty, and counted, if it is damaged: what comes again may then be taken again."""
+        octets = path.read_bytes()
+        start = len(SEEN_MAGIC) + _CRC.size
+        pairs = octets[start:]
+        if (
+            octets[: len(SEEN_MAGIC)] != SEEN_MAGIC
+            or len(octets) < start
+            or len(pairs) % _SEEN.size
+            or crc32c_whole(pairs) != _CRC.unpack_from(octets, len(SEEN_MAGIC))[0]
+        ):
+            self.damaged += len(octets)
+            return []
+        return list(_SEEN.iter_unpack(pairs))
 
     def _made(self, number: int) -> _Segment:
         return _Segment(number, self.directory / f"{number:012d}.bundles")
@@ -209,7 +269,7 @@ class BundleLog:
             segment.refs.add(ref)
             segment.live += size
             self.next_ref = max(self.next_ref, ref + 1)
-        elif kind in (_REMOVE, _REMEMBER):
+        elif kind == _REMOVE:
             self._forget(ref)
             segment.seen += octets[at + _RECORD_OCTETS : at + size]
             self.next_ref = max(self.next_ref, ref + 1)
@@ -227,8 +287,10 @@ class BundleLog:
 
     def seen(self, now_ns: int) -> Iterator[Seen]:
         """Identifiers of bundles that are gone and would still live, the oldest first."""
-        for segment in self._segments:
-            for digest, until_ns in _SEEN.iter_unpack(segment.seen):
+        kept = [self._read_seen(file.path) for file in self._seen_files]
+        kept += [list(_SEEN.iter_unpack(segment.seen)) for segment in self._segments]
+        for pairs in kept:
+            for digest, until_ns in pairs:
                 if until_ns > now_ns:
                     yield Seen(digest, until_ns)
 
@@ -308,11 +370,14 @@ class BundleLog:
     @property
     def pending(self) -> bool:
         """Something waits for a commit."""
-        return bool(self._pending)
+        return bool(self._pending or self._retiring or self._forgotten)
 
     def begin_commit(self) -> Commit:
         """What was put and removed since the last; one at a time."""
-        commit = Commit(self._pending, self._sync)
+        commit = Commit(
+            self._pending, self._sync, retired=self._retiring, forgotten=self._forgotten
+        )
+        self._retiring, self._forgotten = [], []
         commit.octets = sum(len(b) for _, _, buffers in self._pending for b in buffers)
         self._pending = []
         self._writing_refs, self._pending_refs = self._pending_refs, []
@@ -350,7 +415,8 @@ class BundleLog:
         return sum(segment.live for segment in self._segments)
 
     def _shrink(self, now_ns: int) -> None:
-        """Delete the oldest segments that hold nothing; empty the oldest if too much is dead."""
+        """Have the oldest segments that hold nothing deleted, behind the next commit's records:
+        what emptied them may be among these.  Empty the oldest if too much is dead."""
         while len(self._segments) > 1:
             oldest = self._segments[0]
             if any(segment is oldest for segment, _, _ in self._pending):
@@ -361,25 +427,27 @@ class BundleLog:
                         stored = self._stored(ref)
                         self._forget(ref)
                         self.put(stored)
-                    # Deleted when the commit that holds these has ended.
                 return
-            self._carry(oldest, now_ns)
-            self._segments.pop(0)
-            descriptor = self._readers.pop(oldest.number, None)
-            if descriptor is not None:
-                os.close(descriptor)
-            with contextlib.suppress(FileNotFoundError):
-                oldest.path.unlink()
+            self._retire(self._segments.pop(0), now_ns)
 
-    def _carry(self, oldest: _Segment, now_ns: int) -> None:
-        """Identifiers that are still of use go into the last segment."""
-        room = self._remembered - sum(
-            len(segment.seen) // _SEEN.size for segment in self._segments[1:]
-        )
-        fresh = [pair for pair in _SEEN.iter_unpack(oldest.seen) if pair[1] > now_ns]
-        for digest, until_ns in fresh[max(0, len(fresh) - max(room, 0)) :]:
-            payload = _SEEN.pack(digest, until_ns)
-            self._append(_REMEMBER, 0, (payload,)).segment.seen += payload
+    def _retire(self, oldest: _Segment, now_ns: int) -> None:
+        pairs = [pair for pair in _SEEN.iter_unpack(oldest.seen) if pair[1] > now_ns]
+        self._retiring.append((oldest, b"".join(_SEEN.pack(*pair) for pair in pairs)))
+        if pairs:
+            path = oldest.path.with_suffix(_SEEN_SUFFIX)
+            self._seen_files.append(_SeenFile(path, len(pairs), max(until for _, until in pairs)))
+        descriptor = self._readers.pop(oldest.number, None)
+        if descriptor is not None:
+            os.close(descriptor)
+        later = sum(len(segment.seen) // _SEEN.size for segment in self._segments)
+        kept: list[_SeenFile] = []
+        for file in reversed(self._seen_files):
+            if later >= self._remembered or file.until_ns <= now_ns:
+                self._forgotten.append(file.path)
+            else:
+                kept.append(file)
+            later += file.count
+        self._seen_files = kept[::-1]
 
     def close(self) -> None:
         """Write what waits, release the directory."""

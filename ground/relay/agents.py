@@ -177,7 +177,7 @@ class ZmqApplications:
         self._told[identity] = set()
         return {
             "endpoint": str(endpoint),
-            "waiting": len(self._node.deliveries(endpoint)),
+            "waiting": self._node.waiting_for(endpoint),
             "time_ms": dtn_ms_from_tai_ns(self._clock.now_ns()),
         }
 
@@ -189,14 +189,15 @@ class ZmqApplications:
         return {"endpoint": str(endpoint)}
 
     def _deliver(self, endpoint: Eid, owner: bytes) -> None:
-        if not self._node.has_deliveries(endpoint):
+        if not self._node.waiting_for(endpoint):
             return
         told = self._told.setdefault(owner, set())
         if len(told) >= WINDOW:
             told &= self._node.held.keys()
             if len(told) >= WINDOW:
                 return
-        for held in self._node.deliveries(endpoint):
+        # Whatever it was told of, so many have others among them.
+        for held in self._node.deliveries(endpoint, len(told) + WINDOW):
             if len(told) >= WINDOW:
                 return
             if held.ref in told:

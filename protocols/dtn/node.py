@@ -18,10 +18,12 @@ before it was sent, when sending fails, and when there is another plan.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from itertools import chain, islice
 from typing import Final
 
 from protocols.dtn.bundle import (
@@ -47,7 +49,7 @@ from protocols.dtn.bundle_reports import Reason, Status, StatusReport
 from protocols.dtn.contact_plan import ContactPlan
 from protocols.dtn.dtn_time import NEVER_NS, dtn_ms_from_tai_ns
 from protocols.dtn.eid import NULL_ENDPOINT, Eid
-from protocols.dtn.node_queue import Copy, CopyEvent, CopyState, NeighbourQueue
+from protocols.dtn.node_queue import CLASSES, Copy, CopyEvent, CopyState, NeighbourQueue
 from protocols.dtn.node_settings import BundleStore, NodeSettings, Seen, Stored, Verdict
 from protocols.dtn.routing import NO_EXPIRY_NS, Demand, Reload, Route, Router
 from protocols.errors import LocalError, RemoteError
@@ -57,13 +59,21 @@ from protocols.timecodes.tai import NS_PER_MS
 #: 3 %, or 100 octets).
 _OVERHEAD: Final = 0.03
 _LEAST_OVERHEAD: Final = 100
-#: A decision stands for others of the same kind for so long, and while its contact has ample room.
+#: A decision stands for so many others of the same kind, for so long, and while its contact has
+#: ample room.
+_ALIKE: Final = 200
 _REMEMBERED_NS: Final = 20 * NS_PER_MS
 _AMPLE: Final = 1_000
 #: Octets of parsed bundles kept beside their metadata: what was just received goes out again soon.
 _PARSED_OCTETS: Final = 64 << 20
+#: What the objects of one take besides.
+_PARSED_OVERHEAD: Final = 1_000
 #: By node: what a bundle that came from it is not to be sent to.
 _FROM: Final[dict[int, frozenset[int]]] = {0: frozenset()}
+#: Entries for bundles that are gone, among those of when bundles expire.
+_STALE_EXPIRIES: Final = 10_000
+#: Strangers decide how many come.
+_REPORTS_KEPT: Final = 1_000
 #: Status reports live so long.
 _REPORT_LIFETIME_MS: Final = 86_400_000
 
@@ -124,11 +134,14 @@ class NodeCounts:
     deleted: dict[str, int] = field(default_factory=dict[str, int])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Remembered:
+    """A decision, and for how many more bundles it may stand."""
+
     routes: tuple[Route, ...]
     until_ns: int
     evc_octets: int
+    more: int = _ALIKE
 
 
 def digest_of(bundle: Bundle) -> bytes:
@@ -173,8 +186,8 @@ class Node:
         self.held: dict[int, Held] = {}
         self.held_octets = 0
         self.queues: dict[int, NeighbourQueue] = {}
-        #: Status reports on bundles of ours, for whoever shows them.
-        self.reports: list[StatusReport] = []
+        #: The latest status reports on bundles of ours, for whoever shows them.
+        self.reports: deque[StatusReport] = deque(maxlen=_REPORTS_KEPT)
         self._store = store
         self._next_ref = next_ref
         self._by_digest: dict[bytes, int] = {}
@@ -182,7 +195,8 @@ class Node:
         self._expiries: list[tuple[int, int]] = []
         self._waiting: dict[int, Held] = {}
         self._endpoints: set[Eid] = set()
-        self._local: dict[Eid, dict[int, Held]] = {}
+        #: By endpoint and rank; in each the oldest first, since references only grow.
+        self._local: dict[Eid, tuple[dict[int, Held], ...]] = {}
         self._units: dict[tuple[Eid, CreationTimestamp], dict[int, Held]] = {}
         self._decisions: dict[tuple[int | None, int, bool, frozenset[int]], _Remembered] = {}
         self._parsed: dict[int, int] = {}
@@ -332,6 +346,11 @@ class Node:
         self._by_digest[held.digest] = held.ref
         if held.expiry_ns < NEVER_NS:
             heappush(self._expiries, (held.expiry_ns, held.ref))
+            if len(self._expiries) > 2 * len(self.held) + _STALE_EXPIRIES:
+                # Most bundles go long before they expire.
+                held_now = self.held
+                self._expiries = [pair for pair in self._expiries if pair[1] in held_now]
+                heapify(self._expiries)
         if self._is_here(held.destination):
             self._arrived(now_ns, held, bundle)
             return
@@ -355,14 +374,15 @@ class Node:
         """Registered endpoints."""
         return frozenset(self._endpoints)
 
-    def deliveries(self, endpoint: Eid) -> list[Held]:
-        """Bundles for an endpoint that its application has not acknowledged, urgent ones first."""
-        waiting = [h for h in self._local.get(endpoint, {}).values() if h.unit is None]
-        return sorted(waiting, key=lambda h: (h.rank, h.ref))
+    def deliveries(self, endpoint: Eid, most: int | None = None) -> list[Held]:
+        """The first bundles for an endpoint that its application has not acknowledged: urgent ones
+        first, of each class the oldest."""
+        waiting = (w.values() for w in self._local.get(endpoint, ()))
+        return list(islice(chain.from_iterable(waiting), most))
 
-    def has_deliveries(self, endpoint: Eid) -> bool:
-        """Something is held for it (a fragment, perhaps)."""
-        return bool(self._local.get(endpoint))
+    def waiting_for(self, endpoint: Eid) -> int:
+        """How many bundles `deliveries` gives without a limit."""
+        return sum(map(len, self._local.get(endpoint, ())))
 
     def delivered(self, ref: int, now_ns: int) -> None:
         """Its application has it."""
@@ -385,14 +405,16 @@ class Node:
                 self.counts.malformed += 1
             self._forget(held, now_ns)
         else:
-            self._local.setdefault(held.destination, {})[held.ref] = held
+            local = self._local.get(held.destination)
+            if local is None:
+                local = self._local[held.destination] = tuple({} for _ in range(CLASSES))
+            local[held.rank][held.ref] = held
 
     def _reassemble(
         self, now_ns: int, held: Held, unit: tuple[Eid, CreationTimestamp], bundle: Bundle
     ) -> None:
         """§5.9.  Fragments stay held, each by itself, until the data unit is whole."""
         held.why = "fragment, others are missing"
-        self._local.setdefault(held.destination, {})[held.ref] = held
         parts = self._units.setdefault(unit, {})
         parts[held.ref] = held
         if sum(part.octets for part in parts.values()) < (bundle.primary.total_length or 0):
@@ -460,7 +482,12 @@ class Node:
     def _still_good(
         self, known: _Remembered | None, held: Held, evc_octets: int, now_ns: int
     ) -> tuple[Route, ...]:
-        if known is None or now_ns >= known.until_ns or evc_octets > known.evc_octets:
+        if (
+            known is None
+            or now_ns >= known.until_ns
+            or evc_octets > known.evc_octets
+            or not known.more
+        ):
             return ()
         for route in known.routes:
             first = route.contacts[0]
@@ -470,9 +497,10 @@ class Node:
                 left < ample
                 or route.volume_limit_octets < ample
                 or route.arrival_ns + _REMEMBERED_NS > held.expiry_ns
-                or not first.start_ns <= now_ns < first.end_ns
+                or now_ns >= first.end_ns
             ):
                 return ()
+        known.more -= 1
         return known.routes
 
     def _queue(self, held: Held, route: Route, evc_octets: int, now_ns: int) -> None:
@@ -485,10 +513,7 @@ class Node:
     def _displace(self, neighbour: int, octets: int, now_ns: int) -> None:
         """Lower priorities gave way on a contact (§3.2.8.1.2): the last of them go another way."""
         queue = self.queues[neighbour]
-        for copy in reversed(queue.queued()):
-            if octets <= 0 or copy.rank <= 1:
-                break
-            octets -= copy.evc_octets
+        for copy in queue.last(octets):
             self._reroute(copy, now_ns)
 
     def _fragmented(self, now_ns: int, held: Held, evc_octets: int) -> bool:
@@ -678,8 +703,8 @@ class Node:
 
     def _keep_parsed(self, held: Held, bundle: Bundle) -> None:
         held.parsed = bundle
-        self._parsed[held.ref] = held.octets
-        self._parsed_octets += held.octets
+        self._parsed[held.ref] = size = held.octets + _PARSED_OVERHEAD
+        self._parsed_octets += size
         while self._parsed_octets > _PARSED_OCTETS:
             ref = next(iter(self._parsed))
             self._drop_parsed(self.held[ref])
@@ -713,8 +738,10 @@ class Node:
         del self._by_digest[held.digest]
         self._waiting.pop(ref, None)
         self._drop_parsed(held)
-        if held.endpoint is not None:
-            self._local.get(held.endpoint, {}).pop(ref, None)
+        if held.endpoint is not None and (local := self._local.get(held.endpoint)) is not None:
+            local[held.rank].pop(ref, None)
+            if not any(local):
+                del self._local[held.endpoint]
         if held.unit in self._units:
             self._units[held.unit].pop(ref, None)
             if not self._units[held.unit]:

@@ -139,10 +139,26 @@ class NeighbourQueue:
         """All that are queued, in the order in which they will go."""
         return [c for queue in self._queues for c in queue if c.state is CopyState.QUEUED]
 
+    def last(self, evc_octets: int) -> list[Copy]:
+        """The last bulk and normal bundles, that have so much volume between them."""
+        found: list[Copy] = []
+        for queue in reversed(self._queues[2:]):
+            for copy in reversed(queue):
+                if evc_octets <= 0:
+                    return found
+                if copy.state is CopyState.QUEUED:
+                    evc_octets -= copy.evc_octets
+                    found.append(copy)
+        return found
+
     def overdue(self, now_ns: int) -> list[Copy]:
         """Queued for contacts that are over."""
         if now_ns < self._first_end_ns:
             return []
+        # While a neighbour stays away nobody steps over those that were withdrawn.
+        self._queues = [
+            deque(c for c in queue if c.state is CopyState.QUEUED) for queue in self._queues
+        ]
         ends = [(copy.route.contacts[0].end_ns, copy) for copy in self.queued()]
         self._first_end_ns = min((end for end, _ in ends if end > now_ns), default=_NEVER_NS)
         return [copy for end, copy in ends if end <= now_ns]

@@ -314,7 +314,10 @@ def timed(g: Any, q: Any, route: I64) -> tuple[I64, I64, Int]:
     for hop in range(route.size - 1, -1, -1):
         contact = route[hop]
         stop = min(stop, g.end[contact])
-        limit = min(limit, np.int64((stop - departures[hop]) * g.rate[contact] / 8e9))
+        octets = (stop - departures[hop]) * g.rate[contact] / 8e9
+        # A contact without end carries more than int64 can say.
+        if octets < limit:
+            limit = np.int64(octets)
         if q.priority >= 0:
             limit = min(limit, g.remaining[q.priority, contact])
     return departures, arrivals, limit

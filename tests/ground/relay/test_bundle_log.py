@@ -145,6 +145,70 @@ def test_identifiers_carried_on_are_bounded(tmp_path: Path) -> None:
     log.close()
 
 
+def test_identifiers_outlive_their_segment_and_are_written_once(tmp_path: Path) -> None:
+    options = {"segment_octets": 2_000, "slack_octets": 0, "remembered": 1_000}
+    log = BundleLog(tmp_path, **options)  # type: ignore[arg-type]
+    for ref in range(1, 301):
+        log.put(stored(ref))
+        log.remove(ref, seen(ref))
+        log.commit(T0)
+    log.commit(T0)
+    # Each identifier once: in the file of its own segment, or still in that.
+    assert log.written_octets < 300 * (17 + 16 + 100 + 17 + 24 + 100)
+    assert len(list(tmp_path.glob("*.bundles"))) <= 2
+    assert len(list(tmp_path.glob("*.seen"))) > 10
+    log = reopened(log, **options)
+    assert list(log.seen(T0)) == [seen(ref) for ref in range(1, 301)]
+    log.put(stored(301))
+    log = reopened(log, **options)
+    assert [one.ref for one in log.recovered()] == [301]
+    log.close()
+
+
+def test_a_segment_stays_until_what_emptied_it_is_on_disk(tmp_path: Path) -> None:
+    log = BundleLog(tmp_path, segment_octets=1_000, slack_octets=0)
+    for ref in range(1, 30):
+        log.put(stored(ref))
+    log.commit(T0)
+    first = min(tmp_path.glob("*.bundles"))
+    log.put(stored(30))
+    commit = log.begin_commit()
+    for ref in range(1, 9):
+        log.remove(ref, seen(ref))
+    commit.write()
+    log.end_commit(commit, T0)
+    assert first.exists()
+    commit = log.begin_commit()
+    commit.write()
+    assert not first.exists()
+    log.end_commit(commit, T0)
+    log = reopened(log)
+    assert {one.digest for one in log.seen(T0)} == {seen(ref).digest for ref in range(1, 9)}
+    assert [one.ref for one in log.recovered()] == list(range(9, 31))
+    log.close()
+
+
+@pytest.mark.parametrize("cut", [0, 5, 30])
+def test_killed_between_identifiers_and_their_segment(tmp_path: Path, cut: int) -> None:
+    log = BundleLog(tmp_path, segment_octets=1_000, slack_octets=0)
+    for ref in range(1, 10):
+        log.put(stored(ref))
+        log.remove(ref, seen(ref))
+    log.commit(T0)
+    first = min(tmp_path.glob("*.bundles"))
+    segment = first.read_bytes()
+    log.commit(T0)
+    log.close()
+    # As if the file were half written, and its segment not yet deleted.
+    first.write_bytes(segment)
+    left = first.with_suffix(".seen")
+    left.write_bytes(left.read_bytes()[: -cut or None])
+    log = BundleLog(tmp_path)
+    assert {one.digest for one in log.seen(T0)} == {seen(ref).digest for ref in range(1, 10)}
+    assert list(log.recovered()) == []
+    log.close()
+
+
 CHILD = """
 import sys
 from pathlib import Path

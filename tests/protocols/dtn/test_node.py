@@ -16,7 +16,7 @@ from protocols.dtn.eid import eid, ipn
 from protocols.dtn.node import Node
 from protocols.dtn.node_queue import COPY_STATES, Copy, CopyEvent, CopyState
 from protocols.dtn.node_settings import MemoryStore, NodeSettings, Rule, Verdict
-from protocols.dtn.routing import BULK, EXPEDITED, Router
+from protocols.dtn.routing import BULK, EXPEDITED, Demand, Router
 from protocols.errors import LocalError
 from protocols.timecodes.tai import tai_ns_from_utc_iso
 
@@ -373,6 +373,51 @@ def test_what_a_store_held_is_held_again() -> None:
     fresh = bundle_from(sender, "ipn:3.7", b"d")
     assert again.offer(T0 + S, fresh.build(), 1) is Verdict.STORED
     assert max(again.held) > max(node.held)
+
+
+def test_what_has_gone_leaves_nothing_behind_but_its_identifier() -> None:
+    """Lifetimes are long and bundles many: neither expiries nor withdrawn copies pile up."""
+    plan = plan_of((0, 1_000, 2, 3, 10**8), *((t, t + 5, 2, 4, 10**6) for t in range(0, 900, 10)))
+    node = node_of(2, plan, remembered=500)
+    node.link(3, True, T0)
+    sender = node_of(1, plan)
+    for n in range(12_000):
+        octets = bundle_from(sender, "ipn:3.7", b"%d" % n).build()
+        assert node.offer(T0 + n, octets, 1) is Verdict.STORED
+        for copy, _ in carried(node, 3, T0 + n):
+            node.sent(copy, T0 + n)
+    assert not node.held
+    assert len(node._expiries) <= 10_001
+    assert len(node._seen) == 500
+    for n in range(50):
+        node.offer(T0, bundle_from(sender, "ipn:4.7", b"%d" % n).build(), 1)
+    for t in range(0, 800, 10):
+        node.turn(T0 + t * 10**9)
+        assert node.queues[4].waiting == 50
+    assert sum(map(len, node.queues[4]._queues)) <= 100
+
+
+def test_a_link_without_end_or_limit_has_room() -> None:
+    plan = ContactPlan((Contact(0, 1 << 62, 1, 2, 10**11),), (Range(0, 1 << 62, 1, 2, 0),))
+    route = Router(1, plan).route(Demand(2, 1_000), T0).routes[0]
+    assert route.volume_limit_octets > 10**15
+
+
+def test_deliveries_are_the_urgent_ones_first_and_no_more_than_asked_for() -> None:
+    urgent = Rule(destination="*", priority=EXPEDITED, at_most_octets=100)
+    node = node_of(2, CHAIN, rules=(urgent,))
+    sender = node_of(1, CHAIN)
+    for n in range(40):
+        payload = bytes([n]) * (1 if n % 4 == 3 else 200)
+        node.offer(T0, bundle_from(sender, "ipn:2.7", payload).build(), 1)
+    endpoint = eid("ipn:2.7")
+    assert node.waiting_for(endpoint) == 40
+    order = [node.bundle(held.ref).payload[0] for held in node.deliveries(endpoint)]
+    assert order == [*range(3, 40, 4), *(n for n in range(40) if n % 4 != 3)]
+    assert node.deliveries(endpoint, 5) == node.deliveries(endpoint)[:5]
+    for held in node.deliveries(endpoint):
+        node.delivered(held.ref, T0)
+    assert node.waiting_for(endpoint) == 0
 
 
 def test_every_state_and_event_is_in_the_table() -> None:
