@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from protocols.dictionary.l4_link import SIMULATION_KEY
 from protocols.dictionary.l4_states import Mode
 from protocols.errors import LocalError
 from protocols.frames.parameters import FrameParameters
@@ -178,6 +179,36 @@ class Storm:
 
 
 @dataclass(frozen=True, slots=True)
+class FlightSoftwareSettings:
+    """contact_loss_h: FSW_CONTACT_LOSS at the start.  clock: how the on-board clock differs from
+    TAI.  key: of the command link, AES, in hexadecimal."""
+
+    contact_loss_h: float = _number(168.0, 1.0, 720.0)
+    clock_drift_ppm: float = _number(0.0, -1_000.0, 1_000.0)
+    clock_offset_s: float = _number(0.0, -1e6, 1e6)
+    key: str = SIMULATION_KEY.hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something breaks.
+
+    receiver_deaf: nothing is received by `antenna` for `duration_s`.  memory_failure: two wrong
+    bits in one word.  array_stuck: the array stands `angle_deg` off the Sun.  clock_jump: the
+    on-board clock goes `offset_s` ahead.
+    """
+
+    at_s: float = _number(0.0, 0.0, 1e8)
+    kind: str = _choice(
+        "receiver_deaf", "receiver_deaf", "memory_failure", "array_stuck", "clock_jump"
+    )
+    antenna: str = _choice("HIGH_GAIN", "HIGH_GAIN", "LOW_GAIN_1", "LOW_GAIN_2")
+    duration_s: float = _number(1e9, 0.0, 1e9)
+    angle_deg: float = _number(0.0, 0.0, 180.0)
+    offset_s: float = _number(0.0, -1e6, 1e6)
+
+
+@dataclass(frozen=True, slots=True)
 class Mars:
     """A spacecraft in orbit about Mars that reaches the Earth by way of the relay.
 
@@ -248,6 +279,8 @@ class Scenario:
     period_s: Periods = Periods()
     max_latency_s: Latency = Latency()
     channel: ChannelSettings = ChannelSettings()
+    flight_software: FlightSoftwareSettings = FlightSoftwareSettings()
+    fault: tuple[Fault, ...] = ()
     storm: tuple[Storm, ...] = ()
     timeline: tuple[TimelineEntry, ...] = ()
 
@@ -295,6 +328,15 @@ def loads(text: str, source: str = "scenario") -> Scenario:
             )
     except ValueError as error:
         raise ScenarioError(f"{source}: downlink: {error}") from error
+    try:
+        key = bytes.fromhex(scenario.flight_software.key)
+    except ValueError:
+        key = b""
+    if len(key) not in (16, 24, 32):
+        raise ScenarioError(
+            f"{source}: flight_software.key has {len(key)} octets in hexadecimal; "
+            "16, 24 or 32 allowed"
+        )
     for kind, intervals in (("noise", scenario.channel.noise), ("outage", scenario.channel.outage)):
         for interval in intervals:
             if interval.to_s <= interval.from_s:

@@ -7,6 +7,7 @@ called.
 
 from __future__ import annotations
 
+import copy
 import heapq
 import math
 from collections import deque
@@ -18,11 +19,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from protocols.dictionary.l4_states import EventId, Mode, ReceiverState, Severity, Switch
+from protocols.dictionary.l4_reports import REPORTS
+from protocols.dictionary.l4_states import EventId, Mode, Severity, StarTracker, Switch
 from protocols.frames.clcw import CLCW
 from protocols.identifiers import Apid, BundleNode, Carrier, VirtualChannel
 from protocols.navigation.geometry import earth_sun_distance_au
 from protocols.navigation.planets import mars_l4_light_time_ns
+from spacecraft_sim.faults import Faults
+from spacecraft_sim.flight_software.computer import FlightSoftware
 from spacecraft_sim.flight_software.framing import (
     ChannelEncoder,
     Framer,
@@ -31,11 +35,13 @@ from spacecraft_sim.flight_software.framing import (
 )
 from spacecraft_sim.flight_software.modes import FROM_EVENT, Trigger, next_mode
 from spacecraft_sim.flight_software.multiplexer import FrameContent, Multiplexer
+from spacecraft_sim.flight_software.onboard_clock import OnBoardClock
+from spacecraft_sim.flight_software.packet_stores import RECORDER_STORE
 from spacecraft_sim.flight_software.packets import Packet, PacketStore
 from spacecraft_sim.flight_software.recorder import Recorder
 from spacecraft_sim.flight_software.space_node import plan_of, relay_hops
 from spacecraft_sim.mars import Mars
-from spacecraft_sim.scenario import Scenario, TimelineEntry
+from spacecraft_sim.scenario import Fault, Scenario, TimelineEntry
 from spacecraft_sim.subsystems.attitude import Attitude
 from spacecraft_sim.subsystems.common import TICK_NS, Environment, Event, Uplink
 from spacecraft_sim.subsystems.noise import Noise
@@ -54,6 +60,8 @@ I64 = npt.NDArray[np.int64]
 _EARTH_LIGHT_TIME_NS = 499_000_000_000
 #: Ticks taken before frames are built: bounds memory when a call has to catch up with days.
 _BLOCK_TICKS = 600
+#: What waits on the playback channel; enough that it is never short of packets.
+_PLAYBACK_FRAMES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,13 +145,36 @@ class Spacecraft:
         self._framer = Framer(downlink)
         self._encoder = ChannelEncoder(downlink)
         self._packets = PacketStore()
-        self._recorder = Recorder(begin.recorder_octets)
+        settings = scenario.flight_software
+        self.clock = OnBoardClock(
+            self.start_ns, settings.clock_drift_ppm, round(1e9 * settings.clock_offset_s)
+        )
+        #: Degrees that the solar array stands off the Sun.
+        self.array_angle_deg = 0.0
+        self.burning = False
+        self.software = FlightSoftware(
+            self,
+            self.clock,
+            Recorder(begin.recorder_octets),
+            noise("memory"),
+            bytes.fromhex(settings.key),
+            settings.contact_loss_h,
+            self._record,
+        )
+        self._faults = Faults(scenario.fault)
         self._arrived: deque[Packet] = deque()
+        #: Of the block: telemetry that is recorded, reports that are not, and the payload's.
+        self._recorded: list[Packet] = []
+        self._reported: list[Packet] = []
         self._relayed: list[Packet] = []
-        self._playbacks: deque[tuple[int, ...]] = deque()
+        #: (when, store, packets); None: the store's retrieval ends.
+        self._playbacks: deque[tuple[int, int, list[bytes] | None]] = deque()
+        self._playing: deque[tuple[int, int, bytes]] = deque()
+        #: Time packets that are due: since when, the clock of then.
+        self._time_due: deque[tuple[int, OnBoardClock]] = deque()
+        self._time_packets = 0
         #: (from when, word): what the operational control field says.
         self._clcw: deque[tuple[int, int]] = deque([(self.start_ns, self._clcw_word())])
-        self._array_angle = 0.0
         self._timeline = deque(sorted(scenario.timeline, key=lambda entry: entry.at_s))
         self._tick = 0
         self._frame = 0
@@ -190,12 +221,11 @@ class Spacecraft:
                 break
             self._one_tick()
         end_ns = min(now_ns, self.now_ns - 1)
-        if self._relayed:
-            # Both in order of time; of the same second telemetry first.
-            self._arrived.extend(heapq.merge(self._packets.flush(), self._relayed, key=_generated))
-            self._relayed.clear()
-        else:
-            self._arrived.extend(self._packets.flush())
+        self._record()
+        # Both in order of time; of the same second telemetry first.
+        self._arrived.extend(heapq.merge(self._recorded, self._relayed, key=_generated))
+        self._recorded.clear()
+        self._relayed.clear()
         contents: list[FrameContent] = []
         ocf: list[int] = []
         emission: list[int] = []
@@ -204,6 +234,7 @@ class Spacecraft:
             if t_ns > end_ns:
                 break
             self._queue_packets(t_ns)
+            self._queue_time(t_ns)
             while len(self._clcw) > 1 and self._clcw[1][0] <= t_ns:
                 self._clcw.popleft()
             contents.append(self._multiplexer.next_frame(t_ns))
@@ -214,16 +245,45 @@ class Spacecraft:
         return DownlinkFrames(frames, self._encoder.encode(frames), np.array(emission, np.int64))
 
     def _queue_packets(self, t_ns: int) -> None:
-        """Everything generated up to `t_ns` goes to its virtual channel and into the recorder."""
+        """Everything generated up to `t_ns` goes to its virtual channel, and what is played back
+        as far as the channel has room: the rest can still be called off."""
         while self._arrived and self._arrived[0].t_ns <= t_ns:
             packet = self._arrived.popleft()
-            while self._playbacks and self._playbacks[0][0] <= packet.t_ns:
-                at_ns, from_ns, to_ns = self._playbacks.popleft()
-                for old in self._recorder.between(from_ns, to_ns):
-                    self._multiplexer.put(VirtualChannel.PLAYBACK, old, at_ns)
             self._multiplexer.put(packet.vc, packet.octets, packet.t_ns)
-            if packet.vc is not VirtualChannel.RELAY:
-                self._recorder.record(packet.t_ns, packet.octets)
+        while self._playbacks and self._playbacks[0][0] <= t_ns:
+            at_ns, store, packets = self._playbacks.popleft()
+            if packets is None:
+                self._playing = deque(one for one in self._playing if one[1] != store)
+            else:
+                self._playing.extend((at_ns, store, old) for old in packets)
+        room = _PLAYBACK_FRAMES * self.scenario.downlink.frame_length
+        while self._playing and self._multiplexer.waiting(VirtualChannel.PLAYBACK) < room:
+            at_ns, _, old = self._playing.popleft()
+            self._multiplexer.put(VirtualChannel.PLAYBACK, old, at_ns)
+
+    def _queue_time(self, t_ns: int) -> None:
+        """A time packet says when the frame leaves that it begins in: put in only if it will."""
+        events = VirtualChannel.EVENTS
+        if not self._time_due or self._time_due[0][0] > t_ns:
+            return
+        if self._multiplexer.waiting(events) >= zone_length(self.scenario.downlink):
+            return
+        _, clock = self._time_due.popleft()
+        packet = REPORTS.encode(
+            "TIME_REPORT",
+            {"TIM_EXPONENT": self.software.time_exponent or 0, "SCET": clock.read(t_ns)},
+            sequence_count=self._time_packets,
+        )
+        self._time_packets = (self._time_packets + 1) % (1 << 14)
+        self._multiplexer.put_now(events, packet, t_ns)
+
+    def _record(self) -> None:
+        """Encode what was sampled so far; it is in the packet stores from then on."""
+        packets = list(heapq.merge(self._packets.flush(), self._reported, key=_generated))
+        self._reported.clear()
+        for packet in packets:
+            self.software.stores.record(packet)
+        self._recorded += packets
 
     def _one_tick(self) -> None:
         t_ns = self.now_ns
@@ -237,16 +297,20 @@ class Spacecraft:
         world.shock = max((storm.shock_level(t_s) for storm in self.scenario.storm), default=0.0)
         while self._timeline and self._timeline[0].at_s <= t_s:
             self._scheduled(self._timeline.popleft(), t_ns)
+        for fault in self._faults.due(t_s):
+            self._break(fault)
+        if not self._faults.receives(self.software.contact.antenna, t_s):
+            commands = b""
 
-        safe = self.mode == Mode.SAFE
-        if safe:
+        if self.mode.minimal:
             # Sun acquisition turns array and spacecraft together: a stuck drive no longer matters.
-            self._array_angle = 0.0
+            self.array_angle_deg = 0.0
         events = self.attitude.step(world, self.mode)
-        sun_cosine = self.attitude.sun_cosine * math.cos(math.radians(self._array_angle))
+        sun_cosine = self.attitude.sun_cosine * math.cos(math.radians(self.array_angle_deg))
         events += self.power.step(world, self.mode, sun_cosine, self.thermal.heater_w)
         events += self.thermal.step(world, self.mode, self.power.switches, self.attitude.sun_cosine)
-        self.propulsion.step(self.attitude.thruster_demand, self.thermal.temperature("tank"))
+        demand = 1.0 if self.burning else self.attitude.thruster_demand
+        self.propulsion.step(demand, self.thermal.temperature("tank"))
         events += self.transponder.step(self.mode, commands)
         events += self.optical.step(self.mode, self.thermal.temperature("laser_bench"))
         events += self._relay(t_ns, uplink)
@@ -255,11 +319,60 @@ class Spacecraft:
         for event in events:
             if event.event_id in FROM_EVENT:
                 self._change_mode(FROM_EVENT[event.event_id], t_ns)
+        self._compute(t_ns, commands)
 
         word = self._clcw_word()
         if word != self._clcw[-1][1]:
             self._clcw.append((t_ns, word))
         self._sample(t_ns)
+        self._report(t_ns)
+
+    def _compute(self, t_ns: int, commands: bytes) -> None:
+        """The on-board computer's second."""
+        protons = self.space_weather.integral_pfu
+        measured = protons if self.power.switches["instruments"] else None
+        # What it watches it reads itself, however seldom it is sent.
+        self.software.pool.update({"PWR_BUS_VOLTAGE": self.power.bus_voltage_v})
+        self.software.step(t_ns, commands, measured, protons)
+        for store, packets in self.software.stores.retrievals():
+            self._playbacks.append((t_ns, store, packets))
+        if self.software.time_due:
+            self.software.time_due = False
+            self._time_due.append((t_ns, copy.copy(self.clock)))
+
+    def _report(self, t_ns: int) -> None:
+        reports = self.software.flush(t_ns)
+        self._reported += reports
+        if self._observer is not None and reports:
+            for name, values in self.software.reports.last:
+                self._observer(name, self.clock.read(t_ns), values)
+
+    # What flight software can do: `flight_software.platform.Platform` -------------------------
+
+    def command_mode(self, mode: Mode) -> None:
+        self._change_mode(Trigger[f"COMMAND_{mode.name}"], self.now_ns - TICK_NS)
+
+    def reachable(self, mode: Mode) -> bool:
+        name = f"COMMAND_{mode.name}"
+        return name in Trigger.__members__ and next_mode(self.mode, Trigger[name]) == mode
+
+    def switch_instruments(self, *, on: bool) -> None:
+        (self.power.commanded_off.discard if on else self.power.commanded_off.add)("instruments")
+
+    def set_coherent(self, *, on: bool) -> None:
+        self.transponder.coherent = on
+
+    @property
+    def tracking_stars(self) -> bool:
+        return self.attitude.star_tracker == StarTracker.TRACKING
+
+    def _break(self, fault: Fault) -> None:
+        if fault.kind == "memory_failure":
+            self.software.memory.fail()
+        elif fault.kind == "array_stuck":
+            self.array_angle_deg = fault.angle_deg
+        elif fault.kind == "clock_jump":
+            self.clock.adjust(round(1e9 * fault.offset_s))
 
     def _relay(self, t_ns: int, uplink: Sequence[Uplink]) -> list[Event]:
         carried = b"".join(one.octets for one in uplink if one.carrier is Carrier.RELAY)
@@ -267,12 +380,17 @@ class Spacecraft:
         self.relay.node.light_time(BundleNode.SITE, _EARTH_LIGHT_TIME_NS)
         self.relay.node.light_time(BundleNode.MARS_ORBITER, mars_l4_light_time_ns(t_ns))
         events, to_earth, to_mars = self.relay.step(t_ns, carried, self._from_mars, on=on)
-        self._relayed += [Packet(t_ns, VirtualChannel.RELAY, packet) for packet in to_earth]
+        self._relayed += [
+            Packet(t_ns, VirtualChannel.RELAY, packet, self.clock.read(t_ns)) for packet in to_earth
+        ]
         self._from_mars = [] if self.mars is None else self.mars.step(t_ns, to_mars)
         return events
 
     def _raise(self, events: list[Event], t_ns: int) -> None:
         for event in events:
+            self.software.act_on(event.event_id)
+            if not self.software.reported(event.event_id):
+                continue
             self._events += 1
             values = {
                 "EVT_ID": event.event_id,
@@ -295,22 +413,26 @@ class Spacecraft:
         if entry.action == "mode":
             self._change_mode(Trigger[f"TO_{entry.mode}"], t_ns)
         elif entry.action == "array_angle":
-            self._array_angle = entry.angle_deg
+            self.array_angle_deg = entry.angle_deg
         else:
             text = f"playback of {entry.from_s:.0f} s to {entry.to_s:.0f} s"
             self._raise([Event(EventId.PLAYBACK, Severity.INFORMATION, text)], t_ns)
-            window = (round(1e9 * t) + self.start_ns for t in (entry.from_s, entry.to_s))
-            self._playbacks.append((t_ns, *window))
+            window = [
+                self.clock.read(round(1e9 * t) + self.start_ns) for t in (entry.from_s, entry.to_s)
+            ]
+            packets = self.software.stores.between(RECORDER_STORE, *window)
+            self._playbacks.append((t_ns, RECORDER_STORE, packets))
 
     def _clcw_word(self) -> int:
-        """232.0-B-4 §4.2: no command frames are taken yet, so V(R) stays 0 and only the
-        receiver's two flags change."""
-        return _clcw(self.transponder.receiver)
+        """FARM-1's report with the receiver's flags (232.0-B-4 §4.2)."""
+        return _word(self.software.clcw(self.transponder.receiver))
 
     def _put(self, name: str, t_ns: int, values: Mapping[str, Any]) -> None:
-        self._packets.put(name, t_ns, values)
+        scet_ns = self.clock.read(t_ns)
+        self._packets.put(name, t_ns, scet_ns, values)
+        self.software.pool.update(values)
         if self._observer is not None:
-            self._observer(name, t_ns, values)
+            self._observer(name, scet_ns, values)
 
     def _due(self, apid: Apid) -> bool:
         period = self._periods[apid]
@@ -369,11 +491,7 @@ def _generated(packet: Packet) -> int:
 
 
 @cache
-def _clcw(receiver: ReceiverState) -> int:
-    word = CLCW(
-        no_rf_available=receiver == ReceiverState.SEARCHING,
-        no_bit_lock=receiver != ReceiverState.BIT_LOCK,
-    )
+def _word(word: CLCW) -> int:
     return int.from_bytes(word.build(), "big")
 
 

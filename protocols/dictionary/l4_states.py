@@ -17,6 +17,12 @@ class Mode(IntEnum):
     STANDBY = 1
     NOMINAL = 2
     STORM = 3
+    LAUNCH = 4
+
+    @property
+    def minimal(self) -> bool:
+        """Whether only that is on which keeps the spacecraft alive."""
+        return self in (Mode.SAFE, Mode.LAUNCH)
 
 
 class Severity(IntEnum):
@@ -63,7 +69,6 @@ class EventId(IntEnum):
     TRANSFER_ABORTED = 107
     PROTONS_EXTREME = 112
     BUS_UNDERVOLTAGE = 113
-    SUN_LOST = 114
 
 
 class ChargeState(IntEnum):

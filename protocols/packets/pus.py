@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntFlag
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from construct import BitsInteger, BitStruct
 from construct.core import ConstructError
@@ -20,6 +20,7 @@ from construct.core import ConstructError
 from protocols.coding.crc import crc16
 from protocols.errors import LocalError, RemoteError
 from protocols.packets.space_packet import HEADER_LENGTH, SpacePacket, build_packet, parse_packet
+from protocols.timecodes.cds import CdsFormat
 from protocols.timecodes.cuc import CucFormat
 
 #: §7.4.3.1, §7.4.4.1: 2 is ECSS-E-ST-70-41C; 1 was ECSS-E-70-41A.
@@ -58,22 +59,11 @@ class Acknowledgement(IntFlag):
     ALL = 15
 
 
-class TimeFormat(Protocol):
-    """What a mission's time field needs: `CucFormat` and `CdsFormat` have it."""
-
-    @property
-    def size(self) -> int: ...
-
-    def parse(self, octets: bytes, /) -> int: ...
-
-    def build(self, tai_ns: int, /) -> bytes: ...
-
-
 @dataclass(frozen=True, slots=True)
 class PusFormat:
     """What §7.4 leaves to a mission: the time field and the spare octets of both headers."""
 
-    time: TimeFormat = field(default_factory=CucFormat)
+    time: CucFormat | CdsFormat = field(default_factory=CucFormat)
     tc_spare_octets: int = 0
     tm_spare_octets: int = 0
 

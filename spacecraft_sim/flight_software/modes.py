@@ -14,24 +14,37 @@ class Trigger(Enum):
     TO_SAFE = "timeline: safe"
     TO_STANDBY = "timeline: standby"
     TO_NOMINAL = "timeline: nominal"
+    COMMAND_SAFE = "command: safe"
+    COMMAND_STANDBY = "command: standby"
+    COMMAND_NOMINAL = "command: nominal"
+    COMMAND_STORM = "command: storm"
 
 
-_TIMELINE = {
+_TOLD = {
     Trigger.TO_SAFE: Mode.SAFE,
     Trigger.TO_STANDBY: Mode.STANDBY,
     Trigger.TO_NOMINAL: Mode.NOMINAL,
+    Trigger.COMMAND_SAFE: Mode.SAFE,
+    Trigger.COMMAND_STANDBY: Mode.STANDBY,
+    Trigger.COMMAND_NOMINAL: Mode.NOMINAL,
+    Trigger.COMMAND_STORM: Mode.STORM,
 }
 #: {mode: {trigger: next mode}}; a trigger that a mode does not list is ignored there.
 TRANSITIONS: dict[Mode, dict[Trigger, Mode]] = {
-    Mode.SAFE: _TIMELINE,
-    Mode.STANDBY: {**_TIMELINE, Trigger.BATTERY_LOW: Mode.SAFE},
+    # Separation is detected on board and ends in safe mode; nothing else ends launch mode.
+    Mode.LAUNCH: {Trigger.TO_SAFE: Mode.SAFE, Trigger.COMMAND_SAFE: Mode.SAFE},
+    # From safe mode to storm mode there is no way but through recovery.
+    Mode.SAFE: {
+        trigger: mode for trigger, mode in _TOLD.items() if trigger is not Trigger.COMMAND_STORM
+    },
+    Mode.STANDBY: {**_TOLD, Trigger.BATTERY_LOW: Mode.SAFE},
     Mode.NOMINAL: {
-        **_TIMELINE,
+        **_TOLD,
         Trigger.BATTERY_LOW: Mode.SAFE,
         Trigger.PROTONS_HIGH: Mode.STORM,
     },
     Mode.STORM: {
-        **_TIMELINE,
+        **_TOLD,
         Trigger.BATTERY_LOW: Mode.SAFE,
         Trigger.PROTONS_CLEARED: Mode.NOMINAL,
     },

@@ -90,6 +90,12 @@ class Multiplexer:
     def put(self, vc: VirtualChannel, packet: bytes, t_ns: int) -> None:
         self._queues[vc].put(packet, t_ns)
 
+    def put_now(self, vc: VirtualChannel, packet: bytes, t_ns: int) -> None:
+        """A packet for which the next frame of its channel does not wait to fill."""
+        queue = self._queues[vc]
+        queue.put(packet, t_ns)
+        queue.since.appendleft((queue.since.pop()[0], t_ns - queue.latency_ns))
+
     def waiting(self, vc: VirtualChannel) -> int:
         """Octets that wait on a virtual channel."""
         return len(self._queues[vc].octets)

@@ -26,11 +26,12 @@ CHANNELS = {
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """An encoded packet and when it was generated."""
+    """An encoded packet and when it was generated, by TAI and by the on-board clock."""
 
     t_ns: int
     vc: VirtualChannel
     octets: bytes
+    scet_ns: int
 
 
 class PacketStore:
@@ -40,26 +41,26 @@ class PacketStore:
         self._rows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         self._counts: dict[str, list[int]] = defaultdict(list)
         self._sequence: dict[int, int] = defaultdict(int)
-        self._order: list[tuple[int, str]] = []
+        self._order: list[tuple[int, int, str]] = []
         #: Packets put since the start.
         self.count = 0
 
-    def put(self, name: str, t_ns: int, values: Mapping[str, Any]) -> None:
+    def put(self, name: str, t_ns: int, scet_ns: int, values: Mapping[str, Any]) -> None:
         """One packet of definition `name`; states as members of their enumeration."""
         apid = DICTIONARY.by_name[name].apid
         assert apid is not None
         self._rows[name].append(values)
         self._counts[name].append(self._sequence[apid])
         self._sequence[apid] = (self._sequence[apid] + 1) % _SEQUENCE_MODULUS
-        self._order.append((t_ns, name))
+        self._order.append((t_ns, scet_ns, name))
         self.count += 1
 
     def flush(self) -> list[Packet]:
         """Everything put since the last flush, in that order."""
         encoded = {}
         times: dict[str, list[int]] = defaultdict(list)
-        for t_ns, name in self._order:
-            times[name].append(t_ns)
+        for _, scet_ns, name in self._order:
+            times[name].append(scet_ns)
         for name, rows in self._rows.items():
             columns: dict[str, Any] = {"SCET": np.array(times[name], np.int64)}
             for key, first in rows[0].items():
@@ -77,11 +78,11 @@ class PacketStore:
                 )
             )
         packets = []
-        for t_ns, name in self._order:
+        for t_ns, scet_ns, name in self._order:
             apid = DICTIONARY.by_name[name].apid
             assert apid is not None
             vc = CHANNELS.get(Apid(apid), VirtualChannel.HOUSEKEEPING)
-            packets.append(Packet(t_ns, vc, next(encoded[name])))
+            packets.append(Packet(t_ns, vc, next(encoded[name]), scet_ns))
         self._rows.clear()
         self._counts.clear()
         self._order.clear()

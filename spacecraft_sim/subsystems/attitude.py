@@ -82,7 +82,7 @@ class Attitude:
         """One second."""
         events: list[Event] = []
         self._phase += ORBIT_RATE_RAD_S * TICK_S
-        safe = mode == Mode.SAFE
+        safe = mode.minimal
         if safe:
             self._spin += SAFE_SPIN_RAD_S * TICK_S
             self.mode = AttitudeMode.SUN_ACQUISITION

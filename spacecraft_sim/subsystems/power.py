@@ -52,6 +52,8 @@ class Power:
         self.load_w = 0.0
         self.charge_state = ChargeState.TAPER
         self.switches = dict.fromkeys(LOADS_W, True)
+        #: Loads that commands have switched off in whatever mode.
+        self.commanded_off: set[str] = set()
         self._low = False
 
     def step(
@@ -60,9 +62,11 @@ class Power:
         """One second: sun_cosine of the angle between array normal and Sun, heaters' load."""
         events: list[Event] = []
         for name in LOADS_W:
-            self.switches[name] = mode != Mode.SAFE or name in SAFE_LOADS
+            self.switches[name] = not mode.minimal or name in SAFE_LOADS
         if mode == Mode.STORM:
             self.switches["optical"] = False
+        for name in self.commanded_off:
+            self.switches[name] = False
 
         flux = 1.0 / environment.sun_distance_au**2
         available_w = (

@@ -32,7 +32,7 @@ class Transponder:
         self._agc.step()
         self._loop_hz.step()
         self._tx_dbm.step()
-        self.ka_on = mode != Mode.SAFE
+        self.ka_on = not mode.minimal
         if uplink:
             self.uplink_octets += len(uplink)
             self.uplink_bursts += 1

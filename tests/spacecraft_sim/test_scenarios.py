@@ -150,7 +150,14 @@ def test_a_wrong_scenario_names_value_range_and_file(text: str, message: str) ->
 
 
 def test_scenarios_load_by_name_and_by_file(tmp_path: Path) -> None:
-    assert scenarios.names() == ["conjunction", "lost_station", "nominal", "safe_mode", "storm"]
+    assert scenarios.names() == [
+        "conjunction",
+        "lost_station",
+        "nominal",
+        "safe_mode",
+        "storm",
+        "storm_safe",
+    ]
     file = tmp_path / "mine.toml"
     file.write_text("title = 'mine'\n[period_s]\npower = 0\n")
     assert scenarios.load(str(file)).period_s.power == 0

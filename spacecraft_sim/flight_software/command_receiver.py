@@ -1,0 +1,87 @@
+"""From the receiver's octets to packets: CLTU, frame, FARM-1, link security, segments, packets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+from protocols.coding.cltu import CltuDecoder
+from protocols.dictionary.l4_link import CLTU_CODING, TC_PARAMETERS, TC_VCID
+from protocols.errors import RemoteError
+from protocols.frames.clcw import CLCW
+from protocols.frames.farm import Farm
+from protocols.frames.sdls import SecurityEndpoint
+from protocols.frames.sdls_frames import process_tc
+from protocols.frames.tc import FrameType, delimit, parse
+from protocols.frames.tc_segments import MapReassembler
+from protocols.packets.space_packet import split
+
+
+@dataclass(slots=True)
+class ReceiverStatistics:
+    """CLTUs, and frames by what became of them.
+
+    malformed: CLTUs without a frame, frames that validation refused; discarded: by FARM-1;
+    insecure: by link security, `refusals` says why.
+    """
+
+    cltus: int = 0
+    malformed: int = 0
+    discarded: int = 0
+    insecure: int = 0
+    accepted: int = 0
+    refusals: Counter[str] = field(default_factory=Counter[str])
+
+    @property
+    def rejected(self) -> int:
+        return self.malformed + self.insecure + self.discarded
+
+
+class CommandReceiver:
+    """One command link; nothing comes out of it that `security` has not authenticated."""
+
+    def __init__(self, security: SecurityEndpoint) -> None:
+        self._security = security
+        self._decoder = CltuDecoder(CLTU_CODING)
+        self._farm = Farm(TC_VCID)
+        self._segments = MapReassembler()
+        self.statistics = ReceiverStatistics()
+
+    def push(self, octets: bytes) -> list[bytes]:
+        """Packets of the frames that are accepted, in order.  Never raises on what arrives."""
+        packets: list[bytes] = []
+        for cltu in self._decoder.push(octets):
+            self.statistics.cltus += 1
+            found = delimit(cltu.data, TC_PARAMETERS)
+            self.statistics.malformed += bool(found.reason)
+            for frame in found.frames:
+                packets += self._frame(frame)
+        return packets
+
+    def clcw(self, *, no_rf_available: bool, no_bit_lock: bool) -> CLCW:
+        """FARM-1's report with the receiver's flags."""
+        return self._farm.clcw(no_rf_available=no_rf_available, no_bit_lock=no_bit_lock)
+
+    def _frame(self, octets: bytes) -> list[bytes]:
+        try:
+            frame = parse(octets, TC_PARAMETERS)
+        except RemoteError:
+            self.statistics.malformed += 1
+            self._farm.invalid_frame()
+            return []
+        accepted = self._farm.receive(frame)
+        if frame.frame_type is FrameType.BC:
+            self.statistics.accepted += 1
+            return []
+        if accepted is None:
+            self.statistics.discarded += 1
+            return []
+        processed = process_tc(self._security, frame, TC_PARAMETERS)
+        if processed.data is None:
+            self.statistics.insecure += 1
+            assert processed.refusal is not None
+            self.statistics.refusals[processed.refusal.value] += 1
+            return []
+        self.statistics.accepted += 1
+        unit = self._segments.push(replace(frame, data=processed.data))
+        return [] if unit is None else list(split(unit).packets)
