@@ -63,6 +63,9 @@ trial-cop1: $(VENV)/.installed-test  ## FOP-1 and FARM-1 through 30 % loss both 
 trial-forgeries: $(VENV)/.installed-test  ## 100,000 forged, replayed, changed commands: none is executed
 	$(BIN)/python -m tests.long.forgeries $(ARGS)
 
+bench-relay-growth: $(VENV)/.installed-test  ## the bundle node's time and memory as bundles pile up (ARGS="--bundles 200000")
+	$(BIN)/python -m tests.benchmarks.relay_growth $(ARGS)
+
 trial-relay-kill: $(VENV)/.installed-test  ## kill -9 on any node of a four-node chain, 1,000 times: nothing lost, nothing twice
 	$(BIN)/python -m tests.long.relay_kill $(ARGS)
 
