@@ -60,8 +60,13 @@ def export(
     ] = None,
     view: Annotated[str, typer.Option(help="Rows of svg and png: antenna or mission.")] = "antenna",
     version: Annotated[
-        int, typer.Option(min=1, help="Number of this publication; calendars go by it.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of this publication; calendars go by it. [default: the store's, else 1]",
+            show_default=False,
+        ),
+    ] = None,
     status: Annotated[
         str, typer.Option(help="TEST, PROVISIONAL, OPERATIONAL or OTHER.")
     ] = "OPERATIONAL",
@@ -92,13 +97,13 @@ def export(
     if as_json and out is None:
         raise LocalError("--json: says what was written to --out FILE, which is missing")
     name = exports.format_of(format_, out)
-    problem, found, _ = load(source, week, maintenance, schedule, store)
+    problem, found, stored = load(source, week, maintenance, schedule, store)
     times, uplink = _geometry(problem, light_time or (), target or ())
     publication = Publication(
         problem=problem,
         schedule=found,
         generated_ns=_generated_ns(generated),
-        version=version,
+        version=version or stored or 1,
         status=_status(status),
         light_time=times,
         uplink=uplink,

@@ -313,6 +313,8 @@ def audit(
             ]
         )
         return
+    if not entries:
+        print(f"nothing was ever done to request {request}" if request else "nothing was done yet")
     for e in entries:
         why = f" ({e.why})" if e.why else ""
         what = f"{e.request} {e.detail}" if e.action == "request" else e.detail

@@ -269,12 +269,12 @@ class Occupancy:
         """
         compiled = self.compiled
         found = []
-        limits = self._gap_limits(request)
+        first, last, latest_on, earliest_off = self._gap_limits(request)
         links = self.link[request.mission]
         if compiled.links[request.mission] > 1:
             links = _full(links, compiled.links[request.mission])
         for choice, lo, hi in request.windows:
-            lo, hi = max(lo, limits[0]), min(hi, limits[1])
+            lo, hi = max(lo, first), min(hi, last)
             if hi - lo < request.shortest:
                 continue
             blocks = []
@@ -294,6 +294,9 @@ class Occupancy:
                 found += [(choice, a, b) for a, b in free(lo, hi, blocks, request.shortest)]
             else:
                 found.append((choice, lo, hi))
+        if request.segments == 1:
+            # Of a split request only the first (last) track is bound so.
+            found = [w for w in found if w[1] <= latest_on and w[2] >= earliest_off]
         return found
 
     def _others(self, antenna: int, beam: str) -> list[tuple[int, int, int]]:
@@ -303,15 +306,21 @@ class Occupancy:
         other = [h for h in self.antenna[antenna] if requests[h[2]].beam != beam]
         return sorted(other + _full(same, self.compiled.mspa[antenna]))
 
-    def _gap_limits(self, request: CompiledRequest) -> tuple[int, int]:
-        """Where gaps to held requests let tracking lie (necessary; exact only for one track)."""
+    def _gap_limits(self, request: CompiledRequest) -> tuple[int, int, int, int]:
+        """Where gaps to held requests let tracking lie, begin at the latest, end at the earliest.
+
+        Necessary; exact only for one track.
+        """
         lo, hi = 0, self.compiled.length
+        latest_on, earliest_off = hi, lo
         for gap in self.compiled.gaps_of[request.index]:
             if gap.second == request.index and (held := self.answer.get(gap.first)):
                 lo = max(lo, held[-1][2] + gap.minimum)
+                latest_on = min(latest_on, held[-1][2] + gap.maximum)
             if gap.first == request.index and (held := self.answer.get(gap.second)):
                 hi = min(hi, held[0][1] - gap.minimum)
-        return lo, hi
+                earliest_off = max(earliest_off, held[0][1] - gap.maximum)
+        return lo, hi, latest_on, earliest_off
 
 
 def _full(held: list[tuple[int, int, int]], places: int) -> list[tuple[int, int, int]]:

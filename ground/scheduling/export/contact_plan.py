@@ -135,7 +135,8 @@ def _pieces(
     if first_ns is None or last_ns is None:
         raise LocalError(
             f"{booked.id}: the light time of mission {booked.request.mission} is not known; "
-            f"--light-time {booked.request.mission}=SECONDS"
+            f'--light-time "{booked.request.mission}=SECONDS", or computed: '
+            f'--target "{booked.request.mission}=TARGET"'
         )
     count = 1 + int(abs(last_ns - first_ns) // RANGE_STEP_NS)
     # Cut at whole seconds, so that rounding opens no gap between pieces.

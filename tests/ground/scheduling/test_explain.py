@@ -134,6 +134,23 @@ def test_a_gap() -> None:
     assert "gap" in kinds(given, schedule)
 
 
+def test_a_gap_that_is_too_long_already() -> None:
+    """A pass in which the request fits begins later than the gap allows: that is no room."""
+    own = request("own", "relay", Choice(("B",), views((0, 24))), hours=2)
+    x = request("x", "relay", Choice(("A",), views((3, 6), (12, 20))))
+    given = problem(own, x, gaps=(Gap("own", "x", 0, 4 * 3600),))
+    schedule = Schedule((track_of(own, ("B",), 0, 2 * HOUR),))
+    assert only(given, schedule).cause == "own-tracks"
+    late = replace(given, gaps=(Gap("x", "own", 0, 4 * 3600),))
+    after = Schedule((track_of(own, ("B",), 22 * HOUR, 24 * HOUR),))
+    assert only(late, after).cause == "open"
+    early = replace(late, gaps=(Gap("x", "own", 0, 3600),))
+    assert only(early, after).cause == "own-tracks"
+    # A split one may begin in time and go on later.
+    split = replace(x, duration_s=7 * 3600, minimum_s=7 * 3600, segments=2, segment_minimum_s=3600)
+    assert only(replace(given, requests=(own, split)), schedule).cause == "open"
+
+
 def test_a_quota() -> None:
     given = problem(
         request("x", "relay", Choice(("A",), views((2, 8))), setup_s=1800),

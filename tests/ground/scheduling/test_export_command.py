@@ -95,7 +95,7 @@ def test_wrong_arguments_are_named_in_one_line(files: tuple[str, ...]) -> None:
         (("-o", "x.pdf"), "x.pdf: the ending does not say the format"),
         (("-f", "pdf"), "format 'pdf'"),
         (("-f", "svg", "--view", "station"), "view 'station': antenna or mission"),
-        (("-f", "hdtn"), "--light-time L4 relay=SECONDS"),
+        (("-f", "hdtn"), '--light-time "L4 relay=SECONDS"'),
         (("-f", "hdtn", "--light-time", "L5=3"), "mission 'L5' is not one of"),
         (("-f", "hdtn", "--light-time", "L4 relay=-1"), "0..100000 s allowed"),
         (("-f", "hdtn", "--node", "L4 relay"), "--node 'L4 relay': NAME=VALUE"),

@@ -92,6 +92,9 @@ def test_from_requests_to_a_published_schedule(run: Run, tmp_path: Path) -> None
     assert log["versions"][0]["why"] == "gearbox"
     assert log["branches"] == {"lost": 4, "published": 4}
     assert "no second chance" in run("audit", "-r", "perijove")
+    assert "nothing was ever done to request ddor" in run("audit", "-r", "ddor")
+    # A calendar's events go by the version that was published.
+    assert "SEQUENCE:4" in run("export", "published", "-f", "ics")
     run("conflicts")
 
 
