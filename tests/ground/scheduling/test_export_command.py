@@ -10,6 +10,7 @@ from pathlib import Path
 import icalendar
 import pytest
 
+from ground.cli import main
 from ground.schedule_files import load_problem, load_schedule
 from ground.scheduling import export, relay_plan
 from ground.scheduling.requests import request_file
@@ -90,7 +91,9 @@ def test_light_times_are_given_or_computed(files: tuple[str, ...]) -> None:
     assert all(9 in (c.source, c.dest) for c in plan.contacts)
 
 
-def test_wrong_arguments_are_named_in_one_line(files: tuple[str, ...]) -> None:
+def test_wrong_arguments_are_named_in_one_line(
+    files: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for arguments, words in (
         (("-o", "x.pdf"), "x.pdf: the ending does not say the format"),
         (("-f", "pdf"), "format 'pdf'"),
@@ -102,7 +105,10 @@ def test_wrong_arguments_are_named_in_one_line(files: tuple[str, ...]) -> None:
         (("-f", "hdtn", "--node", "L4 relay=x"), "'x' is no whole number"),
         (("-f", "csv", "--status", "MAYBE"), "--status 'MAYBE'"),
     ):
-        got = l4(*files, *arguments)
-        assert got.returncode == 2, arguments
-        assert words in got.stderr.decode()
-        assert len(got.stderr.strip().splitlines()) == 1, got.stderr
+        monkeypatch.setattr(sys, "argv", ["l4", "schedule", "export", *files, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2, arguments
+        said = capsys.readouterr().err
+        assert words in said
+        assert len(said.strip().splitlines()) == 1, said
