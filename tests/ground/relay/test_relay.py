@@ -13,6 +13,7 @@ import pytest
 from ground.config import free_base_port
 from ground.relay.client import BundleClient
 from ground.relay.settings import load_relay_settings
+from ground.relay.warming import warm
 from ground.wiring import run_node
 from protocols.errors import LocalError
 
@@ -66,6 +67,8 @@ class Chain:
 
 @contextmanager
 def chain_of(directory: Path, n: int, extra: str = "") -> Iterator[Chain]:
+    # On a machine's first run kernels compile for longer than a client waits.
+    warm()
     chain = Chain(directory, n, extra)
     try:
         for i in chain.tcp:
