@@ -37,6 +37,8 @@ _WINDOW: Final = 256
 _RETRY_S: Final = 2.0
 #: Until a bundle that found no room is offered again; its connection is not read till then.
 _AGAIN_S: Final = 1.0
+#: Connections that are read, each with a bundle that is not whole: more are closed at once.
+_READERS: Final = 64
 
 
 @dataclass(eq=False)
@@ -132,8 +134,12 @@ class StreamTransport:
         while listener is not None:
             try:
                 sock, _ = listener.accept()
-            except (BlockingIOError, ConnectionAbortedError):
+            except OSError:
+                # Nobody any more, or no descriptor left: the node goes on with those it has.
                 return
+            if len(self._readers) >= _READERS:
+                sock.close()
+                continue
             sock.setblocking(False)
             reader = _Reader(sock, StreamFramer(self._framing))
             self._readers.append(reader)
@@ -144,17 +150,19 @@ class StreamTransport:
     def _read(self, reader: _Reader) -> None:
         try:
             octets = reader.sock.recv(_RECEIVE_OCTETS)
-            bundles = reader.framer.push(octets)
         except BlockingIOError:
             return
-        except (OSError, RemoteError):
-            # What is no frame cannot be followed by one.
-            self.damaged += 1
-            self._forget(reader)
-            return
+        except OSError:
+            octets = b""
+        try:
+            bundles = reader.framer.push(octets)
+        except RemoteError:
+            bundles = []
         reader.octets += len(octets)
         self._arrived(reader, bundles)
-        if not octets:
+        # What is no frame cannot be followed by one.
+        self.damaged += reader.framer.damaged
+        if not octets or reader.framer.damaged:
             self._forget(reader)
 
     def _arrived(self, reader: _Reader, bundles: list[bytes]) -> None:
@@ -178,6 +186,9 @@ class StreamTransport:
         reader, octets = receipt
         reader.held.append(octets)
         reader.again_s = time.monotonic() + _AGAIN_S
+        if reader not in self._readers:
+            # Its peer has gone: what it left is kept all the same.
+            self._readers.append(reader)
         if reader.reading:
             self._registry.unregister(reader.sock)
             reader.reading = False
@@ -207,8 +218,12 @@ class StreamTransport:
         sock = socket.socket(socket.AF_INET6 if ":" in sender.address[0] else socket.AF_INET)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        status = sock.connect_ex(sender.address)
         sender.sock = sock
+        try:
+            status = sock.connect_ex(sender.address)
+        except socket.gaierror as error:
+            self._drop(sender, f"{sender.address[0]}: {error.strerror}")
+            return
         if status not in (0, errno.EINPROGRESS):
             self._drop(sender, errno.errorcode.get(status, str(status)))
             return
@@ -228,12 +243,13 @@ class StreamTransport:
             self.events.append(PeerUp(sender.number))
             self._registry.modify(sock, EVENT_READ, self._registry.get_key(sock).data)
         elif mask & EVENT_READ:
-            with contextlib.suppress(BlockingIOError):
-                try:
-                    if not sock.recv(4_096):
-                        self._drop(sender, "the peer closed the connection")
-                except ConnectionError as error:
-                    self._drop(sender, str(error.strerror))
+            try:
+                if not sock.recv(4_096):
+                    self._drop(sender, "the peer closed the connection")
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self._drop(sender, str(error.strerror))
         if mask & EVENT_WRITE:
             self._write(sender)
 

@@ -94,6 +94,8 @@ class _Target:
     connection: _Connection | None = None
     reconnects: int = 0
     detail: str = ""
+    #: Who answered there last.
+    neighbour: int = 0
 
 
 class TcpclTransport:
@@ -183,7 +185,8 @@ class TcpclTransport:
         while listener is not None:
             try:
                 sock, _ = listener.accept()
-            except (BlockingIOError, ConnectionAbortedError):
+            except OSError:
+                # Nobody any more, or no descriptor left: the node goes on with those it has.
                 return
             if sum(not c.neighbour for c in self._connections) >= _STRANGERS:
                 sock.close()
@@ -195,7 +198,12 @@ class TcpclTransport:
         family = socket.AF_INET6 if ":" in target.address[0] else socket.AF_INET
         sock = socket.socket(family)
         sock.setblocking(False)
-        status = sock.connect_ex(target.address)
+        try:
+            status = sock.connect_ex(target.address)
+        except socket.gaierror as error:
+            sock.close()
+            self._try_again(target, f"{target.address[0]}: {error.strerror}")
+            return
         if status not in (0, errno.EINPROGRESS):
             sock.close()
             self._try_again(target, errno.errorcode.get(status, str(status)))
@@ -310,7 +318,9 @@ class TcpclTransport:
         tls, outgoing = connection.tls, connection.outgoing
         if tls is not None and outgoing is not None:
             if fresh and not connection.shaking:
-                tls.write(b"".join(fresh))
+                # After a record that was damaged there is nobody to write to.
+                with contextlib.suppress(ssl.SSLError):
+                    tls.write(b"".join(fresh))
             fresh = [outgoing.read()] if outgoing.pending else []
         if fresh:
             connection.output += fresh
@@ -394,16 +404,33 @@ class TcpclTransport:
         except LocalError as error:
             self._heard(connection, connection.session.lost(str(error)))
             return
-        older = self._by_neighbour.get(number)
-        if older is not None:
-            # §4.1 leaves it to us: the newer session is the one the peer believes in.
-            self._heard(older, older.session.lost("replaced by a newer session"))
-        connection.neighbour = number
-        self._by_neighbour[number] = connection
         target = self._target_of(connection)
         if target is not None:
-            target.delay_s, target.detail = _RETRY_S[0], ""
+            target.delay_s, target.detail, target.neighbour = _RETRY_S[0], "", number
+        older = self._by_neighbour.get(number)
+        if older is not None:
+            if self._is_better(older, connection, number):
+                self._heard(connection, connection.session.lost("a session with it stands"))
+                return
+            self._heard(older, older.session.lost("replaced by another session"))
+        connection.neighbour = number
+        self._by_neighbour[number] = connection
         self.events.append(PeerUp(number))
+
+    def _is_better(self, older: _Connection, newer: _Connection, number: int) -> bool:
+        """Which of two sessions with a neighbour stays: §4.1 leaves it to us.
+
+        Where both sides connect, the one that the lower node number began: both come to the same.
+        Of two that one side began, the newer is the one that the peer believes in.
+        """
+        if older.session.active == newer.session.active:
+            return False
+        ours_stay = (eid(self.settings.node_id).node_number or 0) < number
+        return older.session.active == ours_stay
+
+    def _waits(self, target: _Target) -> bool:
+        """Nobody is reached there, and its node did not come to us either."""
+        return target.connection is None and target.neighbour not in self._by_neighbour
 
     def _closed(self, connection: _Connection, event: Closed) -> None:
         connection.closing = True
@@ -479,7 +506,7 @@ class TcpclTransport:
         """See the port."""
         now_ns = self._now_ns = time.monotonic_ns()
         for target in self._targets:
-            if target.connection is None and now_ns >= target.next_ns:
+            if self._waits(target) and now_ns >= target.next_ns:
                 self._connect(target)
         for connection in list(self._connections):
             deadline_ns = connection.session.next_deadline_ns
@@ -494,7 +521,7 @@ class TcpclTransport:
 
     def wait_s(self) -> float | None:
         """See the port."""
-        times = [t.next_ns for t in self._targets if t.connection is None]
+        times = [t.next_ns for t in self._targets if self._waits(t)]
         for connection in self._connections:
             if (deadline_ns := connection.session.next_deadline_ns) is not None:
                 times.append(deadline_ns)
@@ -523,6 +550,6 @@ class TcpclTransport:
                 reconnects=target.reconnects,
             )
             for target in self._targets
-            if target.connection is None or not target.connection.neighbour
+            if target.neighbour not in self._by_neighbour
         ]
         return tuple(found)

@@ -44,10 +44,21 @@ _FULL_S: Final = 0.002
 _AGAIN_S: Final = 1.0
 
 
+def _resolved(name: str, address: Address, family: int) -> Address:
+    """Looked up once: no datagram waits for a name.  LocalError for one that is not known."""
+    try:
+        found = socket.getaddrinfo(*address, family=family, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise LocalError(f"{name}: {address[0]}: {error.strerror}") from error
+    return str(found[0][4][0]), address[1]
+
+
+def _family(address: Address) -> int:
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+
 def _bound(name: str, address: Address) -> socket.socket:
-    sock = socket.socket(
-        socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM
-    )
+    sock = socket.socket(_family(address), socket.SOCK_DGRAM)
     sock.setblocking(False)
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
         sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_OCTETS)
@@ -72,10 +83,14 @@ class UdpTransport:
         self._addresses = connect or {}
         self._sock: socket.socket | None = None
         self._selector: BaseSelector | None = None
+        self._hold_s = 0.0
+        self._detail = ""
         self._counts = dict.fromkeys(("in", "in_octets", "out", "out_octets", "lost"), 0)
 
     def open(self, selector: BaseSelector) -> None:
         """See the port."""
+        family = _family(self._listen)
+        self._addresses = {n: _resolved(self.name, a, family) for n, a in self._addresses.items()}
         self._sock = _bound(self.name, self._listen)
         self.listening = self._sock.getsockname()[:2]
         self._selector = selector
@@ -94,7 +109,8 @@ class UdpTransport:
         while sock is not None:
             try:
                 octets = sock.recv(LONGEST_DATAGRAM)
-            except (BlockingIOError, ConnectionError):
+            except OSError:
+                # Nothing there, or what the network answers to a datagram of ours.
                 return
             if octets != UDP_KEEPALIVE:
                 self._counts["in"] += 1
@@ -103,7 +119,8 @@ class UdpTransport:
 
     def window(self, neighbour: int) -> int:
         """See the port."""
-        return _WINDOW if neighbour in self._addresses and self._sock is not None else 0
+        known = neighbour in self._addresses and self._sock is not None
+        return _WINDOW if known and time.monotonic() >= self._hold_s else 0
 
     def send(self, neighbour: int, token: Any, segments: Sequence[bytes | memoryview]) -> None:
         """See the port; sent when the kernel has it."""
@@ -113,9 +130,15 @@ class UdpTransport:
             return
         try:
             self._sock.sendto(octets, self._addresses[neighbour])
-        except OSError:
+        except OSError as error:
+            # No network, or the kernel's buffer is full: not at once again.
+            self._hold_s = time.monotonic() + (
+                _FULL_S if isinstance(error, BlockingIOError) else _AGAIN_S
+            )
+            self._detail = str(error.strerror)
             self.events.append(BundleFailed(token, False))
             return
+        self._detail = ""
         self._counts["out"] += 1
         self._counts["out_octets"] += len(octets)
         self.events.append(BundleSent(token))
@@ -144,7 +167,7 @@ class UdpTransport:
             LinkStatistics(
                 name=self.name,
                 state=LinkState.OK if self._sock is not None else LinkState.DISABLED,
-                detail="",
+                detail=self._detail,
                 chunks_in=counts["in"],
                 octets_in=counts["in_octets"],
                 chunks_out=counts["out"],
@@ -181,7 +204,15 @@ class LtpTransport:
     def open(self, selector: BaseSelector) -> None:
         """See the port."""
         self._sock = _bound(self.name, self._listen)
-        self._sock.connect(self._address)
+        try:
+            self._sock.connect(self._address)
+        except OSError as error:
+            self._sock.close()
+            self._sock = None
+            raise LocalError(
+                f"{self.name}: cannot send to {self._address[0]}:{self._address[1]}: "
+                f"{error.strerror}"
+            ) from error
         self.listening = self._sock.getsockname()[:2]
         self._batches = UdpBatches(self._sock)
         self._selector = selector
@@ -200,8 +231,8 @@ class LtpTransport:
         if self._batches is None:
             return
         now_ns = time.monotonic_ns()
-        # Nobody listens there yet: what we sent is lost, as on the way.
-        with contextlib.suppress(ConnectionError):
+        # Nobody listens there yet, or no network: what we sent is lost, as on the way.
+        with contextlib.suppress(OSError):
             for segment in self._batches.receive():
                 self._counts["in_octets"] += len(segment)
                 self._engine.receive(now_ns, segment)
@@ -273,7 +304,8 @@ class LtpTransport:
                 break
             try:
                 sent = self._batches.send(segments)
-            except ConnectionError:
+            except OSError:
+                # As lost on the way: the timers send it again.
                 sent = len(segments)
             self._counts["out_octets"] += sum(map(len, segments[:sent]))
             self._unsent = segments[sent:]

@@ -71,12 +71,29 @@ class StreamFramer:
         self._head = b""
         self._parts: list[bytes] = []
         self._left = 0
+        self._damage: RemoteError | None = None
         self.keepalives = 0
 
     def push(self, octets: bytes) -> list[bytes]:
-        """Bundles that are whole now.  Raises RemoteError for what no bundle can be: the stream is
-        then of no use any more."""
+        """Bundles that are whole now.  Raises RemoteError for what no bundle can be, at the next
+        call if bundles came before it: the stream is then of no use any more."""
+        if self._damage is not None:
+            raise self._damage
         found: list[bytes] = []
+        try:
+            self._split(octets, found)
+        except RemoteError as error:
+            self._damage = error
+            if not found:
+                raise
+        return found
+
+    @property
+    def damaged(self) -> bool:
+        """Nothing more can be read of this stream."""
+        return self._damage is not None
+
+    def _split(self, octets: bytes, found: list[bytes]) -> None:
         data = self._head + octets if self._head else octets
         at = 0
         while at < len(data):
@@ -101,4 +118,3 @@ class StreamFramer:
             self._left = length
             self.keepalives += not length
         self._head = data[at:]
-        return found

@@ -286,7 +286,8 @@ class TcpclSession:
 
     @property
     def _busy(self) -> bool:
-        return bool(self._outgoing or self._unaccepted or self._incoming is not None)
+        incoming = self._incoming is not None and not self._incoming.refused
+        return bool(self._outgoing or self._unaccepted or incoming)
 
     def lost(self, why: str) -> list[SessionEvent]:
         """The connection is gone, or is to go at once."""
@@ -562,7 +563,8 @@ class TcpclSession:
             raise RemoteError(f"segment of {length} octets, {self.settings.segment_mru} at most")
         incoming = self._incoming
         if flags & SegmentFlags.START:
-            if incoming is not None:
+            # Of one that we refused, the peer may leave the rest out.
+            if incoming is not None and not incoming.refused:
                 raise RemoteError(f"transfer {transfer} begins within {incoming.transfer}")
             incoming = self._incoming = self._began(transfer, extensions)
         elif incoming is None or incoming.transfer != transfer:

@@ -36,7 +36,7 @@ from protocols.dtn.bundle import Bundle, CreationTimestamp, Primary, payload_blo
 from protocols.dtn.eid import eid, ipn
 from protocols.dtn.ltp_engine import LtpEngine
 from protocols.dtn.ltp_parameters import LtpParameters
-from protocols.dtn.simple_layers import Framing
+from protocols.dtn.simple_layers import Framing, framed
 from protocols.dtn.tcpcl import TcpclSettings, TlsPolicy
 from protocols.errors import LocalError
 
@@ -431,3 +431,120 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(LocalError, match=f"cannot listen at 127.0.0.1:{port}"):
             End(tcpcl(2, port, tmp_path))
+
+
+def both_ways(number: int, port: int) -> End:
+    return End(
+        TcpclTransport(
+            TcpclSettings(node_id=f"ipn:{number}.0"),
+            listen=("127.0.0.1", port + number),
+            connect=[("127.0.0.1", port + 3 - number)],
+        )
+    )
+
+
+def test_two_nodes_that_connect_to_each_other_keep_one_session(tmp_path: Path) -> None:
+    port = free_base_port()
+    ends = [both_ways(1, port), both_ways(2, port)]
+    until(ends, lambda: all(end.of(PeerUp) for end in ends))
+    # Long enough for the other's connection, and for a second attempt if there were one.
+    ended = time.monotonic() + 1.6
+    until(ends, lambda: time.monotonic() > ended)
+    ups = [len(end.of(PeerUp)) for end in ends]
+    assert max(ups) <= 2
+    for n, end in enumerate(ends):
+        end.transport.send(2 - n, "x", (b"x",))
+        assert [s.state for s in end.transport.statistics()] == [LinkState.OK]
+    until(ends, lambda: all(end.of(BundleSent) for end in ends))
+    # Whichever goes, the other finds it again.
+    ends[0].close()
+    until(ends[1:], lambda: ends[1].of(PeerDown))
+    ends[0] = both_ways(1, port)
+    until(ends, lambda: ends[0].of(PeerUp) and len(ends[1].of(PeerUp)) > ups[1])
+    for end in ends:
+        end.close()
+
+
+def test_what_a_peer_left_that_has_gone_is_offered_again(tmp_path: Path) -> None:
+    port = free_base_port()
+    end = End(StreamTransport(Framing.STCP, listen=("127.0.0.1", port)), accept=False)
+    with socket.create_connection(("127.0.0.1", port)) as peer:
+        peer.sendall(framed(Framing.STCP, 3) + b"abc")
+    until([end], lambda: end.of(BundleArrived) and not end.selector.select(0))
+    for _ in range(5):
+        end.turn()
+    end.transport.refuse(end.of(BundleArrived)[0].receipt)
+    until([end], lambda: len(end.of(BundleArrived)) == 2)
+    assert end.of(BundleArrived)[1].octets == b"abc"
+    end.turn()
+    end.turn()
+    assert end.transport.statistics() == ()
+    end.close()
+
+
+def test_bundles_before_the_damage_of_a_stream_are_taken(tmp_path: Path) -> None:
+    port = free_base_port()
+    end = End(StreamTransport(Framing.MTCP, listen=("127.0.0.1", port)))
+    with socket.create_connection(("127.0.0.1", port)) as peer:
+        peer.sendall(framed(Framing.MTCP, 3) + b"abc" + b"\xff")
+        until([end], lambda: end.of(BundleArrived))
+        peer.settimeout(5)
+        assert peer.recv(1) == b""
+    assert end.transport.damaged == 1  # type: ignore[attr-defined]
+    end.close()
+
+
+UNKNOWN = "no-such-host.invalid"
+
+
+def test_a_name_that_nobody_knows_is_told_and_tried_again(tmp_path: Path) -> None:
+    for transport in (
+        TcpclTransport(TcpclSettings(node_id="ipn:1.0"), connect=[(UNKNOWN, 4556)]),
+        StreamTransport(Framing.STCP, connect={2: (UNKNOWN, 4556)}),
+    ):
+        end = End(transport)
+        end.turn()
+        (statistics,) = transport.statistics()
+        assert statistics.state is LinkState.UNAVAILABLE
+        assert UNKNOWN in statistics.detail
+        assert (transport.wait_s() or 0) > 0.5
+        end.close()
+    with pytest.raises(LocalError, match=UNKNOWN):
+        End(UdpTransport(("127.0.0.1", 0), {2: (UNKNOWN, 4556)}))
+
+
+def test_datagrams_that_the_kernel_does_not_take_are_lost_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    # Without leave to broadcast it refuses them, with another error than "nobody listens".
+    nowhere = ("127.255.255.255", 9)
+    end = End(UdpTransport(("127.0.0.1", 0), {2: nowhere}))
+    end.transport.send(2, "x", (b"x",))
+    end.turn()
+    assert end.of(BundleFailed) == [BundleFailed("x", False)]
+    assert end.transport.window(2) == 0
+    end.close()
+    for left, right in connected(ltp, tmp_path):
+        # As if the interface went: LTP's timers send again.
+        sock = left.transport._sock  # type: ignore[attr-defined]
+        there = sock.getpeername()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        sock.connect(nowhere)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 0)
+        left.transport.send(2, "y", (b"y",))
+        left.turn()
+        sock.connect(there)
+        until([left, right], lambda left=left: left.of(BundleSent))
+
+
+def test_a_damaged_tls_record_ends_the_session_alone(tmp_path: Path) -> None:
+    for left, right in connected(tcpcl_tls, tmp_path):
+        right.accept = False
+        left.transport.send(2, "x", (b"x",))
+        until([left, right], lambda right=right: right.of(BundleArrived))
+        (connection,) = left.transport._connections  # type: ignore[attr-defined]
+        connection.sock.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+        # An acknowledgement waits while the damage is read.
+        right.transport.accept(right.of(BundleArrived)[0].receipt)
+        until([left, right], lambda right=right: right.of(PeerDown))
+        until([left, right], lambda left=left: len(left.of(PeerUp)) == 2)

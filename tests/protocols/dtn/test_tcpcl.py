@@ -139,6 +139,20 @@ def test_what_is_too_large_is_not_begun_or_refused_where_it_begins() -> None:
     rest = SEGMENT_HEAD.pack(1, 1, 0, 4) + bytes(4)
     following = segment_head(1, 2, start=True, end=True, total=2) + b"ok"
     assert session.receive(0, rest + following) == [Arrived(1, b"ok")]
+    # A peer that heard it may leave the rest out.
+    assert session.receive(0, segment_head(2, 10, start=True, end=False, total=5_000)) == []
+    following = segment_head(3, 2, start=True, end=True, total=2) + b"ok"
+    assert session.receive(0, bytes(10) + following) == [Arrived(3, b"ok")]
+
+
+def test_a_transfer_refused_for_the_end_does_not_hold_it_up() -> None:
+    left, right = established().sides
+    right.terminate(0)
+    # Begun before the peer read that the session ends; the rest never comes.
+    right.receive(0, segment_head(0, 5, start=True, end=False, total=10) + bytes(5))
+    left.receive(0, b"".join(right.take_output()))
+    (closed,) = right.receive(0, b"".join(left.take_output()))
+    assert closed == Closed("ended in good order")
 
 
 def test_window_bounds_what_is_under_way() -> None:
