@@ -49,7 +49,7 @@ trial-routes: $(VENV)/.installed-test  ## earliest arrivals on 10,000 random con
 	$(BIN)/python -m tests.benchmarks.trial_routes $(ARGS)
 
 bench-relay: $(VENV)/.installed-test  ## bundles through a durable relay, three processes (ARGS="60000 1000": count, octets)
-	$(BIN)/python -m tests.benchmarks.bench_relay measure $(or $(ARGS),60000 1000)
+	$(BIN)/python -m tests.benchmarks.relay measure $(or $(ARGS),60000 1000)
 
 bench-growth: $(VENV)/.installed-test  ## time and memory as packets, definitions and channels grow
 	$(BIN)/python -m tests.benchmarks.growth $(ARGS)

@@ -131,7 +131,7 @@ def measure(
 
         def start(*arguments: str) -> subprocess.Popen[str]:
             return subprocess.Popen(
-                [sys.executable, "-m", "tests.benchmarks.bench_relay", *arguments],
+                [sys.executable, "-m", "tests.benchmarks.relay", *arguments],
                 stdout=subprocess.PIPE,
                 text=True,
             )
