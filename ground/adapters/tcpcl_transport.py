@@ -134,7 +134,6 @@ class TcpclTransport:
         self._by_neighbour: dict[int, _Connection] = {}
         self._dirty: set[_Connection] = set()
         self._now_ns = 0
-        self._gone: dict[int, LinkStatistics] = {}
 
     # ------------------------------------------------------------ opening and closing
 

@@ -11,7 +11,7 @@ from protocols.dtn.eid import eid
 from protocols.dtn.node import Held, Node
 from protocols.dtn.node_queue import NeighbourQueue
 from protocols.dtn.node_settings import PRIORITY_NAMES
-from protocols.dtn.routing import NORMAL, Demand
+from protocols.dtn.routing import Demand
 from protocols.timecodes.tai import utc_iso_from_tai_ns
 
 _CLASSES: Final = ("critical", "expedited", "normal", "bulk")
@@ -95,12 +95,11 @@ def _held(node: Node, one: Held, now_ns: int) -> dict[str, Any]:
 def routes(node: Node, now_ns: int, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
     """How a bundle would go, by each neighbour, and why.  arguments: `destination`, and perhaps
     `octets`, `priority` (bulk, normal, expedited)."""
-    priority = PRIORITY_NAMES[arguments.get("priority") or "normal"]
     destination = eid(str(arguments["destination"]))
     demand = Demand(
         dest=destination.node_number or 0,
         evc_octets=int(arguments.get("octets", 1_000)) + 100,
-        priority=priority if priority is not None else NORMAL,
+        priority=PRIORITY_NAMES[arguments.get("priority") or "normal"],
     )
     backlog = {n: q.backlog_octets(3 - demand.priority) for n, q in node.queues.items()}
     return [

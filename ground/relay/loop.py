@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 from ground.ports import (
@@ -207,7 +208,7 @@ class RelayLoop:
                     transport.refuse(event.receipt)
                     self._pause(transport, event.neighbour)
                 else:
-                    self._waiting.append(_Accept(transport, event.receipt))
+                    self._waiting.append(partial(transport.accept, event.receipt))
             elif isinstance(event, BundleSent):
                 node.sent(event.token, now_ns)
             elif isinstance(event, BundleFailed):
@@ -301,19 +302,6 @@ class RelayLoop:
         for call in calls:
             call()
         calls.clear()
-
-
-class _Accept:
-    """`transport.accept(receipt)`, later."""
-
-    __slots__ = ("_receipt", "_transport")
-
-    def __init__(self, transport: BundleTransport, receipt: Any) -> None:
-        self._transport = transport
-        self._receipt = receipt
-
-    def __call__(self) -> None:
-        self._transport.accept(self._receipt)
 
 
 def links_of(loop: RelayLoop) -> list[dict[str, Any]]:

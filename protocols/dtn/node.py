@@ -68,8 +68,6 @@ _AMPLE: Final = 1_000
 _PARSED_OCTETS: Final = 64 << 20
 #: What the objects of one take besides.
 _PARSED_OVERHEAD: Final = 1_000
-#: By node: what a bundle that came from it is not to be sent to.
-_FROM: Final[dict[int, frozenset[int]]] = {0: frozenset()}
 #: Entries for bundles that are gone, among those of when bundles expire.
 _STALE_EXPIRIES: Final = 10_000
 #: Strangers decide how many come.
@@ -229,7 +227,7 @@ class Node:
             self._count_deleted(Reason.BLOCK_UNINTELLIGIBLE)
             return Verdict.DELETED
         digest = digest_of(bundle)
-        if digest in self._by_digest or self._seen.get(digest, 0) > now_ns:
+        if self._is_known(digest, now_ns):
             self.counts.duplicates += 1
             return Verdict.DUPLICATE
         if not came_from:
@@ -259,13 +257,17 @@ class Node:
         if not source.is_null and not self._is_here(source):
             raise LocalError(f"source {source} is no endpoint of {self.settings.node}")
         digest = digest_of(bundle)
-        if digest in self._by_digest or self._seen.get(digest, 0) > now_ns:
+        if self._is_known(digest, now_ns):
             self.counts.duplicates += 1
             return Verdict.DUPLICATE
         expires_ns = expiry_ns(bundle, now_ns)
         verdict = self._admit(now_ns, bundle, bundle.build(), 0, digest, expires_ns)
         self.counts.sent_here += verdict is Verdict.STORED
         return verdict
+
+    def _is_known(self, digest: bytes, now_ns: int) -> bool:
+        """Held, or gone and remembered."""
+        return digest in self._by_digest or self._seen.get(digest, 0) > now_ns
 
     def creation(self, now_ns: int) -> CreationTimestamp:
         """The next creation timestamp of this node: no two are the same (§4.2.7)."""
@@ -306,7 +308,7 @@ class Node:
 
     def _recall(self, now_ns: int, bundle: Bundle, stored: Stored) -> None:
         digest = digest_of(bundle)
-        if digest in self._by_digest or self._seen.get(digest, 0) > now_ns:
+        if self._is_known(digest, now_ns):
             # Its fragments were put together, and the end came before these were forgotten.
             self._store.remove(stored.ref, None)
             return
@@ -333,7 +335,7 @@ class Node:
             may_fragment=not flags & BundleFlags.MUST_NOT_FRAGMENT,
             report_flags=flags & BundleFlags.REPORTS,
             unit=(primary.source, primary.creation) if primary.is_fragment else None,
-            excluded=_FROM.get(came_from) or _FROM.setdefault(came_from, frozenset((came_from,))),
+            excluded=frozenset((came_from,)) if came_from else frozenset(),
         )
 
     def _is_here(self, endpoint: Eid) -> bool:
@@ -573,23 +575,17 @@ class Node:
         """Octets to send, in pieces: previous node, age and hop count as of now (§5.4)."""
         held = self.held[copy.ref]
         residence_ms = (now_ns - held.received_ns) // NS_PER_MS
-        bundle = held.parsed or self.bundle(held.ref)
-        return forwarded(
-            bundle, self.settings.node, residence_ms, hop=held.came_from != 0
-        ).segments()
+        bundle = self.bundle(held.ref)
+        hop = held.came_from != 0
+        return forwarded(bundle, self.settings.node, residence_ms, hop=hop).segments()
 
     def sent(self, copy: Copy, now_ns: int) -> None:
         """The neighbour has it, as far as its layer can tell."""
         if copy.state is not CopyState.SENDING:
             return
-        copy.on(CopyEvent.SENT)
-        neighbour = copy.route.entry
-        queue = self.queues[neighbour]
-        queue.sending -= 1
+        held, queue = self._ended(copy, CopyEvent.SENT)
         queue.sent_bundles += 1
         queue.sent_octets += copy.octets
-        held = self.held[copy.ref]
-        del held.copies[neighbour]
         self.counts.forwarded += 1
         if held.report_flags & BundleFlags.REPORT_FORWARDING:
             self._report(now_ns, self.bundle(held.ref), Status.FORWARDED)
@@ -600,18 +596,22 @@ class Node:
         """It did not get there.  refused: by the neighbour, which is not asked again (§5.4)."""
         if copy.state is not CopyState.SENDING:
             return
-        copy.on(CopyEvent.FAILED)
-        neighbour = copy.route.entry
-        queue = self.queues[neighbour]
-        queue.sending -= 1
+        held, queue = self._ended(copy, CopyEvent.FAILED)
         queue.failed += 1
-        held = self.held[copy.ref]
-        del held.copies[neighbour]
         self.router.release(copy.route, copy.evc_octets, copy.priority)
         if refused:
-            held.excluded |= {neighbour}
+            held.excluded |= {queue.number}
         if not held.copies:
             self._dispatch(now_ns, held)
+
+    def _ended(self, copy: Copy, event: CopyEvent) -> tuple[Held, NeighbourQueue]:
+        """A copy that was being sent is no more: its bundle, and the queue that it came from."""
+        copy.on(event)
+        queue = self.queues[copy.route.entry]
+        queue.sending -= 1
+        held = self.held[copy.ref]
+        del held.copies[queue.number]
+        return held, queue
 
     # ------------------------------------------------------------ time
 

@@ -73,7 +73,6 @@ class NeighbourQueue:
 
     number: int
     up: bool = False
-    paused: bool = False
     contacts: list[Contact] = field(default_factory=list[Contact])
     limit_bit_s: float | None = None
     waiting_octets: list[int] = field(default_factory=lambda: [0] * CLASSES)
@@ -165,7 +164,7 @@ class NeighbourQueue:
 
     def take(self, now_ns: int) -> Copy | None:
         """The next to be sent, None if there is none, no contact, or the rate allows none yet."""
-        if not self.up or self.paused or not any(self.waiting_octets):
+        if not self.up or not any(self.waiting_octets):
             return None
         contact = self.contact(now_ns)
         if contact is None or not self._allowed(contact, now_ns):
