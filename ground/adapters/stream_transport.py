@@ -7,7 +7,6 @@ who speaks: a bundle's previous-node block does, if it has one.
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from typing import Any, Final
 
+from ground.adapters.sockets import Address, connect_error, connecting, listening, send_some
 from ground.ports import (
     BundleArrived,
     BundleFailed,
@@ -28,9 +28,7 @@ from ground.ports import (
 from protocols.dtn.simple_layers import Framing, StreamFramer, framed
 from protocols.errors import LocalError, RemoteError
 
-Address = tuple[str, int]
 _RECEIVE_OCTETS: Final = 1 << 18
-_BUFFERS: Final = 1_000
 #: Octets that wait for a slow peer before it is given no more bundles.
 _WAITING_OCTETS: Final = 4 << 20
 _WINDOW: Final = 256
@@ -104,14 +102,7 @@ class StreamTransport:
         self._selector = selector
         if self._listen is None:
             return
-        try:
-            listener = socket.create_server(self._listen, backlog=64)
-        except OSError as error:
-            raise LocalError(
-                f"{self.name}: cannot listen at {self._listen[0]}:{self._listen[1]}: "
-                f"{error.strerror}"
-            ) from error
-        listener.setblocking(False)
+        listener = listening(self.name, self._listen)
         self.listening = listener.getsockname()[:2]
         selector.register(listener, EVENT_READ, self._take_connections)
         self._listener = listener
@@ -215,18 +206,11 @@ class StreamTransport:
         sender.ends.append((sender.queued, token))
 
     def _connect(self, sender: _Sender) -> None:
-        sock = socket.socket(socket.AF_INET6 if ":" in sender.address[0] else socket.AF_INET)
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock, why = connecting(sender.address)
+        if sock is None:
+            self._drop(sender, why)
+            return
         sender.sock = sock
-        try:
-            status = sock.connect_ex(sender.address)
-        except socket.gaierror as error:
-            self._drop(sender, f"{sender.address[0]}: {error.strerror}")
-            return
-        if status not in (0, errno.EINPROGRESS):
-            self._drop(sender, errno.errorcode.get(status, str(status)))
-            return
         self._registry.register(
             sock, EVENT_READ | EVENT_WRITE, lambda mask: self._ready(sender, mask)
         )
@@ -235,9 +219,8 @@ class StreamTransport:
         sock = sender.sock
         if sock is None:
             return
-        status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if status:
-            self._drop(sender, errno.errorcode.get(status, str(status)))
+        if why := connect_error(sock):
+            self._drop(sender, why)
         elif not sender.up and mask & EVENT_WRITE:
             sender.up, sender.detail = True, ""
             self.events.append(PeerUp(sender.number))
@@ -257,22 +240,12 @@ class StreamTransport:
         output, sock = sender.output, sender.sock
         if not sender.up or sock is None:
             return
-        while output:
-            try:
-                written = sock.sendmsg(output[:_BUFFERS])
-            except (BlockingIOError, InterruptedError):
-                break
-            except OSError as error:
-                self._drop(sender, str(error.strerror))
-                return
-            sender.written += written
-            done = 0
-            while done < len(output) and written >= len(output[done]):
-                written -= len(output[done])
-                done += 1
-            del output[:done]
-            if written:
-                output[0] = memoryview(output[0])[written:]
+        try:
+            while output and (written := send_some(sock, output)) is not None:
+                sender.written += written
+        except OSError as error:
+            self._drop(sender, str(error.strerror))
+            return
         while sender.ends and sender.ends[0][0] <= sender.written:
             sender.bundles += 1
             self.events.append(BundleSent(sender.ends.pop(0)[1]))

@@ -6,7 +6,6 @@ transport = TcpclTransport(settings, listen=("127.0.0.1", 4556), connect=[("127.
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 import ssl
 import time
@@ -16,6 +15,7 @@ from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from typing import Any, Final
 
 from ground.adapters.node_certificate import node_ids
+from ground.adapters.sockets import Address, connect_error, connecting, listening, send_some
 from ground.ports import (
     BundleArrived,
     BundleFailed,
@@ -43,11 +43,8 @@ from protocols.dtn.tcpcl import (
 from protocols.dtn.tcpcl_messages import RefuseReason
 from protocols.errors import LocalError
 
-Address = tuple[str, int]
 #: Taken off a socket in one call.
 _RECEIVE_OCTETS: Final = 1 << 18
-#: Buffers in one call (Linux and macOS allow 1,024).
-_BUFFERS: Final = 1_000
 #: Octets that wait for a slow peer before it is given no more bundles.
 _WAITING_OCTETS: Final = 8 << 20
 _SOCKET_OCTETS: Final = 1 << 20
@@ -143,19 +140,7 @@ class TcpclTransport:
         self._now_ns = time.monotonic_ns()
         if self._listen is None:
             return
-        family = socket.AF_INET6 if ":" in self._listen[0] else socket.AF_INET
-        listener = socket.socket(family)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setblocking(False)
-        try:
-            listener.bind(self._listen)
-            listener.listen(64)
-        except OSError as error:
-            listener.close()
-            raise LocalError(
-                f"{self.name}: cannot listen at {self._listen[0]}:{self._listen[1]}: "
-                f"{error.strerror}"
-            ) from error
+        listener = listening(self.name, self._listen)
         self.listening = listener.getsockname()[:2]
         selector.register(listener, EVENT_READ, self._accept_connections)
         self._listener = listener
@@ -194,21 +179,12 @@ class TcpclTransport:
             self._begin(_Connection(sock, session, None))
 
     def _connect(self, target: _Target) -> None:
-        family = socket.AF_INET6 if ":" in target.address[0] else socket.AF_INET
-        sock = socket.socket(family)
-        sock.setblocking(False)
-        try:
-            status = sock.connect_ex(target.address)
-        except socket.gaierror as error:
-            sock.close()
-            self._try_again(target, f"{target.address[0]}: {error.strerror}")
-            return
-        if status not in (0, errno.EINPROGRESS):
-            sock.close()
-            self._try_again(target, errno.errorcode.get(status, str(status)))
+        sock, why = connecting(target.address)
+        if sock is None:
+            self._try_again(target, why)
             return
         session = TcpclSession(self.settings, active=True)
-        connection = _Connection(sock, session, target.address, connecting=status != 0)
+        connection = _Connection(sock, session, target.address, connecting=True)
         target.connection = connection
         self._begin(connection)
 
@@ -244,9 +220,8 @@ class TcpclTransport:
         return ready
 
     def _connected(self, connection: _Connection) -> None:
-        status = connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if status:
-            why = errno.errorcode.get(status, str(status))
+        why = connect_error(connection.sock)
+        if why:
             self._heard(connection, connection.session.lost(why))
             return
         connection.connecting = False
@@ -345,24 +320,13 @@ class TcpclTransport:
 
     def _write(self, connection: _Connection) -> None:
         output = connection.output
-        while output:
-            try:
-                written = connection.sock.sendmsg(output[:_BUFFERS])
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                output.clear()
-                self._heard(connection, connection.session.lost(str(error.strerror)))
-                return
-            connection.octets_out += written
-            connection.waiting = max(0, connection.waiting - written)
-            done = 0
-            while done < len(output) and written >= len(output[done]):
-                written -= len(output[done])
-                done += 1
-            del output[:done]
-            if written:
-                output[0] = memoryview(output[0])[written:]
+        try:
+            while output and (written := send_some(connection.sock, output)) is not None:
+                connection.octets_out += written
+                connection.waiting = max(0, connection.waiting - written)
+        except OSError as error:
+            output.clear()
+            self._heard(connection, connection.session.lost(str(error.strerror)))
 
     # ------------------------------------------------------------ what sessions say
 

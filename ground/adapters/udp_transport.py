@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from selectors import EVENT_READ, BaseSelector
 from typing import Any, Final
 
+from ground.adapters.sockets import Address, cannot_listen, family_of
 from ground.adapters.udp_batches import UdpBatches
 from ground.ports import (
     BundleArrived,
@@ -34,7 +35,6 @@ from protocols.dtn.ltp_segments import ClientService, SessionId
 from protocols.dtn.simple_layers import LONGEST_DATAGRAM, UDP_KEEPALIVE
 from protocols.errors import LocalError
 
-Address = tuple[str, int]
 _SOCKET_OCTETS: Final = 4 << 20
 _WINDOW: Final = 64
 #: Segments taken from an engine and given to the kernel at once.
@@ -53,12 +53,8 @@ def _resolved(name: str, address: Address, family: int) -> Address:
     return str(found[0][4][0]), address[1]
 
 
-def _family(address: Address) -> int:
-    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-
-
 def _bound(name: str, address: Address) -> socket.socket:
-    sock = socket.socket(_family(address), socket.SOCK_DGRAM)
+    sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
     sock.setblocking(False)
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
         sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_OCTETS)
@@ -66,9 +62,7 @@ def _bound(name: str, address: Address) -> socket.socket:
         sock.bind(address)
     except OSError as error:
         sock.close()
-        raise LocalError(
-            f"{name}: cannot listen at {address[0]}:{address[1]}: {error.strerror}"
-        ) from error
+        raise cannot_listen(name, address, error) from error
     return sock
 
 
@@ -89,7 +83,7 @@ class UdpTransport:
 
     def open(self, selector: BaseSelector) -> None:
         """See the port."""
-        family = _family(self._listen)
+        family = family_of(self._listen)
         self._addresses = {n: _resolved(self.name, a, family) for n, a in self._addresses.items()}
         self._sock = _bound(self.name, self._listen)
         self.listening = self._sock.getsockname()[:2]
