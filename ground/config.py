@@ -10,16 +10,19 @@ argument (`python -m ground SERVICE --run-dir D`):
                                    mission_centre: bundles)
     D/state/SERVICE.state          snapshot of a service: msgpack with a CRC, replaced atomically
     D/archive/archive.sqlite       archive
+    D/command/command.sqlite       requests to the spacecraft, what became of them, COP-1, security
     D/schedule/passes.json         pass list in force, which stations read; beside it schedule.html,
                                    .ics, and requests.json, schedule.json for `l4 schedule`
     D/log/SERVICE.log              what a service wrote to standard error (supervisor)
 
-Services: `bus` (broker), `receive`, `monitor`, `archive`, `relay`, and `scheduling` if the run has
-passes; `spacecraft_sim` is the other end of the link.  Ports, all on 127.0.0.1, from `base_port`:
+Services: `bus` (broker), `receive`, `monitor`, `archive`, `relay`, `scheduling` if the run has
+passes, `command` if it commands; `spacecraft_sim` is the other end of the link.  Ports, all on
+127.0.0.1, from `base_port`:
 
     +0  bus in (services publish)    +1  bus out (services subscribe)
     +2  link (the station's ROUTER: spacecraft_sim binds, receive connects)
     +3, +4  applications of site's and mission centre's bundle nodes    +5  the centre's TCPCL
+    +6  operators of `command`
     +8 + i  replay endpoint of journaling service i of `JOURNALING`
 
 A service ends at SIGTERM or SIGINT, and, started with L4_EXIT_WITH_STDIN=1, when its standard input
@@ -48,11 +51,12 @@ PORTS = 16
 
 BUS, RECEIVE, MONITOR, ARCHIVE = "bus", "receive", "monitor", "archive"
 SCHEDULING, RELAY, MISSION_CENTRE = "scheduling", "relay", "mission_centre"
+COMMAND = "command"
 SIMULATOR = "spacecraft_sim"
 #: Start in this order, stop in the reverse one; any other order works too, only slower.
 SERVICES = (BUS, RECEIVE, MONITOR, ARCHIVE)
 #: With those that only some runs have.
-ALL_SERVICES = (*SERVICES, SCHEDULING, MISSION_CENTRE, RELAY)
+ALL_SERVICES = (*SERVICES, SCHEDULING, COMMAND, MISSION_CENTRE, RELAY)
 
 #: Who keeps which topics in a journal; a service's place here is its replay port.
 JOURNALING: dict[str, tuple[str, ...]] = {
@@ -76,6 +80,8 @@ class RunSettings:
         a restart decodes again.
     passes: plan the spacecraft's passes; the link is up in them only.
     relay: the site's end of the relay takes part.
+    command: the spacecraft is commanded.  command_key: file with the key of the command link in
+        hexadecimal; empty: the simulated spacecraft's.
     stations: antennas to plan them over, in order of preference, separated by commas; empty: Yeoju
         and one of each complex of the DSN.
     sample_hz: parameters are decoded of at most so many packets a second of each definition and
@@ -96,6 +102,8 @@ class RunSettings:
     sample_hz: int = 0
     passes: bool = False
     relay: bool = False
+    command: bool = False
+    command_key: str = ""
     stations: str = ""
 
     def __post_init__(self) -> None:
@@ -144,6 +152,15 @@ class RunSettings:
         return "127.0.0.1", self.base_port + 5
 
     @property
+    def command_endpoint(self) -> str:
+        """Where operators reach `command`."""
+        return self._endpoint(6)
+
+    @property
+    def command_file(self) -> Path:
+        return self.run_dir / "command" / "command.sqlite"
+
+    @property
     def replay_endpoints(self) -> dict[str, str]:
         """Journaling service → endpoint that answers for its journals."""
         return {service: self._endpoint(8 + i) for i, service in enumerate(JOURNALING)}
@@ -162,6 +179,7 @@ class RunSettings:
         return (
             *SERVICES,
             *((SCHEDULING,) if self.passes else ()),
+            *((COMMAND,) if self.command else ()),
             *((MISSION_CENTRE, RELAY) if self.relay else ()),
         )
 

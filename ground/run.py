@@ -105,6 +105,7 @@ def run_site(options: RunOptions) -> int:
             # A recording comes when it comes.
             passes=options.passes and options.replay is None,
             relay=options.replay is None,
+            command=options.replay is None,
             stations=options.stations,
             sample_hz=options.sample_hz,
         )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ground.config import (
     ARCHIVE,
     BUS,
+    COMMAND,
     JOURNALING,
     MISSION_CENTRE,
     MONITOR,
@@ -307,6 +308,64 @@ def _run_scheduling(settings: RunSettings, stop: Stop) -> None:
     _with_bus(SCHEDULING, settings, work)
 
 
+#: What a command's way up and its answers may need beside light: wall seconds, which weigh more in
+#: a world that runs faster, and the world's (radiation, the wait for a frame of telemetry).
+_HANDOVER_WALL_S, _ANSWER_WALL_S, _ANSWER_S = 3.0, 8.0, 60.0
+#: How long an armed request stays armed, wall seconds.
+_ARMED_WALL_S = 300.0
+
+
+def _command_key(settings: RunSettings) -> bytes:
+    """Key of the command link.  LocalError, which does not quote it: the file is none."""
+    from protocols.dictionary.l4_link import SIMULATION_KEY
+
+    if not settings.command_key:
+        return SIMULATION_KEY
+    try:
+        return bytes.fromhex(Path(settings.command_key).read_text())
+    except ValueError as error:
+        raise LocalError(f"{settings.command_key}: no key in hexadecimal") from error
+
+
+def _run_command(settings: RunSettings, stop: Stop) -> None:
+    import uuid
+
+    from ground.command.engine import CommandEngine, Timing
+    from ground.command.light_time import NOMINAL_OWLT_NS, Visibility
+    from ground.command.link import CommandLink
+    from ground.command.server import CallServer
+    from ground.command.service import CommandService
+    from ground.command.store import CommandStore
+    from protocols.dictionary.l4_commands import COMMANDS
+    from protocols.dictionary.l4_link import security_endpoint
+
+    def work(bus: Bus, clock: Clock) -> None:
+        wall_ns = 1e9 / clock.wall_seconds(1.0)
+        handover_ns = round(_HANDOVER_WALL_S * wall_ns)
+        margin_ns = round(_ANSWER_S * 1e9 + _ANSWER_WALL_S * wall_ns)
+        store = CommandStore.open(settings.command_file)
+        server = CallServer(settings.command_endpoint)
+        try:
+            engine = CommandEngine(
+                store,
+                COMMANDS,
+                CommandLink(
+                    security_endpoint(_command_key(settings)),
+                    owlt_ns=NOMINAL_OWLT_NS,
+                    margin_ns=handover_ns + margin_ns,
+                ),
+                Visibility(planned=settings.passes),
+                Timing(handover_ns, margin_ns, round(_ARMED_WALL_S * wall_ns)),
+                boot=uuid.uuid4().hex[:12],
+            )
+            CommandService(engine, bus, clock, server, service=COMMAND, source=RECEIVE).run(stop)
+        finally:
+            server.close()
+            store.close()
+
+    _with_bus(COMMAND, settings, work)
+
+
 def _node_settings(settings: RunSettings, number: int, plan: ContactPlan) -> RelaySettings:
     """A bundle node of the run: the site's, or the mission centre's, which the site connects to."""
     from ground.relay.settings import RelaySettings, TlsFiles
@@ -428,6 +487,7 @@ _SERVICES: dict[str, Callable[[RunSettings, Stop], None]] = {
     MONITOR: _run_monitor,
     ARCHIVE: _run_archive,
     SCHEDULING: _run_scheduling,
+    COMMAND: _run_command,
     RELAY: _run_relay,
     MISSION_CENTRE: _run_mission_centre,
 }

@@ -72,6 +72,8 @@ class Topic(StrEnum):
     PARAMETERS = "parameters"
     EVENTS = "events"
     LINK = "link"
+    OCF = "ocf"
+    COMMANDS = "commands"
     PASSES = "passes"
     UPLINK = "uplink"
     RADIATED = "radiated"

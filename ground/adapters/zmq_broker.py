@@ -21,7 +21,12 @@ from protocols.errors import LocalError
 from protocols.identifiers import Topic
 
 #: Topics whose last value is kept, by beginning.
-RETAINED = (Topic.LINK.encode(), Topic.PASSES.encode(), Topic.STATUS.encode() + b".")
+RETAINED = (
+    Topic.LINK.encode(),
+    Topic.OCF.encode(),
+    Topic.PASSES.encode(),
+    Topic.STATUS.encode() + b".",
+)
 #: There is one a service and one a link; beyond this somebody invents topics.
 MAX_RETAINED = 1024
 #: Forwarded in one turn before the other side is looked at.

@@ -54,6 +54,25 @@ class Rejected:
 
 
 @dataclass(frozen=True, eq=False)
+class OcfRuns:
+    """Operational control fields of usable frames in a row, equal ones once: arrays [n].
+
+    frames: how many frames said so; first_ert_ns, last_ert_ns: of the first and last of them.
+    """
+
+    word: npt.NDArray[np.uint32]
+    frames: I64
+    first_ert_ns: I64
+    last_ert_ns: I64
+
+    @classmethod
+    def of(cls, word: npt.NDArray[np.uint32], ert_ns: I64) -> OcfRuns:
+        first = np.flatnonzero(np.concatenate([[True], word[1:] != word[:-1]]))
+        end = np.append(first[1:], len(word))
+        return cls(word[first], end - first, ert_ns[first], ert_ns[end - 1])
+
+
+@dataclass(frozen=True, eq=False)
 class ChainOutput:
     """What one push gave.
 
@@ -61,6 +80,7 @@ class ChainOutput:
     opaque: data zones that are not packets, `rejected`: frames that could not be used.
     frames: frames that came out of synchronisation, rejected ones included.
     damaged: octets of a packet input that are no packets.
+    ocf: operational control fields of usable frames.
     """
 
     packets: PacketBatch
@@ -68,6 +88,7 @@ class ChainOutput:
     rejected: list[Rejected]
     frames: int
     damaged: list[bytes] = field(default_factory=list[bytes])
+    ocf: list[OcfRuns] = field(default_factory=list["OcfRuns"])
 
     @classmethod
     def join(cls, parts: list[ChainOutput]) -> ChainOutput:
@@ -79,6 +100,7 @@ class ChainOutput:
             [one for part in parts for one in part.rejected],
             sum(part.frames for part in parts),
             [one for part in parts for one in part.damaged],
+            [one for part in parts for one in part.ocf],
         )
 
 
@@ -302,7 +324,14 @@ class ReceiveChain:
         extracted = self._extractor.push(frames, index, ert_ns)
         packets = _trimmed(extracted.packets)
         self.summary_counts.add_packets(packets)
-        return ChainOutput(packets, extracted.opaque, rejected, len(frames))
+        usable = index.usable & index.has_ocf
+        if not np.count_nonzero(usable):
+            ocf = []
+        elif np.count_nonzero(usable) == len(usable):
+            ocf = [OcfRuns.of(index.ocf, ert_ns)]
+        else:
+            ocf = [OcfRuns.of(index.ocf[usable], ert_ns[usable])]
+        return ChainOutput(packets, extracted.opaque, rejected, len(frames), ocf=ocf)
 
     def _push_packets(self, octets: U8) -> ChainOutput:
         if self._damaged_octets:

@@ -23,7 +23,7 @@ from ground.receive.capture import (
     CaptureReader,
     CaptureWriter,
 )
-from ground.receive.chain import ReceiveChain
+from ground.receive.chain import OcfRuns, ReceiveChain
 from ground.receive.intake import Intake
 from ground.receive.profile import LinkProfile
 from ground.receive.warming import warm_chain
@@ -31,6 +31,7 @@ from ground.status import COMPILING, StatusReporter
 from ground.warming import settle
 from protocols.bus.messages import (
     LinkMessage,
+    OcfMessage,
     OpaqueMessage,
     PacketsMessage,
     ServiceState,
@@ -261,6 +262,17 @@ class ReceiveService:
         self._newest_ns = captured[-1].chunk.ert_ns
         self._tell_packets(self._without_idle(output.packets))
         self._tell_zones(output.opaque)
+        if output.ocf and self._status.state is ServiceState.RUNNING:
+            self._tell_ocf(output.ocf)
+
+    def _tell_ocf(self, runs: Sequence[OcfRuns]) -> None:
+        """Not journaled: what it says of the spacecraft's receiver is worth nothing later."""
+        columns = ("word", "frames", "first_ert_ns", "last_ert_ns")
+        message = OcfMessage(
+            self._settings.link_name,
+            *(np.concatenate([getattr(run, name) for run in runs]) for name in columns),
+        )
+        self._bus.publish(Topic.OCF, message.build(), time_ns=self._clock.now_ns())
 
     def _without_idle(self, packets: PacketBatch) -> PacketBatch:
         # 133.0-B-2 §4.1.3.3.4.4, 133.1-B-3 §4.1.2.3: idle packets fill a link and mean nothing.

@@ -10,7 +10,8 @@ import zmq
 
 from ground.ports import Clock
 from ground.relay import listing
-from protocols.bus.agent import MAX_MESSAGE_OCTETS, Delivery, Reply, Request
+from protocols.bus.agent import Delivery, Reply, Request
+from protocols.bus.calls import MAX_MESSAGE_OCTETS
 from protocols.dtn.bundle import (
     Bundle,
     BundleFlags,

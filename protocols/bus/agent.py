@@ -9,16 +9,13 @@ creation timestamp.  An application that repeats a `send` for want of a reply gi
 creation timestamp again, and the node takes it once.
 """
 
-# msgpack ships no complete types: what comes out of it is checked where it enters our code.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+# pyright: reportUnknownArgumentType=false
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgpack
-
+from protocols.bus.calls import pack_map, unpack_map
 from protocols.errors import LocalError, RemoteError
 
 OPERATIONS: Final = frozenset(
@@ -35,8 +32,6 @@ OPERATIONS: Final = frozenset(
         "drop",
     )
 )
-#: Largest message: an application data unit and its frame.
-MAX_MESSAGE_OCTETS: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +46,12 @@ class Request:
         """Raises LocalError for an operation that does not exist."""
         if self.operation not in OPERATIONS:
             raise LocalError(f"operation {self.operation!r}; {', '.join(sorted(OPERATIONS))} are")
-        return _pack({"id": self.id, "operation": self.operation, "arguments": self.arguments})
+        return pack_map({"id": self.id, "operation": self.operation, "arguments": self.arguments})
 
     @classmethod
     def parse(cls, octets: bytes) -> Request:
         """Raises RemoteError."""
-        found = _unpack(octets)
+        found = unpack_map(octets)
         number, operation = found.get("id"), found.get("operation")
         arguments = found.get("arguments")
         if type(number) is not int or operation not in OPERATIONS or type(arguments) is not dict:
@@ -76,7 +71,7 @@ class Reply:
 
     def build(self) -> bytes:
         """The message."""
-        return _pack({"id": self.id, "result": self.result, "error": self.error})
+        return pack_map({"id": self.id, "result": self.result, "error": self.error})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +86,7 @@ class Delivery:
 
     def build(self) -> bytes:
         """The message."""
-        return _pack(
+        return pack_map(
             {
                 "ref": self.ref,
                 "source": self.source,
@@ -104,7 +99,7 @@ class Delivery:
 
 def parse_from_node(octets: bytes) -> Reply | Delivery:
     """What a node says to an application.  Raises RemoteError."""
-    found = _unpack(octets)
+    found = unpack_map(octets)
     try:
         if "ref" in found:
             time_ms, sequence = found["creation"]
@@ -118,20 +113,3 @@ def parse_from_node(octets: bytes) -> Reply | Delivery:
         return Reply(int(found["id"]), found["result"], str(found["error"]))
     except (KeyError, TypeError, ValueError) as error:
         raise RemoteError(f"no message of a bundle node: {error}", data=octets[:256]) from error
-
-
-def _pack(value: dict[str, Any]) -> bytes:
-    packed = msgpack.packb(value, use_bin_type=True)
-    if packed is None or len(packed) > MAX_MESSAGE_OCTETS:
-        raise LocalError(f"message above {MAX_MESSAGE_OCTETS} octets")
-    return packed
-
-
-def _unpack(octets: bytes) -> dict[str, Any]:
-    try:
-        found = msgpack.unpackb(octets, raw=False, strict_map_key=True)
-    except (ValueError, msgpack.UnpackException) as error:
-        raise RemoteError(f"no msgpack: {error}", data=octets[:256]) from error
-    if type(found) is not dict:
-        raise RemoteError(f"a map wanted, {type(found).__name__} found", data=octets[:256])
-    return found

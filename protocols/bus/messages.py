@@ -239,6 +239,26 @@ class EventMessage(BusMessage):
     events: tuple[Event, ...] = declare(list_of(nested(Event)))
 
 
+@dataclass(frozen=True, eq=False)
+class OcfMessage(BusMessage):
+    """Operational control fields of usable frames in the order of the frames, equal ones in a row
+    once: n runs.
+
+    word: uint32 [n], CLCWs and type-2 reports; frames: int64 [n], how many frames said so;
+    first_ert_ns, last_ert_ns: int64 [n], of the first and last of them.
+    """
+
+    link: str = declare(TEXT)
+    word: npt.NDArray[np.uint32] = declare(array("<u4"))
+    frames: I64 = declare(_INT64)
+    first_ert_ns: I64 = declare(_INT64)
+    last_ert_ns: I64 = declare(_INT64)
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.frames), len(self.first_ert_ns), len(self.last_ert_ns)}
+        _require(lengths == {len(self.word)}, f"{len(self.word)} words and columns of {lengths}")
+
+
 @dataclass(frozen=True)
 class LinkMessage(BusMessage):
     """Counts of every stage of one link since the stream's beginning; the newest one is kept.
@@ -410,6 +430,23 @@ class RadiatedMessage(BusMessage):
 
 
 @dataclass(frozen=True, slots=True)
+class CommandMessage(BusMessage):
+    """A request to the spacecraft has changed; `l4 command show` has all of it.
+
+    number: of the request; state: of `ground.command.requests.State`; event: what happened;
+    text: for people; actor: who did it, empty if nobody did.
+    """
+
+    number: int = declare(INTEGER)
+    command: str = declare(TEXT)
+    state: str = declare(TEXT)
+    event: str = declare(TEXT)
+    time_ns: int = declare(INTEGER)
+    text: str = declare(TEXT, default="")
+    actor: str = declare(TEXT, default="")
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveredBundle:
     """A bundle at its destination.
 
@@ -490,11 +527,13 @@ def _require(condition: bool, otherwise: str) -> None:
 __all__ = [
     "BundlesMessage",
     "BusMessage",
+    "CommandMessage",
     "DeliveredBundle",
     "Event",
     "EventKind",
     "EventMessage",
     "LinkMessage",
+    "OcfMessage",
     "OpaqueMessage",
     "PacketsMessage",
     "ParameterTable",

@@ -1,0 +1,146 @@
+"""Operators' end of the command service: `l4 command`, the console, scripts.
+
+    with CommandClient(settings.command_endpoint, actor="ann") as client:
+        request = client.add("TEST_CONNECTION")
+        client.arm(request["number"])
+        client.send(request["number"])
+        client.show(request["number"])["stages"]
+
+Times are TAI ns.  A request comes as the map that `ground.command.requests.Request.plain` makes.
+A call is said again until it is answered, and done once.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final
+
+import zmq
+
+from protocols.bus.calls import Answer, Call
+from protocols.errors import LocalError
+
+#: A call is said again when no answer came for so long.
+REPEAT_S: Final = 1.0
+
+
+class CommandClient:
+    """endpoint: the service's; actor: who commands.  LocalError where it does not answer in time,
+    or refuses."""
+
+    def __init__(self, endpoint: str, *, actor: str = "", timeout_s: float = 10.0) -> None:
+        self.endpoint = endpoint
+        self.actor = actor
+        self._timeout_s = timeout_s
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        self._socket.connect(endpoint)
+
+    def __enter__(self) -> CommandClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+        self._context.term()
+
+    def call(self, operation: str, **arguments: Any) -> Any:
+        """The result of an operation."""
+        key = uuid.uuid4().hex
+        call = Call(key, operation, {"actor": self.actor, **arguments}).build()
+        deadline = time.monotonic() + self._timeout_s
+        while (left := deadline - time.monotonic()) > 0:
+            self._socket.send(call)
+            again = time.monotonic() + min(REPEAT_S, left)
+            while (wait := again - time.monotonic()) > 0:
+                if not self._socket.poll(round(wait * 1e3)):
+                    continue
+                answer = Answer.parse(self._socket.recv())
+                if answer.key != key:
+                    continue
+                if answer.error:
+                    raise LocalError(answer.error)
+                return answer.result
+        raise LocalError(f"no command service answers at {self.endpoint}")
+
+    def add(
+        self,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        earliest_ns: int = 0,
+        latest_ns: int = 0,
+        expedited: bool = False,
+        comment: str = "",
+    ) -> dict[str, Any]:
+        """Put a command on the stack."""
+        return self.call(
+            "add",
+            command=command,
+            arguments=dict(arguments or {}),
+            earliest_ns=earliest_ns,
+            latest_ns=latest_ns,
+            expedited=expedited,
+            comment=comment,
+        )
+
+    def arm(self, number: int) -> dict[str, Any]:
+        """First of two steps."""
+        return self.call("arm", number=number)
+
+    def disarm(self, number: int) -> dict[str, Any]:
+        return self.call("disarm", number=number)
+
+    def approve(self, number: int) -> dict[str, Any]:
+        """A second person's word for a hazardous command that is armed."""
+        return self.call("approve", number=number)
+
+    def reject(self, number: int, reason: str) -> dict[str, Any]:
+        return self.call("reject", number=number, reason=reason)
+
+    def send(self, number: int) -> dict[str, Any]:
+        """Second of two steps: it leaves when time, window and constraints allow."""
+        return self.call("send", number=number)
+
+    def remove(self, number: int) -> dict[str, Any]:
+        """Take one back that has not left."""
+        return self.call("remove", number=number)
+
+    def repeat(self, number: int) -> dict[str, Any]:
+        """The same once more, on the stack."""
+        return self.call("repeat", number=number)
+
+    def check(self, command: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Packet of a command, and the constraints that do not hold now."""
+        return self.call("check", command=command, arguments=dict(arguments or {}))
+
+    def list(self, *, last: int = 20, active: bool = False) -> list[dict[str, Any]]:
+        return self.call("list", last=last, active=active)
+
+    def show(self, number: int) -> dict[str, Any]:
+        """With history and radiations."""
+        return self.call("show", number=number)
+
+    def history(self, last: int = 100) -> list[dict[str, Any]]:
+        return self.call("history", last=last)
+
+    def status(self) -> dict[str, Any]:
+        """Uplink window, light time, COP-1."""
+        return self.call("status")
+
+    def link(self, directive: str, value: int | None = None) -> str:
+        """A directive of COP-1: initiate, unlock, set-vr, terminate."""
+        return self.call("link", directive=directive, value=value)

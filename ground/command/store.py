@@ -1,0 +1,272 @@
+"""What the command service must never forget, in one SQLite file that survives power loss.
+
+Requests with their octets, what happened to each (append-only), radiations and their fates,
+replies to operators (an operation that is repeated for want of a reply is done once), and the state
+of FOP-1 and link security.  Everything that one event changes is one transaction; what leaves for
+the bus leaves after it.
+
+    with store.transaction():
+        store.save(request)
+        store.note(request.number, now_ns, "arm", actor="ann")
+"""
+
+# msgpack ships no complete types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgpack
+
+from ground.command.requests import ENDED, Request, State
+from protocols.bus.messages import UplinkMessage, parse
+from protocols.errors import LocalError
+
+FORMAT: Final = 1
+#: Replies kept for operations that are repeated, newest.
+_REPLIES: Final = 10_000
+_SCHEMA = """
+CREATE TABLE request (
+    number INTEGER PRIMARY KEY, state TEXT NOT NULL, sequence_count INTEGER NOT NULL,
+    body BLOB NOT NULL) STRICT;
+CREATE INDEX request_state ON request (state);
+CREATE INDEX request_sequence ON request (sequence_count, number);
+CREATE TABLE history (
+    id INTEGER PRIMARY KEY, request INTEGER NOT NULL, time_ns INTEGER NOT NULL,
+    actor TEXT NOT NULL, event TEXT NOT NULL, state TEXT NOT NULL, text TEXT NOT NULL) STRICT;
+CREATE INDEX history_request ON history (request);
+CREATE TABLE uplink (
+    number INTEGER PRIMARY KEY, request INTEGER NOT NULL, kind INTEGER NOT NULL,
+    message BLOB NOT NULL, fate BLOB) STRICT;
+CREATE INDEX uplink_open ON uplink (number) WHERE fate IS NULL;
+CREATE TABLE reply (key TEXT PRIMARY KEY, id INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE state (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One thing that happened; request: 0 if to none."""
+
+    id: int
+    request: int
+    time_ns: int
+    actor: str
+    event: str
+    state: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenUplink:
+    """A radiation whose fate is not known.  request: 0: of none; kind: of its frame, place in
+    `FrameType`."""
+
+    number: int
+    request: int
+    kind: int
+    message: UplinkMessage
+
+
+class CommandStore:
+    """One file of one process."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        #: What was noted in the transaction that is on.
+        self.noted: list[HistoryEntry] = []
+
+    @classmethod
+    def open(cls, path: Path | str) -> CommandStore:
+        """Makes the file if it is not there (":memory:": none).  LocalError: it is another kind."""
+        if path != ":memory:":
+            path = Path(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            # What the spacecraft may have been told is on disk before it is told.
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            (found,) = connection.execute("PRAGMA user_version").fetchone()
+            if found == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                for statement in _SCHEMA.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+            elif found != FORMAT:
+                raise LocalError(f"{path}: commands of format {found}, {FORMAT} wanted")
+            connection.execute("COMMIT")
+        except (sqlite3.DatabaseError, LocalError) as error:
+            connection.close()
+            if isinstance(error, LocalError):
+                raise
+            raise LocalError(f"{path}: no file of commands: {error}") from error
+        return cls(connection)
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing of what is written inside; nests into the one that is on."""
+        if self._db.in_transaction:
+            yield
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            self.noted.clear()
+            raise
+        self._db.execute("COMMIT")
+
+    # Requests ------------------------------------------------------------------------------------
+
+    def add(self, request: Request) -> None:
+        """A new request gets its number here."""
+        (last,) = self._db.execute("SELECT COALESCE(MAX(number), 0) FROM request").fetchone()
+        request.number = last + 1
+        self.save(request)
+
+    def save(self, request: Request) -> None:
+        self._db.execute(
+            "INSERT INTO request VALUES (?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET "
+            "state = excluded.state, sequence_count = excluded.sequence_count, "
+            "body = excluded.body",
+            (request.number, request.state, request.sequence_count, _pack(request.plain())),
+        )
+
+    def request(self, number: int) -> Request:
+        """LocalError if there is none of that number."""
+        row = self._db.execute("SELECT body FROM request WHERE number = ?", (number,)).fetchone()
+        if row is None:
+            raise LocalError(f"request {number}: no such request")
+        return Request.restored(_unpack(row[0]))
+
+    def requests(self, states: Sequence[State]) -> list[Request]:
+        """In these states, oldest first."""
+        marks = ", ".join("?" * len(states))
+        rows = self._db.execute(
+            f"SELECT body FROM request WHERE state IN ({marks}) ORDER BY number", states
+        )
+        return [Request.restored(_unpack(body)) for (body,) in rows]
+
+    def active(self) -> list[Request]:
+        """All that have not ended, oldest first."""
+        return self.requests([state for state in State if state not in ENDED])
+
+    def newest(self, count: int, before: int = 0) -> list[Request]:
+        """The last ones (before a number), newest first."""
+        rows = self._db.execute(
+            "SELECT body FROM request WHERE ? = 0 OR number < ? ORDER BY number DESC LIMIT ?",
+            (before, before, count),
+        )
+        return [Request.restored(_unpack(body)) for (body,) in rows]
+
+    def with_sequence_count(self, count: int) -> Request | None:
+        """The newest whose packet had this sequence count."""
+        row = self._db.execute(
+            "SELECT body FROM request WHERE sequence_count = ? ORDER BY number DESC LIMIT 1",
+            (count,),
+        ).fetchone()
+        return None if row is None else Request.restored(_unpack(row[0]))
+
+    # History -------------------------------------------------------------------------------------
+
+    def note(
+        self,
+        request: int,
+        time_ns: int,
+        event: str,
+        *,
+        state: str = "",
+        text: str = "",
+        actor: str = "",
+    ) -> None:
+        cursor = self._db.execute(
+            "INSERT INTO history (request, time_ns, actor, event, state, text) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (request, time_ns, actor, event, state, text),
+        )
+        assert cursor.lastrowid is not None
+        self.noted.append(
+            HistoryEntry(cursor.lastrowid, request, time_ns, actor, event, state, text)
+        )
+
+    def history(self, request: int | None = None, last: int = 1_000) -> list[HistoryEntry]:
+        """Of a request, or of all, oldest first."""
+        where = "" if request is None else "WHERE request = ?"
+        values = (last,) if request is None else (request, last)
+        rows = self._db.execute(
+            f"SELECT * FROM (SELECT * FROM history {where} ORDER BY id DESC LIMIT ?) ORDER BY id",
+            values,
+        )
+        return [HistoryEntry(*row) for row in rows]
+
+    # Radiations ----------------------------------------------------------------------------------
+
+    def next_uplink(self) -> int:
+        """A number that no radiation had."""
+        (last,) = self._db.execute("SELECT COALESCE(MAX(number), 0) FROM uplink").fetchone()
+        return last + 1
+
+    def add_uplink(self, number: int, request: int, kind: int, message: UplinkMessage) -> None:
+        self._db.execute(
+            "INSERT INTO uplink VALUES (?, ?, ?, ?, NULL)", (number, request, kind, message.build())
+        )
+
+    def open_uplinks(self) -> list[OpenUplink]:
+        rows = self._db.execute(
+            "SELECT number, request, kind, message FROM uplink WHERE fate IS NULL ORDER BY number"
+        )
+        return [OpenUplink(n, r, k, parse(UplinkMessage, body)) for n, r, k, body in rows]
+
+    def close_uplink(self, number: int, fate: bytes) -> None:
+        self._db.execute("UPDATE uplink SET fate = ? WHERE number = ?", (fate, number))
+
+    def radiations(self, request: int) -> list[tuple[UplinkMessage, bytes | None]]:
+        """What went up for a request, and the body of its fate."""
+        rows = self._db.execute(
+            "SELECT message, fate FROM uplink WHERE request = ? ORDER BY number", (request,)
+        )
+        return [(parse(UplinkMessage, message), fate) for message, fate in rows]
+
+    # Replies and states --------------------------------------------------------------------------
+
+    def reply(self, key: str) -> dict[str, Any] | None:
+        """The answer to an operation that was done already."""
+        row = self._db.execute("SELECT body FROM reply WHERE key = ?", (key,)).fetchone()
+        return None if row is None else _unpack(row[0])
+
+    def keep_reply(self, key: str, reply: dict[str, Any]) -> None:
+        (last,) = self._db.execute("SELECT COALESCE(MAX(id), 0) FROM reply").fetchone()
+        self._db.execute("INSERT INTO reply VALUES (?, ?, ?)", (key, last + 1, _pack(reply)))
+        self._db.execute("DELETE FROM reply WHERE id <= ?", (last + 1 - _REPLIES,))
+
+    def state(self, name: str) -> Any:
+        """None if it was never kept."""
+        row = self._db.execute("SELECT body FROM state WHERE name = ?", (name,)).fetchone()
+        return None if row is None else _unpack(row[0])
+
+    def keep_state(self, name: str, value: Any) -> None:
+        self._db.execute(
+            "INSERT INTO state VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body",
+            (name, _pack(value)),
+        )
+
+
+def _pack(value: Any) -> bytes:
+    packed = msgpack.packb(value, use_bin_type=True)
+    assert packed is not None
+    return packed
+
+
+def _unpack(octets: bytes) -> Any:
+    return msgpack.unpackb(octets, raw=False, strict_map_key=False)
