@@ -330,9 +330,10 @@ def _command_key(settings: RunSettings) -> bytes:
 def _run_command(settings: RunSettings, stop: Stop) -> None:
     import uuid
 
-    from ground.command.engine import CommandEngine, Timing
+    from ground.command.engine import CommandEngine
     from ground.command.light_time import NOMINAL_OWLT_NS, Visibility
     from ground.command.link import CommandLink
+    from ground.command.progress import Timing
     from ground.command.server import CallServer
     from ground.command.service import CommandService
     from ground.command.store import CommandStore

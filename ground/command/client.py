@@ -119,6 +119,10 @@ class CommandClient:
         """Take one back that has not left."""
         return self.call("remove", number=number)
 
+    def close_request(self, number: int, reason: str) -> dict[str, Any]:
+        """One whose end will never be known: failed, for the reason given."""
+        return self.call("close", number=number, reason=reason)
+
     def repeat(self, number: int) -> dict[str, Any]:
         """The same once more, on the stack."""
         return self.call("repeat", number=number)

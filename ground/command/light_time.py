@@ -69,6 +69,15 @@ class Visibility:
         ]
         return min(found, key=lambda one: (one.start_ns, -one.end_ns), default=None)
 
+    def no_uplink(self, now_ns: int) -> str:
+        """Why nothing can go up now, in words."""
+        window = self.window(now_ns)
+        if window is None:
+            return "no uplink window is planned"
+        if window.start_ns <= now_ns:
+            return "the uplink window is closing"
+        return f"no uplink window now; the next opens in {(window.start_ns - now_ns) / 1e9:.0f} s"
+
     def receiving(self, now_ns: int) -> bool:
         """Whether an antenna hears the spacecraft at an instant of the ground."""
         if self.passes is None:

@@ -49,6 +49,7 @@ class Event(StrEnum):
     LOSE = "lose"
     EXPIRE = "expire"
     REMOVE = "remove"
+    CLOSE = "close"
 
 
 _S, _E = State, Event
@@ -57,7 +58,8 @@ _REPORTED: Final = {_E.ACCEPT: _S.EXECUTING, _E.COMPLETE: _S.COMPLETED, _E.FAIL:
 #: WAITING: sent by the operator, for its time, an uplink window, its turn.  HELD: telemetry did not
 #: allow it when it was to leave; nothing went up.  RELEASED: handed to the station.  RADIATED:
 #: under way, or not answered yet.  EXECUTING: accepted on board.  UNKNOWN: its answer is overdue,
-#: or its frame was never acknowledged; a report that comes after all still counts.
+#: or its frame was never acknowledged; a report that comes after all still
+#: counts, and a person may close it.
 REQUEST_TABLE: Final[Mapping[State, Mapping[Event, State]]] = {
     _S.QUEUED: {_E.ARM: _S.ARMED, _E.REMOVE: _S.REMOVED, _E.EXPIRE: _S.EXPIRED},
     _S.ARMED: {
@@ -90,7 +92,7 @@ REQUEST_TABLE: Final[Mapping[State, Mapping[Event, State]]] = {
     },
     _S.RADIATED: {_E.LOSE: _S.UNKNOWN, **_REPORTED},
     _S.EXECUTING: {_E.COMPLETE: _S.COMPLETED, _E.FAIL: _S.FAILED, _E.LOSE: _S.UNKNOWN},
-    _S.UNKNOWN: {**_REPORTED},
+    _S.UNKNOWN: {_E.CLOSE: _S.FAILED, **_REPORTED},
     _S.COMPLETED: {},
     _S.FAILED: {},
     _S.EXPIRED: {},
@@ -196,6 +198,11 @@ class Request:
                 f"cannot {event}; {names} possible"
             )
         self.state = allowed[event]
+
+    @property
+    def possible(self) -> Mapping[Event, State]:
+        """What may happen to it now, and where it is then."""
+        return REQUEST_TABLE[self.state]
 
     def stage(self, name: str) -> StageRecord | None:
         return next((one for one in self.stages if one.name == name), None)

@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as member_of
+from difflib import get_close_matches
 from functools import cached_property
 from itertools import combinations
 from typing import Any, Final
@@ -376,7 +377,9 @@ class CommandDictionary:
     def command(self, name: str) -> Command:
         """LocalError for a name that is none."""
         if name not in self.by_name:
-            raise LocalError(f"no command {name!r}; {', '.join(sorted(self.by_name))}")
+            near = get_close_matches(name.upper(), self.by_name, n=5, cutoff=0.5)
+            hint = f"{', '.join(near)} are near" if near else f"{len(self.by_name)} are known"
+            raise LocalError(f"no command {name!r}; {hint}")
         return self.by_name[name]
 
     def build(

@@ -10,15 +10,14 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ground.command.engine import CommandEngine, Timing
+from ground.command.engine import CommandEngine
 from ground.command.light_time import Visibility
 from ground.command.link import CommandLink
+from ground.command.progress import Timing
 from ground.command.store import CommandStore
 from ground.monitor.decoding import Decoder
 from ground.monitor.l4_events import EVENT_PACKET
@@ -36,7 +35,7 @@ from protocols.dictionary.l4_commands import COMMANDS
 from protocols.dictionary.l4_link import SIMULATION_KEY, security_endpoint
 from protocols.identifiers import VirtualChannel
 from spacecraft_sim.passes import AlwaysTracking, Tracking
-from spacecraft_sim.scenario import Mars, Scenario, load
+from spacecraft_sim.scenario import Mars, Periods, Scenario, load
 from spacecraft_sim.spacecraft import Spacecraft
 from spacecraft_sim.station_uplink import StationUplink
 from spacecraft_sim.subsystems.common import Uplink
@@ -51,7 +50,8 @@ def quiet(name: str = "nominal") -> Scenario:
     """Telemetry slow enough that hours pass in seconds."""
     scenario = load(name)
     downlink = replace(scenario.downlink, information_rate_bit_s=4_000)
-    return replace(scenario, mars=Mars(present=False), downlink=downlink)
+    periods = Periods(*[30] * len(fields(Periods)))
+    return replace(scenario, mars=Mars(present=False), downlink=downlink, period_s=periods)
 
 
 class PassTracking(AlwaysTracking):
@@ -82,8 +82,11 @@ class World:
         observer: Callable[[str, int, Any], None] | None = None,
     ) -> None:
         self.now_ns = START_NS
+        #: Sequence counts of requests in the order in which they were accepted on board.
+        self.executed: list[int] = []
+        self._observer = observer
         self.spacecraft = Spacecraft(
-            scenario or quiet(), seed=seed, start_ns=START_NS - OWLT_NS, observer=observer
+            scenario or quiet(), seed=seed, start_ns=START_NS - OWLT_NS, observer=self._observe
         )
         self.passes = passes
         tracking: Tracking = AlwaysTracking() if passes is None else PassTracking(passes)
@@ -111,7 +114,7 @@ class World:
             CommandStore.open(self.path),
             COMMANDS,
             CommandLink(security_endpoint(self.key), owlt_ns=OWLT_NS, margin_ns=120 * S),
-            Visibility(planned=self.passes is not None),
+            Visibility(planned=self.passes is not None, station_owlt_ns=OWLT_NS),
             TIMING,
             boot="world",
         )
@@ -125,6 +128,12 @@ class World:
         self.engine = self.start()
         for message in self.engine.unanswered():
             self.station.request(self.now_ns, message)
+
+    def _observe(self, name: str, scet_ns: int, values: Any) -> None:
+        if name == "VERIFY_ACCEPTANCE_SUCCESS":
+            self.executed.append(values["VER_SEQUENCE"] & 0x3FFF)
+        if self._observer is not None:
+            self._observer(name, scet_ns, values)
 
     # A step --------------------------------------------------------------------------------------
 
@@ -201,7 +210,11 @@ class World:
     # An operator ---------------------------------------------------------------------------------
 
     def ask(self, operation: str, actor: str = "ann", **arguments: Any) -> Any:
-        return self.engine.operate(self.now_ns, "", operation, {"actor": actor, **arguments})
+        result = self.engine.operate(self.now_ns, "", operation, {"actor": actor, **arguments})
+        if operation == "link":
+            # What it wants radiated leaves at once.
+            self.turn()
+        return result
 
     def command(self, name: str, *, expedited: bool = False, **arguments: Any) -> int:
         """Add, arm, approve by another if need be, send; the request's number."""
@@ -224,8 +237,3 @@ class World:
         while not done():
             assert self.now_ns < end_ns, "it did not come about"
             self.run(5)
-
-
-def empty_ocf() -> OcfMessage:
-    none = np.zeros(0, np.int64)
-    return OcfMessage("downlink", np.zeros(0, np.uint32), none, none, none)
