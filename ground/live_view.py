@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ground.config import MONITOR, RECEIVE
-from ground.monitor.l4_events import EVENT_PACKET
+from ground.monitor.l4_events import EVENT_PACKET, ON_BOARD
 from ground.monitor.staleness import Staleness
 from ground.ports import Bus, LinkState, Message
 from protocols.bus.messages import (
@@ -136,7 +136,7 @@ class LiveModel:
 
     def _take_parameters(self, message: ParametersMessage) -> None:
         for table in message.tables:
-            if table.definition == EVENT_PACKET.definition:
+            if table.definition in EVENT_PACKET.definitions:
                 continue  # the monitor tells what is in them as events
             live = np.flatnonzero(~table.playback)
             self.playback_rows += len(table) - len(live)
@@ -147,7 +147,8 @@ class LiveModel:
             scet_ns = int(table.scet_ns[last])
             if scet_ns < block.scet_ns:
                 continue  # late data belongs to the archive: the newest by SCET stays on show
-            self.staleness.seen(table.definition, table.scet_ns[live], table.ert_ns[live])
+            if table.definition not in ON_BOARD.irregular:
+                self.staleness.seen(table.definition, table.scet_ns[live], table.ert_ns[live])
             block.ert_ns, block.scet_ns = int(table.ert_ns[last]), scet_ns
             block.packets += len(live)
             for column in table.columns:

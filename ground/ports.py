@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from selectors import BaseSelector
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from protocols.bus.envelope import Envelope as Message
 from protocols.bus.messages import Position, RadiatedMessage, UplinkMessage
+
+if TYPE_CHECKING:
+    from protocols.packets.batch import PacketBatch
+    from protocols.telemetry.declaration import Dictionary
 
 #: Asked by every service loop at each turn: True means finish and return.
 Stop = Callable[[], bool]
@@ -339,3 +343,16 @@ __all__ = [
     "Stop",
     "TransportEvent",
 ]
+
+
+class Dictionaries(Protocol):
+    """A dictionary that packets may change; `dictionary` is the one now in force."""
+
+    @property
+    def dictionary(self) -> Dictionary: ...
+
+    def pieces(self, batch: PacketBatch) -> Iterator[tuple[int, int, Dictionary]]: ...
+
+    def snapshot(self) -> dict[str, Any]: ...
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None: ...

@@ -24,7 +24,7 @@ from ground.config import (
     SCHEDULING,
     RunSettings,
 )
-from ground.ports import Bus, Clock, Link, Stop
+from ground.ports import Bus, Clock, Dictionaries, Link, Stop
 from protocols.errors import LocalError, ProtocolError
 from protocols.identifiers import Topic, VirtualChannel
 from protocols.telemetry.declaration import Dictionary
@@ -109,9 +109,9 @@ def open_dictionary(name: str | None) -> Dictionary | None:
     if name is None:
         return None
     if name == "l4":
-        from protocols.dictionary.l4 import DICTIONARY
+        from protocols.dictionary.l4_reports import EVERYTHING
 
-        return DICTIONARY
+        return EVERYTHING
     path = Path(name)
     if path.suffix not in (".xml", ".xtce") or not path.is_file():
         raise LocalError(f"dictionary {name!r}: l4, or the path of an XTCE file, wanted")
@@ -120,14 +120,23 @@ def open_dictionary(name: str | None) -> Dictionary | None:
     return import_xtce(path.read_bytes())
 
 
+def open_dictionaries(name: str | None) -> Dictionary | Dictionaries | None:
+    """`open_dictionary` for who decodes: that of the L4 relay changes as the spacecraft says."""
+    if name == "l4":
+        from protocols.dictionary.l4_structures import KnownStructures
+
+        return KnownStructures()
+    return open_dictionary(name)
+
+
 def open_sampler(settings: RunSettings, dictionary: str | None) -> Sampler | None:
-    """What chooses the packets to be decoded, on-board events all; None: all of all."""
-    from ground.monitor.l4_events import EVENT_PACKET
+    """What chooses the packets to be decoded, reports and events all; None: all of all."""
+    from ground.monitor.l4_events import ALWAYS
     from protocols.telemetry.sampling import Sampler
 
     if not settings.sample_hz:
         return None
-    always = (EVENT_PACKET.definition,) if dictionary == "l4" else ()
+    always = ALWAYS if dictionary == "l4" else ()
     return Sampler(settings.sample_hz, always=always)
 
 
@@ -148,7 +157,7 @@ def open_archive_sink(archive: Path, dictionary: str | None, stream: str) -> Ite
     with ArchiveStore.open(archive) as store:
         yield ArchiveSink(
             store,
-            Decoder(open_dictionary(dictionary)),
+            Decoder(open_dictionaries(dictionary)),
             stream,
             ScaledClock.wall().now_ns,
             playback=playback_channels(dictionary),
@@ -160,7 +169,7 @@ def open_parquet_sink(directory: Path, dictionary: str | None) -> ParquetSink:
     from ground.archive.decoding import Decoder
     from ground.archive.parquet_sink import ParquetSink
 
-    opened = open_dictionary(dictionary)
+    opened = open_dictionaries(dictionary)
     if opened is None:
         raise LocalError("--parquet wants a dictionary: --dictionary l4 or an XTCE file")
     return ParquetSink(directory, Decoder(opened))
@@ -252,14 +261,14 @@ def _receive(settings: RunSettings, profile: LinkProfile, link: Link, stop: Stop
 def _run_monitor(settings: RunSettings, stop: Stop) -> None:
     from ground.adapters.state_file import StateFile
     from ground.monitor.decoding import Decoder
-    from ground.monitor.l4_events import EVENT_PACKET
+    from ground.monitor.l4_events import ON_BOARD
     from ground.monitor.service import MonitorService
     from ground.receive.profile import load_profile
 
     name = load_profile(settings.mission).dictionary
     decoder = Decoder(
-        open_dictionary(name),
-        EVENT_PACKET if name == "l4" else None,
+        open_dictionaries(name),
+        ON_BOARD if name == "l4" else None,
         sampler=open_sampler(settings, name),
     )
 
@@ -277,7 +286,7 @@ def _run_archive(settings: RunSettings, stop: Stop) -> None:
     from ground.receive.profile import load_profile
 
     name = load_profile(settings.mission).dictionary
-    decoder = Decoder(open_dictionary(name), sampler=open_sampler(settings, name))
+    decoder = Decoder(open_dictionaries(name), sampler=open_sampler(settings, name))
 
     def work(bus: Bus, clock: Clock) -> None:
         with ArchiveStore.open(settings.archive_file) as store:

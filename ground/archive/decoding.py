@@ -7,7 +7,7 @@ engineering values; raw values are in the packets, which it keeps as well.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ground.archive.model import NO_SCET, ColumnInfo, TableColumns
+from ground.ports import Dictionaries
 from ground.warming import warm_dictionary
 from protocols.packets.batch import PacketBatch
 from protocols.telemetry.calibration import Enumeration, Text
@@ -35,14 +36,23 @@ class DecodedBatch:
 
 
 class Decoder:
-    """One dictionary (None: the mission has none, packets are archived without parameters).
+    """One dictionary (None: the mission has none, packets are archived without parameters), or one
+    that packets change (`Dictionaries`).
 
     sampler: which packets give parameters; None: all that have a definition.
     counts: undefined, wrong_length (packets that gave no parameters).
     """
 
-    def __init__(self, dictionary: Dictionary | None, *, sampler: Sampler | None = None) -> None:
-        self._dictionary = dictionary
+    def __init__(
+        self,
+        dictionary: Dictionary | Dictionaries | None,
+        *,
+        sampler: Sampler | None = None,
+    ) -> None:
+        self._dictionaries = None if isinstance(dictionary, Dictionary) else dictionary
+        self._dictionary = dictionary if isinstance(dictionary, Dictionary) else None
+        if self._dictionaries is not None:
+            self._dictionary = self._dictionaries.dictionary
         self.sampler = sampler
         self._info: dict[str, dict[str, ColumnInfo]] = {}
         self.counts: Counter[str] = Counter(undefined=0, wrong_length=0)
@@ -55,7 +65,28 @@ class Decoder:
         scet_ns = np.full(len(packets), NO_SCET, np.int64)
         if self._dictionary is None:
             return DecodedBatch(scet_ns, [])
-        decoded = self._dictionary.decode(packets, self.sampler)
+        pieces: Iterable[tuple[int, int, Dictionary]] = [(0, len(packets), self._dictionary)]
+        if self._dictionaries is not None:
+            pieces = self._dictionaries.pieces(packets)
+        tables: list[TableColumns] = []
+        for start, stop, dictionary in pieces:
+            if dictionary is not self._dictionary:
+                self._dictionary = dictionary
+                self._info.clear()
+            whole = (start, stop) == (0, len(packets))
+            piece = packets if whole else packets.slice(start, stop)
+            tables += self._piece(dictionary, piece, start, scet_ns[start:stop])
+        return DecodedBatch(scet_ns, tables)
+
+    def _piece(
+        self,
+        dictionary: Dictionary,
+        packets: PacketBatch,
+        first: int,
+        scet_ns: npt.NDArray[np.int64],
+    ) -> list[TableColumns]:
+        """first: of the packets in the batch; scet_ns: written."""
+        decoded = dictionary.decode(packets, self.sampler)
         # Encapsulation packets belong to whoever is named in them, here the relay.
         versions = packets.version[decoded.unmatched]
         self.counts["undefined"] += int(np.count_nonzero(versions == 0))
@@ -65,13 +96,21 @@ class Decoder:
             # Without a time code a packet has no SCET of its own; its samples stand at its ERT.
             if table.definition.time is not None:
                 scet_ns[table.rows] = table.scet_ns
-            tables += self._columns(table)
-        return DecodedBatch(scet_ns, tables)
+            tables += self._columns(table, first)
+        return tables
 
-    def _columns(self, table: ParameterTable) -> list[TableColumns]:
+    def snapshot(self) -> dict[str, Any]:
+        """What was learnt of the dictionary; empty if it does not change."""
+        return {} if self._dictionaries is None else self._dictionaries.snapshot()
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        if self._dictionaries is not None:
+            self._dictionaries.restore(snapshot)
+
+    def _columns(self, table: ParameterTable, first: int) -> list[TableColumns]:
         """One table of what every packet has once, and one for each variable repeat: as many rows
         a packet as it has elements, all at the packet's SCET and in the packet's order."""
-        definition = table.definition
+        definition, in_batch = table.definition, table.rows + first if first else table.rows
         single: dict[str, Array] = {}
         ragged: dict[bytes, tuple[npt.NDArray[np.int64], dict[str, Array]]] = {}
         for name, parameter in definition.parameters.items():
@@ -91,10 +130,10 @@ class Decoder:
                     index = ",".join(str(i) for i in place)
                     single[f"{name}[{index}]"] = column.reshape(len(column), -1)[:, at]
         info = self._described(definition, single)
-        found = [TableColumns(definition.name, table.rows, table.scet_ns, single, info=info)]
+        found = [TableColumns(definition.name, in_batch, table.scet_ns, single, info=info)]
         for lengths, columns in ragged.values():
             name = f"{definition.name}.{next(iter(columns))}"
-            rows = np.repeat(table.rows, lengths)
+            rows = np.repeat(in_batch, lengths)
             scet_ns = np.repeat(table.scet_ns, lengths)
             of_name = self._info.setdefault(name, _info(definition, columns))
             found.append(TableColumns(name, rows, scet_ns, columns, info=of_name))

@@ -6,6 +6,7 @@ positions they came from; a restart follows both journals from there.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 
@@ -35,6 +36,8 @@ COMMIT_OCTETS = 8 << 20
 TURN_S = 0.2
 #: Between looks for segments to merge, when there is nothing else to do.
 COMPACT_S = 10.0
+#: Under which the store keeps what the decoder learnt.
+_LEARNT = "dictionary"
 
 
 class ArchiveService:
@@ -61,11 +64,16 @@ class ArchiveService:
         self._since_s = 0.0
         self._compacted_s = time.monotonic()
         self._newest_ns: int | None = None
+        self._learnt = json.dumps({})
         self._counts: Counter[str] = Counter(commits=0, malformed=0, compactions=0)
 
     def run(self, stop: Stop) -> None:
         self._status.announce(ServiceState.RECOVERING, COMPILING)
         self._decoder.warm()
+        learnt = self._store.recall(_LEARNT)
+        if learnt is not None:
+            self._decoder.restore(json.loads(learnt))
+            self._learnt = learnt
         settle()
         for topic, source in self._followed.items():
             position = self._store.position(topic, source)
@@ -157,6 +165,11 @@ class ArchiveService:
             playback=np.concatenate([body.playback for body in bodies]),
             tables=decoded.tables,
         )
+        learnt = json.dumps(self._decoder.snapshot(), separators=(",", ":"))
+        if learnt != self._learnt:
+            # In one transaction with the position, so that a restart goes on as it would have.
+            self._store.remember(_LEARNT, learnt)
+            self._learnt = learnt
         self._newest_ns = bodies[-1].reception_ns
 
     def _compact(self) -> None:

@@ -174,6 +174,21 @@ class ArchiveStore:
             self._writable().count(events=stored)
             return stored
 
+    def remember(self, key: str, value: str) -> None:
+        """Keep a service's own text, in the transaction of the `group` around it."""
+        with self.group():
+            self._db.execute(
+                "INSERT INTO meta VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value = ?2",
+                (f"service.{key}", value),
+            )
+
+    def recall(self, key: str) -> str | None:
+        """What was remembered last; None: nothing."""
+        row = self._db.execute(
+            "SELECT value FROM meta WHERE key = ?", (f"service.{key}",)
+        ).fetchone()
+        return None if row is None else row[0]
+
     def _advance(self, position: Position | None) -> bool:
         """False if the archive holds the result of this position already."""
         if position is None:

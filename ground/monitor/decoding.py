@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ground.monitor.staleness import Staleness
+from ground.ports import Dictionaries
 from ground.warming import warm_dictionary
 from protocols.bus.columns import ParameterColumn, ParameterColumns, TableHead, table_head
 from protocols.bus.messages import (
@@ -45,16 +46,30 @@ COUNTS = ("packets", "playback", "undefined", "wrong_length", "values", "transit
 
 @dataclass(frozen=True, slots=True)
 class EventPacket:
-    """Which packet of a dictionary reports on-board events, and where it says what.
+    """Which packets of a dictionary report on-board events, and where they say what.
 
-    severities: label of the severity parameter → ours.
+    definitions: all with the same parameters; severities: label of the severity parameter → ours.
     """
 
-    definition: str
+    definitions: frozenset[str]
     identifier: str
     severity: str
     text: str
     severities: Mapping[str, Severity]
+
+
+@dataclass(frozen=True, slots=True)
+class OnBoard:
+    """What is particular to a spacecraft's packets.
+
+    failures: definition of a packet that says that something did not work → what failed, from the
+    engineering values of one packet; irregular: definitions that come when there is a reason, so
+    that their absence says nothing.
+    """
+
+    events: EventPacket
+    failures: Mapping[str, Callable[[Mapping[str, Any]], str]]
+    irregular: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +111,7 @@ class _Samples:
 class Decoder:
     """State of all parameters of one dictionary (None: the mission has none, nothing is decoded).
 
+    on_board: None if nothing is known of the spacecraft but its dictionary.
     sampler: which packets are decoded; None: all of them.  (One that it leaves out changes no limit
     state and tells no event.)
     counts: names of COUNTS; `undefined` packets have no definition.
@@ -103,14 +119,19 @@ class Decoder:
 
     def __init__(
         self,
-        dictionary: Dictionary | None,
-        event_packet: EventPacket | None = None,
+        dictionary: Dictionary | Dictionaries | None,
+        on_board: OnBoard | None = None,
         *,
         sampler: Sampler | None = None,
     ) -> None:
-        self._dictionary = dictionary
+        self._dictionaries = None if isinstance(dictionary, Dictionary) else dictionary
+        self._dictionary = dictionary if isinstance(dictionary, Dictionary) else None
+        if self._dictionaries is not None:
+            self._dictionary = self._dictionaries.dictionary
         self.sampler = sampler
-        self._event_packet = event_packet
+        self._event_packet = None if on_board is None else on_board.events
+        self._failures = {} if on_board is None else on_board.failures
+        self._irregular = frozenset[str]() if on_board is None else on_board.irregular
         # By name of the packet definition.
         self._heads: dict[str, TableHead] = {}
         self._with_limits: dict[str, tuple[str, ...]] = {}
@@ -127,6 +148,35 @@ class Decoder:
         self.counts["packets"] += len(message.packets)
         if self._dictionary is None:
             return Decoded((), ())
+        if self._dictionaries is None:
+            return self._decode(message)
+        pieces = self._dictionaries.pieces(message.packets)
+        decoded = [self._piece(message, *piece) for piece in pieces]
+        if len(decoded) == 1:
+            return decoded[0]
+        return Decoded(
+            tuple(table for one in decoded for table in one.tables),
+            tuple(event for one in decoded for event in one.events),
+        )
+
+    def _piece(
+        self, message: PacketsMessage, start: int, stop: int, dictionary: Dictionary
+    ) -> Decoded:
+        if dictionary is not self._dictionary:
+            self._dictionary = dictionary
+            self._heads.clear()
+            self._with_limits.clear()
+        if (start, stop) != (0, len(message.packets)):
+            message = replace(
+                message,
+                packets=message.packets.slice(start, stop),
+                playback=message.playback[start:stop],
+                first_packet=message.first_packet + start,
+            )
+        return self._decode(message)
+
+    def _decode(self, message: PacketsMessage) -> Decoded:
+        assert self._dictionary is not None
         decoded = self._dictionary.decode(message.packets, self.sampler)
         self.counts["playback"] += int(np.count_nonzero(message.playback))
         # Encapsulation packets belong to whoever is named in them, here the relay.
@@ -150,7 +200,7 @@ class Decoder:
             name, scet_ns = table.definition.name, table.scet_ns
             if live is not None:
                 scet_ns, ert_ns = scet_ns[live], ert_ns[live]
-            if self._is_periodic(name) and self.staleness.seen(name, scet_ns, ert_ns):
+            if name not in self._irregular and self.staleness.seen(name, scet_ns, ert_ns):
                 events.append(_fresh(name, int(scet_ns[0]), int(ert_ns[0]), message.reception_ns))
             judged.append((table, live))
             loud.update(self._loud(table, states, live))
@@ -158,10 +208,6 @@ class Decoder:
             for sample in self._collect(judged, loud).values():
                 events += self._limit_events(sample, message.reception_ns)
         return Decoded(tuple(sent), tuple(events))
-
-    def _is_periodic(self, definition: str) -> bool:
-        # Events come when something happens: their absence says nothing.
-        return self._event_packet is None or definition != self._event_packet.definition
 
     def _table(
         self,
@@ -222,7 +268,7 @@ class Decoder:
     ) -> list[str]:
         """Parameters of which not all samples are in the state that was reported: few."""
         told, limited = self._event_packet, self._limited(table.definition)
-        if told and table.definition.name == told.definition:
+        if told and table.definition.name in told.definitions:
             # An on-board event is told as itself; its severity going back and forth is no alarm.
             limited = tuple(name for name in limited if name != told.severity)
         if live is not None:
@@ -246,7 +292,7 @@ class Decoder:
         for table, live in judged:
             for name in self._limited(table.definition):
                 if name not in loud or (
-                    told and table.definition.name == told.definition and name == told.severity
+                    told and table.definition.name in told.definitions and name == told.severity
                 ):
                     continue
                 parameter = table.definition.parameters[name]
@@ -281,8 +327,10 @@ class Decoder:
     def _reported(
         self, table: tables.ParameterTable, playback: npt.NDArray[np.bool_], reception_ns: int
     ) -> list[Event]:
-        told = self._event_packet
-        if told is None or table.definition.name != told.definition:
+        told, name = self._event_packet, table.definition.name
+        if name in self._failures:
+            return self._failed(table, playback, reception_ns)
+        if told is None or name not in told.definitions:
             return []
         identifiers, texts = table.engineering(told.identifier), table.engineering(told.text)
         severities = table.engineering(told.severity)
@@ -292,6 +340,25 @@ class Decoder:
                 severity=told.severities.get(str(severities[row]), Severity.WARNING),
                 name=str(identifiers[row]),
                 text=str(texts[row]),
+                scet_ns=int(table.scet_ns[row]),
+                ert_ns=int(table.ert_ns[row]),
+                reception_ns=reception_ns,
+                playback=bool(playback[row]),
+            )
+            for row in range(len(table))
+        ]
+
+    def _failed(
+        self, table: tables.ParameterTable, playback: npt.NDArray[np.bool_], reception_ns: int
+    ) -> list[Event]:
+        name = table.definition.name
+        columns = {parameter: table.engineering(parameter) for parameter in table.raw}
+        return [
+            Event(
+                kind=EventKind.SPACECRAFT,
+                severity=Severity.WARNING,
+                name=name,
+                text=self._failures[name]({key: column[row] for key, column in columns.items()}),
                 scet_ns=int(table.scet_ns[row]),
                 ert_ns=int(table.ert_ns[row]),
                 reception_ns=reception_ns,
@@ -325,6 +392,7 @@ class Decoder:
             "staleness": self.staleness.snapshot(),
             "counts": dict(self.counts),
             "sampler": None if self.sampler is None else self.sampler.snapshot(),
+            "structures": None if self._dictionaries is None else self._dictionaries.snapshot(),
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
@@ -333,6 +401,9 @@ class Decoder:
         self.counts = Counter(snapshot["counts"])
         if self.sampler is not None:
             self.sampler.restore(snapshot.get("sampler"))
+        structures = snapshot.get("structures")
+        if self._dictionaries is not None and structures is not None:
+            self._dictionaries.restore(structures)
 
 
 def _fresh(name: str, scet_ns: int, ert_ns: int, reception_ns: int) -> Event:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import operator as operators
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as member_of
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -392,11 +392,20 @@ def distinct(a: PacketDefinition, b: PacketDefinition) -> bool:
     return False
 
 
+def _same(a: Parameter, b: Parameter) -> bool:
+    """Whether two declarations are one parameter, wider in one packet than in the other perhaps."""
+    if a == b:
+        return True
+    alike = a.type.is_integer and (a.type.kind, a.type.dtype) == (b.type.kind, b.type.dtype)
+    return alike and replace(a, field=b.field) == b
+
+
 @dataclass(frozen=True)
 class Dictionary:
     """All packets of a spacecraft; no packet matches two definitions.
 
-    A parameter name means the same parameter in every packet that carries it.
+    A parameter name means the same parameter in every packet that carries it; packets may give it
+    fields of different widths, if their columns are of one type.
     """
 
     name: str
@@ -426,7 +435,7 @@ class Dictionary:
             seen[definition.name] = definition
             for name, parameter in definition.parameters.items():
                 before = known.setdefault(name, (parameter, definition.name))
-                if before[0] != parameter:
+                if not _same(before[0], parameter):
                     raise LocalError(
                         f"dictionary {self.name}: parameter {name} is declared differently in "
                         f"{before[1]} and {definition.name}"

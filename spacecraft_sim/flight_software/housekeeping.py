@@ -109,11 +109,13 @@ class Housekeeping:
             raise Refusal(FailureCode.NO_ROOM, f"{MOST_STRUCTURES} report structures exist")
         parameters = _distinct(arguments["PARAMETERS"])
         self._define(number, Structure(arguments["INTERVAL"], parameters))
+        self._tell(number)
 
     def _append(self, arguments: Mapping[str, Any]) -> None:
         structure = self._disabled(arguments["STRUCTURE"])
         structure.parameters = _distinct([*structure.parameters, *arguments["PARAMETERS"]])
         self._define(arguments["STRUCTURE"], structure)
+        self._tell(arguments["STRUCTURE"])
 
     def _disabled(self, number: int) -> Structure:
         structure = self._known(number)
@@ -137,16 +139,20 @@ class Housekeeping:
 
     def _describe(self, arguments: Mapping[str, Any]) -> None:
         for number in self._all_known(arguments):
-            structure = self._structures[number]
-            self._reports.put(
-                "HK_STRUCTURE",
-                {
-                    "HKS_STRUCTURE": number,
-                    "HKS_PERIODIC": "ON" if structure.periodic else "OFF",
-                    "HKS_INTERVAL": structure.interval_s,
-                    "HKS_PARAMETER": list(structure.parameters),
-                },
-            )
+            self._tell(number)
+
+    def _tell(self, number: int) -> None:
+        """TM[3,10], also unasked when a structure changes: without it nobody can read TM[3,25]."""
+        structure = self._structures[number]
+        self._reports.put(
+            "HK_STRUCTURE",
+            {
+                "HKS_STRUCTURE": number,
+                "HKS_PERIODIC": "ON" if structure.periodic else "OFF",
+                "HKS_INTERVAL": structure.interval_s,
+                "HKS_PARAMETER": list(structure.parameters),
+            },
+        )
 
     def _one_shot(self, arguments: Mapping[str, Any]) -> None:
         for number in self._all_known(arguments):

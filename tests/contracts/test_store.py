@@ -5,6 +5,7 @@ The answers are checked against lists and dictionaries (`tests/ground/archive/or
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
 import sys
@@ -492,3 +493,13 @@ def test_iterators_see_their_beginning_while_the_store_goes_on(store: Store):
     put(store, oracle.random_batch(rng, 50, 100, history, ert_ns=T0))
     assert 1 + sum(1 for _ in walk) == before
     assert sum(1 for _ in store.packets()) == store.counters()["packets"] > before
+
+
+def test_what_a_service_remembers_is_of_the_transaction(open_store: Callable[[], Store]) -> None:
+    store = open_store()
+    assert store.recall("learnt") is None
+    store.remember("learnt", "one")
+    with contextlib.suppress(RuntimeError), store.group():
+        store.remember("learnt", "two")
+        raise RuntimeError
+    assert open_store().recall("learnt") == "one"

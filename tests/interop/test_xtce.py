@@ -27,6 +27,7 @@ from construct import (
 from space_packet_parser.xtce.definitions import XtcePacketDefinition
 from space_packet_parser.xtce.validation import validate_xtce
 
+from protocols.dictionary import l4_reports
 from protocols.dictionary.l4 import DICTIONARY
 from protocols.packets.batch import PacketBatch
 from protocols.telemetry.calibration import Enumeration, Polynomial, Spline, Text
@@ -51,6 +52,9 @@ COMMON = (
     Parameter("SID", BitsInteger(4)),
     Parameter("KIND", BitsInteger(4), calibration=Enumeration({1: "A", 2: "B"})),
 )
+
+#: With the service reports; structures (HK_n) are not of the file, as they come and go.
+SENT = l4_reports.EVERYTHING
 
 EVERYTHING = Dictionary(
     "EVERYTHING",
@@ -261,7 +265,9 @@ def test_peer_decodes_our_packets_with_our_xtce(dictionary: Dictionary) -> None:
             assert compare(found[0], row, theirs, peer) >= len(single)
 
 
-@pytest.mark.parametrize("dictionary", [EVERYTHING, DICTIONARY], ids=["everything", "l4"])
+@pytest.mark.parametrize(
+    "dictionary", [EVERYTHING, DICTIONARY, SENT], ids=["everything", "l4", "sent"]
+)
 @pytest.mark.parametrize("arrays", ["portable", "standard"])
 def test_our_xtce_follows_the_schema(dictionary: Dictionary, arrays: Any, tmp_path: Path) -> None:
     path = tmp_path / "dictionary.xml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from construct import Bytes, Float32b, Int8ub, Int16sb, Int16ub, this
 from ground.archive.decoding import Decoder
 from ground.archive.model import NO_SCET
 from ground.archive.store import ArchiveStore
+from protocols.dictionary.l4_structures import KnownStructures, with_structures
 from protocols.packets.batch import PacketBatch
+from protocols.packets.pus import with_error_control
 from protocols.telemetry.calibration import Enumeration, Polynomial, Text
 from protocols.telemetry.declaration import Dictionary, PacketDefinition, Parameter, Repeat
 from protocols.telemetry.sampling import Sampler
@@ -150,3 +153,22 @@ def test_a_sampler_leaves_out_parameters_but_no_packets() -> None:
     assert len(decoded.scet_ns) == len(batch)
     assert decoded.scet_ns[0] == whole.scet_ns[0]
     assert (decoded.scet_ns[1:20] == NO_SCET).all()
+
+
+def test_housekeeping_structures_are_learnt_and_remembered() -> None:
+    names = ("PWR_BUS_VOLTAGE", "SC_MODE")
+    header = {"SCET": T0, "PUS_TIME_STATUS": 0, "PUS_MESSAGE_COUNT": 0, "PUS_DESTINATION_ID": 0}
+    said = {"HKS_STRUCTURE": 7, "HKS_PERIODIC": "ON", "HKS_INTERVAL": 9, "HKS_PARAMETER": names}
+    whole = with_structures({7: names})
+    report = {**header, "PACKET_CRC": 0, "PWR_BUS_VOLTAGE": 27.9, "SC_MODE": "SAFE"}
+    values = with_error_control(whole.encode("HK_7", report))
+    described = with_error_control(whole.encode("HK_STRUCTURE", {**header, "PACKET_CRC": 0} | said))
+    decoder = Decoder(KnownStructures())
+    found = decoder.decode(PacketBatch.from_packets([values, described, values]))
+    rows = {table.definition: table.rows.tolist() for table in found.tables}
+    assert (rows["HK_REPORT"], rows["HK_STRUCTURE"], rows["HK_7"]) == ([0], [1], [2])
+    assert found.scet_ns.tolist() == [T0] * 3
+    again = Decoder(KnownStructures())
+    again.restore(json.loads(json.dumps(decoder.snapshot())))
+    (table,) = again.decode(PacketBatch.from_packets([values])).tables
+    assert table.columns["PWR_BUS_VOLTAGE"] == pytest.approx([27.9], abs=0.01)

@@ -20,7 +20,7 @@ from ground.command.link import CommandLink
 from ground.command.progress import Timing
 from ground.command.store import CommandStore
 from ground.monitor.decoding import Decoder
-from ground.monitor.l4_events import EVENT_PACKET
+from ground.monitor.l4_events import ON_BOARD
 from ground.receive.chain import ReceiveChain
 from ground.receive.profile import load_profile
 from protocols.bus.messages import (
@@ -30,9 +30,9 @@ from protocols.bus.messages import (
     ParametersMessage,
     PassesMessage,
 )
-from protocols.dictionary.l4 import DICTIONARY
 from protocols.dictionary.l4_commands import COMMANDS
 from protocols.dictionary.l4_link import SIMULATION_KEY, security_endpoint
+from protocols.dictionary.l4_structures import KnownStructures
 from protocols.identifiers import VirtualChannel
 from spacecraft_sim.passes import AlwaysTracking, Tracking
 from spacecraft_sim.scenario import Mars, Periods, Scenario, load
@@ -99,7 +99,7 @@ class World:
         self._sent = 0
         self._frame_ns = self.spacecraft.scenario.downlink.frame_time_ns(1)
         self._chain = ReceiveChain(load_profile("l4_relay"))
-        self._decoder = Decoder(DICTIONARY, EVENT_PACKET)
+        self._decoder = Decoder(KnownStructures(), ON_BOARD)
         self._messages = 0
         self._packets = 0
         self.events: list[str] = []

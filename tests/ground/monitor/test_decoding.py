@@ -10,11 +10,14 @@ import pytest
 from construct import BitsInteger, Int8ub, Int16sb, this
 
 from ground.monitor.decoding import Decoder, format_value
-from ground.monitor.l4_events import EVENT_PACKET
+from ground.monitor.l4_events import EVENT_PACKET, ON_BOARD
 from protocols.bus.messages import Event, EventKind, PacketsMessage, Severity, parse
 from protocols.dictionary.l4 import DICTIONARY as L4
 from protocols.dictionary.l4_fields import SCET
+from protocols.dictionary.l4_reports import EVERYTHING, housekeeping_definition
+from protocols.dictionary.l4_structures import KnownStructures
 from protocols.packets.batch import PacketBatch
+from protocols.packets.pus import with_error_control
 from protocols.telemetry.calibration import Enumeration, Polynomial
 from protocols.telemetry.declaration import Dictionary, PacketDefinition, Parameter, Repeat, Spare
 from protocols.telemetry.limits import EnumerationLimits, Limits, LimitState
@@ -168,7 +171,7 @@ def test_a_mission_without_a_dictionary_decodes_nothing() -> None:
 
 
 def test_on_board_events_are_told_once_with_their_own_severity() -> None:
-    decoder = Decoder(L4, EVENT_PACKET)
+    decoder = Decoder(L4, ON_BOARD)
     values = {
         "SCET": T0, "EVT_ID": "BATTERY_LOW", "EVT_SEVERITY": "HIGH", "EVT_COUNT": 3,
         "EVT_TEXT": "charge 41 %",
@@ -190,12 +193,103 @@ def test_on_board_events_are_told_once_with_their_own_severity() -> None:
     assert decoder.silence(T0 + 10**9 * S, 0) == ()
 
 
-def test_the_event_packet_is_one_of_the_dictionary() -> None:
-    parameters = L4.definition(EVENT_PACKET.definition).parameters
-    assert {EVENT_PACKET.identifier, EVENT_PACKET.severity, EVENT_PACKET.text} <= set(parameters)
-    labels = parameters[EVENT_PACKET.severity].calibration
-    assert isinstance(labels, Enumeration)
-    assert {label for _, label in labels.labels} == set(EVENT_PACKET.severities)
+def test_the_event_packets_are_some_of_the_dictionary() -> None:
+    assert len(EVENT_PACKET.definitions) == 5
+    for name in EVENT_PACKET.definitions:
+        parameters = EVERYTHING.definition(name).parameters
+        assert {EVENT_PACKET.identifier, EVENT_PACKET.severity, EVENT_PACKET.text} <= set(
+            parameters
+        )
+        labels = parameters[EVENT_PACKET.severity].calibration
+        assert isinstance(labels, Enumeration)
+        assert {label for _, label in labels.labels} == set(EVENT_PACKET.severities)
+
+
+def report(name: str, second: int, **values: Any) -> bytes:
+    """A report of flight software, generated at a second."""
+    header = {"SCET": T0 + second * S, "PUS_TIME_STATUS": 0, "PUS_MESSAGE_COUNT": 0}
+    header |= {"PUS_DESTINATION_ID": 0, "PACKET_CRC": 0}
+    return with_error_control(EVERYTHING.encode(name, {**header, **values}))
+
+
+def test_flight_software_tells_events_and_refusals() -> None:
+    decoder = Decoder(KnownStructures(), ON_BOARD)
+    event = report(
+        "EVENT_HIGH", 1, EVT_ID="CONTACT_LOST", EVT_SEVERITY="HIGH", EVT_COUNT=1, EVT_TEXT="168 h"
+    )
+    failure = report(
+        "VERIFY_START_FAILURE", 2, VER_PACKET_ID=0x1864, VER_SEQUENCE=0xC007,
+        VER_CODE="TOO_LATE", VER_DATA=b"12 s ago",
+    )  # fmt: skip
+    done = report("VERIFY_COMPLETION_SUCCESS", 3, VER_PACKET_ID=0x1864, VER_SEQUENCE=0xC006)
+    decoded = decoder.decode(message(event, failure, done))
+    told = [(e.kind, e.severity, e.name, e.text) for e in decoded.events]
+    kind = EventKind.SPACECRAFT
+    assert sorted(told, key=str) == sorted(
+        [
+            (kind, Severity.CRITICAL, "CONTACT_LOST", "168 h"),
+            (
+                kind,
+                Severity.WARNING,
+                "VERIFY_START_FAILURE",
+                "request 7 of APID 100: start failed: TOO_LATE, 12 s ago",
+            ),
+        ],
+        key=str,
+    )
+    assert {t.definition for t in decoded.tables} >= {"VERIFY_COMPLETION_SUCCESS", "EVENT_HIGH"}
+    # They come when there is a reason.
+    again = [report("VERIFY_COMPLETION_SUCCESS", n, VER_PACKET_ID=1, VER_SEQUENCE=n)
+             for n in range(4, 12)]  # fmt: skip
+    decoder.decode(message(*again))
+    assert decoder.silence(T0 + 10**9 * S, 0) == ()
+
+
+def test_a_structure_created_at_run_time_is_decoded_from_its_description_on() -> None:
+    names = ["PWR_BUS_VOLTAGE", "SC_MODE"]
+    described = report(
+        "HK_STRUCTURE", 2, HKS_STRUCTURE=7, HKS_PERIODIC="ON", HKS_INTERVAL=60,
+        HKS_PARAMETER=names,
+    )  # fmt: skip
+    definition = housekeeping_definition(7, names)
+
+    def values(second: int) -> bytes:
+        header = {"SCET": T0 + second * S, "PUS_TIME_STATUS": 0, "PUS_MESSAGE_COUNT": second}
+        header |= {"PUS_DESTINATION_ID": 0, "PACKET_CRC": 0}
+        given = {**header, "PWR_BUS_VOLTAGE": 27.9, "SC_MODE": "NOMINAL"}
+        return with_error_control(Dictionary("D", (definition,)).encode("HK_7", given))
+
+    packets = [values(1), described, values(3), values(4)]
+    whole = Decoder(KnownStructures(), ON_BOARD)
+    tables = whole.decode(message(*packets, first=10)).tables
+    rows = [(t.definition, t.packet.tolist()) for t in tables]
+    assert sorted(rows) == [("HK_7", [12, 13]), ("HK_REPORT", [10]), ("HK_STRUCTURE", [11])]
+    (table,) = [t for t in tables if t.definition == "HK_7"]
+    assert table.column("PWR_BUS_VOLTAGE").engineering.tolist() == pytest.approx(
+        [27.9] * 2, abs=0.01
+    )
+    assert table.column("SC_MODE").engineering.tolist() == ["NOMINAL"] * 2
+
+    # However it is cut, and over a restart.
+    cut = Decoder(KnownStructures(), ON_BOARD)
+    found: list[tuple[str, list[int]]] = []
+    for at, packet in enumerate(packets, 10):
+        again = Decoder(KnownStructures(), ON_BOARD)
+        again.restore(msgpack.unpackb(msgpack.packb(cut.snapshot())))
+        cut = again
+        found += [(t.definition, t.packet.tolist())
+                  for t in cut.decode(message(packet, first=at)).tables]  # fmt: skip
+    assert found == [("HK_REPORT", [10]), ("HK_STRUCTURE", [11]), ("HK_7", [12]), ("HK_7", [13])]
+
+    # A description that is damaged, or older and out of a packet store, changes nothing.
+    damaged = bytearray(described)
+    damaged[-3] ^= 1
+    old = report(
+        "HK_STRUCTURE", 0, HKS_STRUCTURE=7, HKS_PERIODIC="ON", HKS_INTERVAL=60,
+        HKS_PARAMETER=names[:1],
+    )  # fmt: skip
+    after = whole.decode(message(bytes(damaged), old, values(5))).tables
+    assert [t.definition for t in after if t.definition.startswith("HK_7")] == ["HK_7"]
 
 
 def test_silence_and_return_are_told() -> None:
