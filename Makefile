@@ -63,6 +63,9 @@ trial-cop1: $(VENV)/.installed-test  ## FOP-1 and FARM-1 through 30 % loss both 
 trial-forgeries: $(VENV)/.installed-test  ## 100,000 forged, replayed, changed commands: none is executed
 	$(BIN)/python -m tests.long.forgeries $(ARGS)
 
+trial-spacecraft-forgeries: $(VENV)/.installed-test  ## the same against the simulated spacecraft's command link
+	$(BIN)/python -m tests.long.spacecraft_forgeries $(ARGS)
+
 bench-relay-growth: $(VENV)/.installed-test  ## the bundle node's time and memory as bundles pile up (ARGS="--bundles 200000")
 	$(BIN)/python -m tests.benchmarks.relay_growth $(ARGS)
 

@@ -69,9 +69,13 @@ class CommandReceiver:
             self.statistics.malformed += 1
             self._farm.invalid_frame()
             return []
+        commands = self._farm.statistics.control_commands
         accepted = self._farm.receive(frame)
         if frame.frame_type is FrameType.BC:
-            self.statistics.accepted += 1
+            # A frame that says it is one and holds neither Unlock nor Set V(R) is invalid.
+            known = self._farm.statistics.control_commands > commands
+            self.statistics.accepted += known
+            self.statistics.malformed += not known
             return []
         if accepted is None:
             self.statistics.discarded += 1
