@@ -362,7 +362,7 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
                 CommandLink(
                     security_endpoint(_command_key(settings)),
                     owlt_ns=NOMINAL_OWLT_NS,
-                    margin_ns=handover_ns + margin_ns,
+                    margin_ns=4 * handover_ns + margin_ns,
                 ),
                 Visibility(planned=settings.passes),
                 Timing(handover_ns, margin_ns, round(_ARMED_WALL_S * wall_ns)),

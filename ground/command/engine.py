@@ -35,6 +35,8 @@ from protocols.telecommand.declaration import Command, CommandDictionary
 
 #: 133.0-B-2 §4.1.3.4.3: sequence counts of 14 bits.
 _COUNTS: Final = 1 << 14
+#: How often the station is asked for one radiation, and for how many handovers each time.
+_ATTEMPTS, _PATIENCE = 3, 4
 _ARMED: Final = (State.ARMED, State.APPROVED)
 
 
@@ -54,7 +56,10 @@ class CommandEngine:
     ) -> None:
         self.store = store
         self.commands = commands
-        self.telemetry = Telemetry()
+        self.telemetry = Telemetry(
+            {one.parameter for command in commands.commands for one in command.constraints}
+        )
+        self.telemetry.restore(store.state("telemetry") or [])
         self.visibility = visibility
         self.timing = timing
         self._link = link
@@ -73,6 +78,7 @@ class CommandEngine:
         if snapshot is not None:
             link.restore(snapshot)
         self._said_position = (state["journal"], state["sequence"])
+        self._began_ns: int | None = None
         self._to_radiate: list[UplinkMessage] = []
         self._uplinks = {one.message.id: one for one in store.open_uplinks()}
         self.progress = Progress(store, commands, timing)
@@ -170,6 +176,7 @@ class CommandEngine:
             self._said_position = self.position
             with self.store.transaction():
                 self.store.keep_state("engine", self._state)
+                self.store.keep_state("telemetry", self.telemetry.snapshot())
 
     def hear_radiated(self, now_ns: int, message: RadiatedMessage) -> None:
         """What became of a radiation; one that is known already changes nothing."""
@@ -178,6 +185,19 @@ class CommandEngine:
             return
         with self.store.transaction():
             self.store.close_uplink(found.number, message.build())
+            if message.refused and found.attempt < _ATTEMPTS and self.transmits(now_ns):
+                # Too late for its turn, as after a restart on the way: it may still go.
+                self.store.note(found.request, now_ns, "refused", text=message.refused)
+                self._ask_station(
+                    now_ns,
+                    found.message.octets,
+                    found.request,
+                    found.kind,
+                    again=found.again,
+                    attempt=found.attempt + 1,
+                )
+                del self._uplinks[message.id]
+                return
             if found.request:
                 self.progress.radiated(
                     now_ns,
@@ -258,6 +278,8 @@ class CommandEngine:
                 continue
             command = self.commands.command(request.command)
             violations = self.violations(now_ns, command)
+            if violations and self._is_new(now_ns, command):
+                continue
             if violations:
                 request.reason = "; ".join(violations)
                 self.progress.move(now_ns, request, Event.HOLD, text=request.reason)
@@ -265,6 +287,13 @@ class CommandEngine:
                 continue
             self._hand_over(now_ns, request, command)
             self._radiate(now_ns)
+
+    def _is_new(self, now_ns: int, command: Command) -> bool:
+        """Whether telemetry is missing because we have begun to listen a moment ago."""
+        if self._began_ns is None:
+            self._began_ns = now_ns
+        missing = any(self.telemetry.sample(one.parameter) is None for one in command.constraints)
+        return missing and now_ns - self._began_ns < _PATIENCE * self.timing.handover_ns
 
     def _hand_over(self, now_ns: int, request: Request, command: Command) -> None:
         count = self._state["count"] = (self._state["count"] + 1) % _COUNTS
@@ -282,21 +311,34 @@ class CommandEngine:
         """Give what FOP-1 has for the antenna to the bus, after the store."""
         owlt_ns = self.visibility.owlt_ns(now_ns)
         for one in self._link.turn(now_ns, owlt_ns, transmits=self.transmits(now_ns)):
-            number = self.store.next_uplink()
-            message = UplinkMessage(
-                id=f"{self._name}-{self._state['name']}-{number}",
-                service=self._name,
-                carrier=Carrier.COMMAND,
-                octets=one.octets,
-                earliest_ns=now_ns,
-                latest_ns=now_ns + self.timing.handover_ns,
-            )
             kind = _FRAME_TYPES.index(one.frame_type)
-            uplink = OpenUplink(number, one.tag, kind, one.repeated, message)
-            self.store.add_uplink(uplink)
-            self._uplinks[message.id] = uplink
-            self._to_radiate.append(message)
+            self._ask_station(now_ns, one.octets, one.tag, kind, again=one.repeated)
             self._note_outgoing(now_ns, one)
+
+    def _ask_station(
+        self,
+        now_ns: int,
+        octets: bytes,
+        request: int,
+        kind: int,
+        *,
+        again: bool,
+        attempt: int = 1,
+    ) -> None:
+        """For a radiation under a name of its own."""
+        number = self.store.next_uplink()
+        message = UplinkMessage(
+            id=f"{self._name}-{self._state['name']}-{number}",
+            service=self._name,
+            carrier=Carrier.COMMAND,
+            octets=octets,
+            earliest_ns=now_ns,
+            latest_ns=now_ns + _PATIENCE * self.timing.handover_ns,
+        )
+        uplink = OpenUplink(number, request, kind, again, attempt, message)
+        self.store.add_uplink(uplink)
+        self._uplinks[message.id] = uplink
+        self._to_radiate.append(message)
 
     def _note_outgoing(self, now_ns: int, one: Outgoing) -> None:
         if not one.tag:
@@ -314,6 +356,8 @@ class CommandEngine:
             request = self.store.request(outcome.tag)
             if outcome.fate is Fate.RECEIVED:
                 self.progress.received(now_ns, request)
+            elif outcome.fate is Fate.NEVER:
+                self.progress.never_arrived(now_ns, request, outcome.text)
             else:
                 self.progress.lost(now_ns, request, outcome.text)
         for text in self._link.said():

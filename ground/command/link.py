@@ -38,7 +38,10 @@ class Fate(StrEnum):
     """Of one frame of a packet."""
 
     RECEIVED = "received"
+    #: COP-1 has given up on it; it may have arrived.
     LOST = "lost"
+    #: It has not arrived, and nothing of it is under way any more.
+    NEVER = "never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,8 @@ class CommandLink:
         #: FOP-1's last request of type AD; tag of the last frame of type BD.
         self._last_request = self._last_expedited = 0
         self._directives: dict[int, str] = {}
+        #: N(S) → tag of frames given up on, until a CLCW from after them tells what became of them.
+        self._doubtful: dict[int, int] = {}
         #: Nothing of ours can be under way, and every CLCW is from after it, from here on.
         self._quiet_ns = 0
         self._clcw: tuple[CLCW, int] | None = None
@@ -192,8 +197,10 @@ class CommandLink:
         self._hear(now_ns)
         if before is not FopState.INITIAL:
             return
-        if self.automatic and not report.lockout and last_ert_ns >= self._quiet_ns:
-            self._initiate(now_ns, report.report_value)
+        if last_ert_ns >= self._quiet_ns:
+            self._settle_doubts(report.report_value)
+            if self.automatic and not report.lockout:
+                self._initiate(now_ns, report.report_value)
 
     def refused(self, now_ns: int, frame_type: FrameType) -> None:
         """The station has not radiated a frame and never will."""
@@ -304,13 +311,25 @@ class CommandLink:
         tag = self._tags.pop(request, None)
         if tag is None:
             return
-        self._sent = {number: one for number, one in self._sent.items() if one != request}
+        for number in [number for number, one in self._sent.items() if one == request]:
+            del self._sent[number]
+            if fate is Fate.LOST:
+                self._doubtful[number] = tag
         self._outcomes.append(Outcome(tag, fate, text))
         if fate is Fate.LOST:
             # The rest of a packet whose first frames may be lost is of no use.
             rest = [part for part in self._queue if part.tag == tag]
             self._queue = deque(part for part in self._queue if part.tag != tag)
             self._outcomes += [Outcome(tag, fate, "its first frames are lost") for _ in rest]
+
+    def _settle_doubts(self, report_value: int) -> None:
+        """Nothing is under way: what FARM-1 expects next tells which frames it has accepted."""
+        for number, tag in self._doubtful.items():
+            arrived = (report_value - 1 - number) % 256 < 128
+            text = "" if arrived else "its frame has not arrived; it can be sent again"
+            self._outcomes.append(Outcome(tag, Fate.RECEIVED if arrived else Fate.NEVER, text))
+        self.changed |= bool(self._doubtful)
+        self._doubtful.clear()
 
     # Across restarts -----------------------------------------------------------------------------
 
@@ -323,6 +342,7 @@ class CommandLink:
             "expedited": [_plain(part) for part in self._expedited],
             "tags": list(self._tags.items()),
             "sent": list(self._sent.items()),
+            "doubtful": list(self._doubtful.items()),
             "directives": list(self._directives.items()),
             "last": [self._last_request, self._last_expedited],
             "quiet_ns": self._quiet_ns,
@@ -338,6 +358,7 @@ class CommandLink:
         self._expedited = deque(_waiting(part) for part in snapshot["expedited"])
         self._tags = dict(snapshot["tags"])
         self._sent = dict(snapshot["sent"])
+        self._doubtful = dict(snapshot["doubtful"])
         self._directives = dict(snapshot["directives"])
         self._last_request, self._last_expedited = snapshot["last"]
         self._quiet_ns = snapshot["quiet_ns"]

@@ -133,6 +133,13 @@ class Progress:
             self.move(now_ns, request, Event.LOSE, text=f"{text}: it may have arrived or not")
         self._store.save(request)
 
+    def never_arrived(self, now_ns: int, request: Request, text: str) -> None:
+        """FARM-1 has said, after all that was under way, that it has not accepted its frames."""
+        if request.state is State.UNKNOWN:
+            request.reason = text
+            self.move(now_ns, request, Event.FAIL, text=text)
+            self._store.save(request)
+
     def overdue(self, now_ns: int, request: Request) -> None:
         """Stages whose windows have closed without a word."""
         late = [

@@ -43,7 +43,7 @@ CREATE TABLE history (
 CREATE INDEX history_request ON history (request);
 CREATE TABLE uplink (
     number INTEGER PRIMARY KEY, request INTEGER NOT NULL, kind INTEGER NOT NULL,
-    again INTEGER NOT NULL,    message BLOB NOT NULL, fate BLOB) STRICT;
+    again INTEGER NOT NULL, attempt INTEGER NOT NULL,    message BLOB NOT NULL, fate BLOB) STRICT;
 CREATE INDEX uplink_open ON uplink (number) WHERE fate IS NULL;
 CREATE TABLE reply (key TEXT PRIMARY KEY, id INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
 CREATE TABLE state (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
@@ -66,12 +66,14 @@ class HistoryEntry:
 @dataclass(frozen=True, slots=True)
 class OpenUplink:
     """A radiation whose fate is not known.  request: 0: of none; kind: of its frame, place in
-    `FrameType`; again: the frame had been sent before."""
+    `FrameType`; again: the frame had been sent before;
+    attempt: how often the station was asked for this radiation."""
 
     number: int
     request: int
     kind: int
     again: bool
+    attempt: int
     message: UplinkMessage
 
 
@@ -220,18 +222,21 @@ class CommandStore:
 
     def add_uplink(self, uplink: OpenUplink) -> None:
         self._db.execute(
-            "INSERT INTO uplink VALUES (?, ?, ?, ?, ?, NULL)",
-            (uplink.number, uplink.request, uplink.kind, uplink.again, uplink.message.build()),
+            "INSERT INTO uplink VALUES (?, ?, ?, ?, ?, ?, NULL)",
+            (
+                *(uplink.number, uplink.request, uplink.kind, uplink.again, uplink.attempt),
+                uplink.message.build(),
+            ),
         )
 
     def open_uplinks(self) -> list[OpenUplink]:
         rows = self._db.execute(
-            "SELECT number, request, kind, again, message FROM uplink WHERE fate IS NULL "
-            "ORDER BY number"
+            "SELECT number, request, kind, again, attempt, message FROM uplink "
+            "WHERE fate IS NULL ORDER BY number"
         )
         return [
-            OpenUplink(number, request, kind, bool(again), parse(UplinkMessage, body))
-            for number, request, kind, again, body in rows
+            OpenUplink(number, request, kind, bool(again), attempt, parse(UplinkMessage, body))
+            for number, request, kind, again, attempt, body in rows
         ]
 
     def close_uplink(self, number: int, fate: bytes) -> None:

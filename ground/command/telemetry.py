@@ -6,7 +6,7 @@ clock: an on-board clock that is wrong makes no value younger.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,9 @@ class Sample:
 class Telemetry:
     """What `monitor` says, newest by ERT; stored data says nothing of the present."""
 
-    def __init__(self) -> None:
+    def __init__(self, remembered: Iterable[str] = ()) -> None:
+        #: Parameters whose newest values outlast a restart, as they were then.
+        self._remembered: dict[str, Sample | None] = dict.fromkeys(remembered)
         #: By definition: its newest table with a live row, and that row.
         self._tables: dict[str, tuple[ParameterTable, int]] = {}
         #: Parameter → definitions that have it.
@@ -70,7 +72,7 @@ class Telemetry:
             if found is None or table.ert_ns[row] > found[0].ert_ns[found[1]]:
                 found = table, row
         if found is None:
-            return None
+            return self._remembered.get(parameter)
         table, row = found
         column = table.column(parameter)
         states = column.limit_state
@@ -84,6 +86,26 @@ class Telemetry:
             int(table.ert_ns[row]),
             LimitState(int(states[row])) if len(states) else None,
         )
+
+    def snapshot(self) -> list[list[Any]]:
+        """Of the parameters that are to be remembered, for `restore`."""
+        samples = [self.sample(name) for name in self._remembered]
+        return [
+            [
+                *(one.parameter, one.value, one.raw, one.unit, one.scet_ns, one.ert_ns),
+                None if one.limit_state is None else int(one.limit_state),
+            ]
+            for one in samples
+            if one is not None
+        ]
+
+    def restore(self, snapshot: list[list[Any]]) -> None:
+        """As old as they are now."""
+        for parameter, value, raw, unit, scet_ns, ert_ns, state in snapshot:
+            limit = None if state is None else LimitState(state)
+            self._remembered[parameter] = Sample(
+                parameter, value, raw, unit, scet_ns, ert_ns, limit
+            )
 
 
 def _plain(value: Any) -> Any:

@@ -6,10 +6,6 @@ come out is worked out from the capture alone, by one chain in one go.
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -30,107 +26,37 @@ from ground.config import (
     free_base_port,
     prepare_run_directory,
 )
-from ground.ports import Bus
 from ground.receive.capture import CaptureReader
 from ground.receive.chain import ReceiveChain
 from ground.receive.profile import load_profile
-from ground.supervisor import EXIT_WITH_STDIN
-from ground.wiring import open_viewer
 from protocols.bus.messages import (
     PacketsMessage,
     ParametersMessage,
-    ServiceState,
-    StatusMessage,
     parse,
 )
 from protocols.bus.replay import parse_record
 from protocols.identifiers import Topic
 from protocols.packets.batch import PacketBatch
-
-ROOT = Path(__file__).parents[2]
-#: For one step; on an idle machine each takes a second or two, on a fresh one kernels compile.
-PATIENCE_S = 120.0
+from tests.end_to_end.site import Site
 
 
-class Site:
-    """Bus, receive, monitor, archive and spacecraft as processes, watched over the bus."""
+def wait_until_still(site: Site) -> None:
+    """Until everybody has everything."""
+    still = 0
+    before: object = None
 
-    def __init__(self, settings: RunSettings) -> None:
-        self.settings = settings
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._status: dict[str, StatusMessage] = {}
-        self._viewer: Bus = open_viewer(settings, "test", [Topic.STATUS])
+    def done() -> bool:
+        nonlocal still, before
+        for _ in range(9):
+            site.look()
+        taken = {
+            name: site.status[name].counters["packets"] for name in (RECEIVE, MONITOR, ARCHIVE)
+        }
+        still = still + 1 if taken == before and len(set(taken.values())) == 1 else 0
+        before = taken
+        return still >= 4
 
-    def start(self, name: str, *command: str) -> None:
-        arguments = command or ("ground", name, "--run-dir", str(self.settings.run_dir))
-        with (self.settings.run_dir / f"{name}.log").open("ab") as log:
-            # A child ends when this process does, however that ends.
-            self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=os.environ | {EXIT_WITH_STDIN: "1"},
-            )
-
-    def kill(self, name: str) -> None:
-        process = self._processes.pop(name)
-        process.kill()
-        process.wait()
-        assert process.stdin is not None
-        process.stdin.close()
-
-    def end(self, name: str) -> int:
-        process = self._processes.pop(name)
-        process.send_signal(signal.SIGTERM)
-        assert process.stdin is not None
-        process.stdin.close()
-        return process.wait(PATIENCE_S)
-
-    def look(self) -> None:
-        for message in self._viewer.receive(0.05):
-            if message.topic.startswith(Topic.STATUS):
-                status = parse(StatusMessage, message.body)
-                self._status[status.service] = status
-
-    def wait_until_busy(self, name: str, more: int, counter: str) -> None:
-        """Until this very process runs and has taken so many more packets than now."""
-        pid = self._processes[name].pid
-        first: int | None = None
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            assert time.monotonic() < deadline, (name, self._status.get(name), self.logs())
-            self.look()
-            status = self._status.get(name)
-            if status is None or status.pid != pid or status.state != ServiceState.RUNNING:
-                continue
-            first = status.counters[counter] if first is None else first
-            if status.counters[counter] >= first + more:
-                return
-
-    def wait_until_still(self) -> None:
-        """Until everybody has everything."""
-        deadline = time.monotonic() + PATIENCE_S
-        still = 0
-        before: object = None
-        while still < 4:
-            assert time.monotonic() < deadline, (self._status, self.logs())
-            for _ in range(10):
-                self.look()
-            taken = {
-                name: self._status[name].counters["packets"] for name in (RECEIVE, MONITOR, ARCHIVE)
-            }
-            still = still + 1 if taken == before and len(set(taken.values())) == 1 else 0
-            before = taken
-
-    def logs(self) -> str:
-        return "\n".join(path.read_text() for path in self.settings.run_dir.glob("*.log"))
-
-    def close(self) -> None:
-        self._viewer.close()
-        for name in list(self._processes):
-            self.kill(name)
+    site.wait_for(done)
 
 
 @pytest.fixture
@@ -150,14 +76,9 @@ def test_each_service_killed_in_turn_loses_and_doubles_nothing(site: Site) -> No
     # Of telemetry every packet gives parameters; what is relayed gives none (test_relay.py).
     scenario = site.settings.run_dir / "telemetry.toml"
     scenario.write_text("[mars]\npresent = false\n")
-    site.start(
-        "spacecraft",
-        *("spacecraft_sim", "--light-time", "0", "--seed", "7", "--scenario", str(scenario)),
-        *("--link", site.settings.link_endpoint),
-        *("--clock-file", str(site.settings.clock_file)),
-    )
+    site.start_spacecraft(0, str(scenario))
     for name in (RECEIVE, MONITOR, ARCHIVE):
-        site.wait_until_busy(name, 300, "packets")
+        site.wait_for_more(name, 300, "packets")
     for victim, counter in (
         (RECEIVE, "packets"),
         (MONITOR, "packets"),
@@ -167,18 +88,18 @@ def test_each_service_killed_in_turn_loses_and_doubles_nothing(site: Site) -> No
         site.kill(victim)
         time.sleep(0.3)
         site.start(victim)
-        site.wait_until_busy(victim, 30, counter)
+        site.wait_for_more(victim, 30, counter)
     # receive once more, so soon again that it may die while it recovers.
     site.kill(RECEIVE)
     site.start(RECEIVE)
     time.sleep(2.0)
     site.kill(RECEIVE)
     site.start(RECEIVE)
-    site.wait_until_busy(RECEIVE, 100, "packets")
+    site.wait_for_more(RECEIVE, 100, "packets")
     for name in (MONITOR, ARCHIVE):
-        site.wait_until_busy(name, 100, "packets")
+        site.wait_for_more(name, 100, "packets")
     assert site.end("spacecraft") == 0
-    site.wait_until_still()
+    wait_until_still(site)
     for name in reversed(SERVICES):
         assert site.end(name) == 0, site.logs()
 

@@ -7,10 +7,6 @@ it was told that it had arrived, must be in the journal; and nothing must be the
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,19 +19,14 @@ from ground.config import (
     MISSION_CENTRE,
     RECEIVE,
     RELAY,
-    RunSettings,
     free_base_port,
     prepare_run_directory,
 )
-from ground.ports import Bus
-from ground.supervisor import EXIT_WITH_STDIN
-from ground.wiring import open_viewer
 from protocols.bus.messages import (
     BundlesMessage,
     DeliveredBundle,
     PacketsMessage,
     RadiatedMessage,
-    StatusMessage,
     UplinkMessage,
     parse,
 )
@@ -44,9 +35,8 @@ from protocols.dictionary.l4 import DICTIONARY
 from protocols.dtn.bundle import parse_bundle
 from protocols.identifiers import Topic
 from protocols.packets.batch import PacketBatch
+from tests.end_to_end.site import Site
 
-ROOT = Path(__file__).parents[2]
-PATIENCE_S = 100.0
 #: Mars as in the nominal scenario, talking faster so that there is something to be lost.
 SCENARIO = """
 [mars]
@@ -60,64 +50,20 @@ shock_s = 1e6
 """
 
 
-class Site:
-    """Bus, receive, relay and spacecraft as processes, watched over the bus."""
+class RelaySite(Site):
+    """With what the way up was asked and what became of it."""
 
-    def __init__(self, settings: RunSettings) -> None:
-        self.settings = settings
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.status: dict[str, StatusMessage] = {}
-        self.asked: list[UplinkMessage] = []
-        self.radiated: list[RadiatedMessage] = []
-        topics = (Topic.STATUS, Topic.RADIATED, Topic.UPLINK)
-        self._viewer: Bus = open_viewer(settings, "test", topics)
+    @property
+    def asked(self) -> list[UplinkMessage]:
+        return [parse(UplinkMessage, m.body) for m in self.messages if m.topic == Topic.UPLINK]
 
-    def start(self, name: str, *command: str) -> None:
-        arguments = command or ("ground", name, "--run-dir", str(self.settings.run_dir))
-        with (self.settings.run_dir / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=os.environ | {EXIT_WITH_STDIN: "1"},
-            )
-
-    def end(self, name: str, how: signal.Signals = signal.SIGTERM) -> int:
-        process = self.processes.pop(name)
-        process.send_signal(how)
-        assert process.stdin is not None
-        process.stdin.close()
-        return process.wait(PATIENCE_S)
-
-    def look(self) -> None:
-        for message in self._viewer.receive(0.05):
-            if message.topic == Topic.RADIATED:
-                self.radiated.append(parse(RadiatedMessage, message.body))
-            elif message.topic == Topic.UPLINK:
-                self.asked.append(parse(UplinkMessage, message.body))
-            elif message.topic.startswith(Topic.STATUS):
-                status = parse(StatusMessage, message.body)
-                self.status[status.service] = status
+    @property
+    def radiated(self) -> list[RadiatedMessage]:
+        return [parse(RadiatedMessage, m.body) for m in self.messages if m.topic == Topic.RADIATED]
 
     def wait_for_bundles(self, more: int) -> None:
         """Until this very relay has delivered so many more."""
-        pid = self.processes[MISSION_CENTRE].pid
-        first: int | None = None
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            assert time.monotonic() < deadline, (self.status, self.logs())
-            self.look()
-            status = self.status.get(MISSION_CENTRE)
-            if status is None or status.pid != pid or "bundles" not in status.counters:
-                continue
-            first = status.counters["bundles"] if first is None else first
-            if status.counters["bundles"] >= first + more:
-                return
-
-    def logs(self) -> str:
-        return "\n".join(path.read_text() for path in self.settings.run_dir.glob("*.log"))
+        self.wait_for_more(MISSION_CENTRE, more, "bundles")
 
     def bodies(self, service: str, topic: str) -> Iterator[bytes]:
         journal = FileJournal(self.settings.journal_dir(service, topic))
@@ -146,36 +92,25 @@ class Site:
         assert table is not None
         return [int(value) for value in table.raw["RLY_BUNDLES_FORWARDED"]]
 
-    def close(self) -> None:
-        self._viewer.close()
-        for name in list(self.processes):
-            self.end(name, signal.SIGKILL)
-
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path) -> Iterator[RelaySite]:
     settings = prepare_run_directory(
         tmp_path, speed=60, base_port=free_base_port(), snapshot_octets=1 << 20, relay=True
     )
-    site = Site(settings)
+    site = RelaySite(settings, Topic.RADIATED, Topic.UPLINK)
     yield site
     site.close()
 
 
-def test_what_the_payload_forgets_is_here_whoever_is_killed(site: Site) -> None:
+def test_what_the_payload_forgets_is_here_whoever_is_killed(site: RelaySite) -> None:
     (site.settings.run_dir / "mars.toml").write_text(SCENARIO)
     for name in (BUS, RECEIVE, MISSION_CENTRE, RELAY):
         site.start(name)
-    site.start(
-        "spacecraft",
-        *("spacecraft_sim", "--light-time", "30", "--seed", "7"),
-        *("--scenario", str(site.settings.run_dir / "mars.toml")),
-        *("--link", site.settings.link_endpoint),
-        *("--clock-file", str(site.settings.clock_file)),
-    )
+    site.start_spacecraft(30, str(site.settings.run_dir / "mars.toml"))
     site.wait_for_bundles(30)
     for victim in (RELAY, MISSION_CENTRE, RECEIVE):
-        site.end(victim, signal.SIGKILL)
+        site.kill(victim)
         time.sleep(0.3)
         site.start(victim)
         site.wait_for_bundles(15)

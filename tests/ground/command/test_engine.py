@@ -102,12 +102,9 @@ def test_constraints_are_checked_at_release_against_telemetry_as_old_as_it_is() 
     text = world.ask("show", number=number)["violations"][0]
     assert "SC_MODE has not been received" in text
     begun(world)
-    assert world.state(number) == "held"
+    # Nothing has been received because nobody has listened for long: that is waited for.
+    assert world.state(number) == "waiting"
     world.run(60)
-    world.ask("arm", number=number)
-    world.ask("approve", actor="bob", number=number)
-    world.ask("send", number=number)
-    world.turn()
     shown = world.ask("show", number=number)
     assert shown["state"] == "held"
     assert "it is NOMINAL" in shown["reason"]
@@ -184,12 +181,16 @@ def test_release_waits_for_the_uplink_window() -> None:
 def test_what_the_station_refuses_has_not_gone_up() -> None:
     world = begun(World())
     number = world.command("TEST_CONNECTION")
-    world.engine.turn(world.now_ns)
-    (message,) = world.engine.to_radiate()
-    # It reaches the station when its time is over.
-    world.now_ns += 60 * S
-    world.station.request(world.now_ns, message)
-    world.turn()
+    for _ in range(3):
+        # It reaches the station when its time is over, and is asked for again: so often.
+        world.engine.turn(world.now_ns)
+        (message,) = world.engine.to_radiate()
+        world.now_ns += 60 * S
+        world.station.request(world.now_ns, message)
+        world.station.advance(world.now_ns)
+        (fate,) = world.station.answers()
+        assert "latest time" in fate.refused
+        world.engine.hear_radiated(world.now_ns, fate)
     shown = world.ask("show", number=number)
     assert shown["state"] == "held"
     assert "latest time" in shown["reason"]
