@@ -181,6 +181,7 @@ def _register() -> None:
     """Commands of other modules; their own imports are light."""
     from ground.archive_commands import archive_app
     from ground.command_commands import command_app
+    from ground.procedure_commands import procedure_app
     from ground.relay_commands import relay_app
     from ground.replay_command import missions, replay
     from ground.schedule_commands import schedule_app
@@ -196,6 +197,7 @@ def _register() -> None:
     app.command(epilog="Example: l4 missions danuri")(missions)
     app.add_typer(archive_app, name="archive")
     app.add_typer(command_app, name="command")
+    app.add_typer(procedure_app, name="procedure")
     app.add_typer(relay_app, name="relay")
     app.add_typer(schedule_app, name="schedule")
     app.add_typer(study_app, name="study")

@@ -11,6 +11,7 @@ yaml_steps.py          steps of a YAML procedure
 yaml_procedures.py     a YAML file as a procedure
 python_procedures.py   a Python file as a procedure
 library.py             all procedures of some directories
+rehearsal.py           one run where all goes well, for people
 evaluation.py          whether a step is done
 run_states.py          states of a run as a table
 runner.py              one run: its records, and how it goes on from them

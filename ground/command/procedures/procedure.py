@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any, Final, Literal, NoReturn
 
 from construct import Float64b, GreedyBytes, Int8ub, Int64sb
@@ -301,3 +302,15 @@ class Context:
     def checked(self, step: Any) -> Any:
         self.definitions.check(step)
         return step
+
+
+def line_of(steps: Steps, context: Context) -> str:
+    """Where the step that was yielded last stands: file and line."""
+    innermost: Any = steps
+    while getattr(innermost, "gi_yieldfrom", None) is not None:
+        innermost = innermost.gi_yieldfrom
+    file = PurePath(innermost.gi_code.co_filename)
+    # A generator of this package: it has said which line of YAML it stands for.
+    if file.parent == PurePath(__file__).parent:
+        return context.place
+    return f"{file.name}:{innermost.gi_frame.f_lineno}"

@@ -14,6 +14,7 @@ must take the same steps whenever it gets the same results: no clock, no chance,
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 from collections.abc import Mapping
@@ -33,11 +34,18 @@ def read_python(text: str, *, file: str = "procedure.py") -> Procedure:
 
     name = PurePath(file).stem
     names: dict[str, Any] = {"__name__": f"procedure_{name}", "__file__": file}
+    wanted = "a generator function wanted: def procedure(p, …) with yield"
     try:
-        exec(compile(text, file, "exec"), names)
-    except SyntaxError as error:
-        problem = Problem(file, error.lineno or 1, error.offset or 1, f"no Python: {error.msg}")
+        tree = ast.parse(text, file)
+    except (SyntaxError, ValueError) as error:
+        found = error if isinstance(error, SyntaxError) else SyntaxError(str(error))
+        problem = Problem(file, found.lineno or 1, found.offset or 1, f"no Python: {found.msg}")
         raise ProcedureInvalid([problem]) from error
+    # Programs that merely lie in the same directory are not run to find out what they are.
+    if not any(isinstance(one, ast.FunctionDef) and one.name == "procedure" for one in tree.body):
+        raise wrong(1, wanted)
+    try:
+        exec(compile(tree, file, "exec"), names)
     # An operators' program: whatever it raises, the file is no procedure.
     except Exception as error:
         found = error.__traceback__
@@ -47,7 +55,7 @@ def read_python(text: str, *, file: str = "procedure.py") -> Procedure:
         raise wrong(line, f"{type(error).__name__}: {error}") from error
     function = names.get("procedure")
     if not inspect.isgeneratorfunction(function):
-        raise wrong(1, "a generator function wanted: def procedure(p, …) with yield")
+        raise wrong(1, wanted)
     line = function.__code__.co_firstlineno
     declared = names.get("ARGUMENTS", {})
     if not isinstance(declared, Mapping):

@@ -20,7 +20,14 @@ from typing import Any, Final
 
 from ground.command.procedures.definitions import Definitions
 from ground.command.procedures.evaluation import Done, Moment, NotDone, Pending, S, evaluate
-from ground.command.procedures.procedure import Context, Procedure, Request, StepFailed, Steps
+from ground.command.procedures.procedure import (
+    Context,
+    Procedure,
+    Request,
+    StepFailed,
+    Steps,
+    line_of,
+)
 from ground.command.procedures.run_states import ENDED, RUN_TABLE, RunEvent, RunState
 from ground.command.procedures.steps import Ask, Send, Step, plain
 from ground.command.procedures.world import World
@@ -350,19 +357,8 @@ class ProcedureRun:
         else:
             self._step = step
             self._number += 1
-            self._place = self._line()
-
-    def _line(self) -> str:
-        """Where the step stands in its file."""
-        assert self._steps is not None
-        assert self._context is not None
-        innermost: Any = self._steps
-        while getattr(innermost, "gi_yieldfrom", None) is not None:
-            innermost = innermost.gi_yieldfrom
-        file = PurePath(innermost.gi_code.co_filename)
-        if file.parent == PurePath(__file__).parent:
-            return self._context.place
-        return f"{file.name}:{innermost.gi_frame.f_lineno}"
+            assert self._steps is not None
+            self._place = line_of(self._steps, self._context)
 
     def _where(self, error: Exception) -> str:
         for frame in reversed(traceback.extract_tb(error.__traceback__)):

@@ -284,5 +284,8 @@ def plain(value: Any) -> Any:
 
 
 def _short(value: Any) -> str:
+    # Nothing but an instant is as great as that.
+    if isinstance(value, int) and value >= 10**18:
+        return utc_iso_from_tai_ns(value, 0)
     text = value.hex() if isinstance(value, bytes) else str(value)
     return text if len(text) <= 40 else text[:37] + "..."
