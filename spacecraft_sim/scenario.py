@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from protocols.dictionary.l4_link import SIMULATION_KEY
+from protocols.dictionary.l4_link import SIMULATION_KEYS, CommandKeys
 from protocols.dictionary.l4_states import Mode
 from protocols.errors import LocalError
 from protocols.frames.parameters import FrameParameters
@@ -181,12 +181,19 @@ class Storm:
 @dataclass(frozen=True, slots=True)
 class FlightSoftwareSettings:
     """contact_loss_h: FSW_CONTACT_LOSS at the start.  clock: how the on-board clock differs from
-    TAI.  key: of the command link, AES, in hexadecimal."""
+    TAI.  key, management_key, master_key: AES keys of the command link, in hexadecimal."""
 
     contact_loss_h: float = _number(168.0, 1.0, 720.0)
     clock_drift_ppm: float = _number(0.0, -1_000.0, 1_000.0)
     clock_offset_s: float = _number(0.0, -1e6, 1e6)
-    key: str = SIMULATION_KEY.hex()
+    key: str = SIMULATION_KEYS.command.hex()
+    management_key: str = (SIMULATION_KEYS.management or b"").hex()
+    master_key: str = (SIMULATION_KEYS.master or b"").hex()
+
+    @property
+    def keys(self) -> CommandKeys:
+        texts = (self.key, self.management_key, self.master_key)
+        return CommandKeys(*(bytes.fromhex(text) for text in texts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,15 +335,8 @@ def loads(text: str, source: str = "scenario") -> Scenario:
             )
     except ValueError as error:
         raise ScenarioError(f"{source}: downlink: {error}") from error
-    try:
-        key = bytes.fromhex(scenario.flight_software.key)
-    except ValueError:
-        key = b""
-    if len(key) not in (16, 24, 32):
-        raise ScenarioError(
-            f"{source}: flight_software.key has {len(key)} octets in hexadecimal; "
-            "16, 24 or 32 allowed"
-        )
+    for name in ("key", "management_key", "master_key"):
+        _check_key(f"flight_software.{name}", getattr(scenario.flight_software, name), source)
     for kind, intervals in (("noise", scenario.channel.noise), ("outage", scenario.channel.outage)):
         for interval in intervals:
             if interval.to_s <= interval.from_s:
@@ -345,6 +345,17 @@ def loads(text: str, source: str = "scenario") -> Scenario:
                     f"above from_s = {interval.from_s} wanted"
                 )
     return scenario
+
+
+def _check_key(name: str, text: str, source: str) -> None:
+    try:
+        octets = len(bytes.fromhex(text))
+    except ValueError:
+        octets = 0
+    if octets not in (16, 24, 32):
+        raise ScenarioError(
+            f"{source}: {name} has {octets} octets in hexadecimal; 16, 24 or 32 allowed"
+        )
 
 
 def _read(kind: type, table: Any, where: str, source: str) -> Any:

@@ -60,6 +60,9 @@ I64 = npt.NDArray[np.int64]
 _EARTH_LIGHT_TIME_NS = 499_000_000_000
 #: Ticks taken before frames are built: bounds memory when a call has to catch up with days.
 _BLOCK_TICKS = 600
+#: Once a telecommand frame came through link security, one frame of so many has the frame security
+#: report in its operational control field, the others the CLCW.
+_SECURITY_REPORT_FRAMES = 8
 #: What waits on the playback channel; enough that it is never short of packets.
 _PLAYBACK_FRAMES = 8
 
@@ -157,7 +160,7 @@ class Spacecraft:
             self.clock,
             Recorder(begin.recorder_octets),
             noise("memory"),
-            bytes.fromhex(settings.key),
+            settings.keys,
             settings.contact_loss_h,
             self._record,
         )
@@ -173,8 +176,11 @@ class Spacecraft:
         #: Time packets that are due: since when, the clock of then.
         self._time_due: deque[tuple[int, OnBoardClock]] = deque()
         self._time_packets = 0
-        #: (from when, word): what the operational control field says.
-        self._clcw: deque[tuple[int, int]] = deque([(self.start_ns, self._clcw_word())])
+        #: (from when, CLCW, frame security report if there is one): what the operational control
+        #: field says.
+        self._words: deque[tuple[int, int, int | None]] = deque(
+            [(self.start_ns, self._clcw_word(), None)]
+        )
         self._timeline = deque(sorted(scenario.timeline, key=lambda entry: entry.at_s))
         self._tick = 0
         self._frame = 0
@@ -235,10 +241,14 @@ class Spacecraft:
                 break
             self._queue_packets(t_ns)
             self._queue_time(t_ns)
-            while len(self._clcw) > 1 and self._clcw[1][0] <= t_ns:
-                self._clcw.popleft()
+            while len(self._words) > 1 and self._words[1][0] <= t_ns:
+                self._words.popleft()
             contents.append(self._multiplexer.next_frame(t_ns))
-            ocf.append(self._clcw[0][1])
+            _, clcw, report = self._words[0]
+            if report is None or self._frame % _SECURITY_REPORT_FRAMES:
+                ocf.append(clcw)
+            else:
+                ocf.append(report)
             emission.append(t_ns)
             self._frame += 1
         frames = self._framer.build(contents, np.array(ocf, np.uint32))
@@ -321,9 +331,9 @@ class Spacecraft:
                 self._change_mode(FROM_EVENT[event.event_id], t_ns)
         self._compute(t_ns, commands)
 
-        word = self._clcw_word()
-        if word != self._clcw[-1][1]:
-            self._clcw.append((t_ns, word))
+        words = self._clcw_word(), self.software.security_report()
+        if words != self._words[-1][1:]:
+            self._words.append((t_ns, *words))
         self._sample(t_ns)
         self._report(t_ns)
 

@@ -431,6 +431,18 @@ _PARAMETERS: Final = (
     ),
 )
 
+_SECURITY: Final = (
+    command(
+        "SECURITY_PROCEDURE",
+        128,
+        1,
+        "Manage keys and security associations (355.1-B); on the management MAP alone",
+        Argument("PDU", GreedyBytes, description="Extended procedures PDU"),
+        hazard="a link whose keys differ at its ends is closed",
+        stages=_ALL,
+    ),
+)
+
 COMMANDS: Final = CommandDictionary(
     "L4_RELAY_COMMANDS",
     (
@@ -445,6 +457,7 @@ COMMANDS: Final = CommandDictionary(
         *_TEST,
         *_EVENT_ACTION,
         *_PARAMETERS,
+        *_SECURITY,
     ),
     "Commands of the L4 relay spacecraft",
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Final
 
 from protocols.coding.cltu import CltuCoding
+from protocols.errors import LocalError
 from protocols.frames.sdls import (
     Channel,
     KeyEvent,
@@ -13,35 +15,107 @@ from protocols.frames.sdls import (
     SecurityEndpoint,
     Service,
 )
+from protocols.frames.sdls_initiator import SecurityInitiator
 from protocols.frames.tc import TcParameters
 from protocols.identifiers import SCID_L4_RELAY
 
 #: Telecommand virtual channel, and the MAP of packets.
 TC_VCID: Final = 0
 TC_MAP: Final = 0
+#: MAP of the packets that manage keys and security associations (355.1-B), and of no others.
+TC_MANAGEMENT_MAP: Final = 1
 TC_PARAMETERS: Final = TcParameters(SCID_L4_RELAY, vcids=frozenset({TC_VCID}))
 CLTU_CODING: Final = CltuCoding()
+
+
+def _agreed(spi: int, service: Service, map_id: int) -> SaParameters:
+    channel = Channel(0, SCID_L4_RELAY, TC_VCID, map_id)
+    return SaParameters(spi=spi, service=service, channels=frozenset({channel}), window=1_024)
+
+
 #: Every frame but control commands (355.0-B) is authenticated with AES-CMAC and numbered.
-TC_SECURITY: Final = SaParameters(
-    spi=1,
-    service=Service.AUTHENTICATION,
-    channels=frozenset({Channel(0, SCID_L4_RELAY, TC_VCID, TC_MAP)}),
-    window=1_024,
+TC_SECURITY: Final = _agreed(1, Service.AUTHENTICATION, TC_MAP)
+#: Procedures come through an association of their own, so that no key manages itself; encrypted,
+#: which hides what is managed.
+TC_MANAGEMENT_SECURITY: Final = _agreed(2, Service.AUTHENTICATED_ENCRYPTION, TC_MANAGEMENT_MAP)
+#: Unkeyed at first: the next key of each MAP goes here, and the ones after take turns.
+TC_NEXT_SECURITY: Final = _agreed(3, Service.AUTHENTICATION, TC_MAP)
+TC_NEXT_MANAGEMENT_SECURITY: Final = _agreed(4, Service.AUTHENTICATED_ENCRYPTION, TC_MANAGEMENT_MAP)
+TC_ASSOCIATIONS: Final = (
+    TC_SECURITY,
+    TC_MANAGEMENT_SECURITY,
+    TC_NEXT_SECURITY,
+    TC_NEXT_MANAGEMENT_SECURITY,
 )
+#: Keys loaded before launch, one for each association that is operational from the start.
 TC_KEY_ID: Final = 1
-#: The simulated spacecraft's; it guards nothing.  A mission's own comes from its key management.
+TC_MANAGEMENT_KEY_ID: Final = 2
+#: Wraps what OTAR brings.
+MASTER_KEY_ID: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class CommandKeys:
+    """AES keys of the command link.  Without the other two nothing can be managed over the link.
+
+    A key is in no `repr`.
+    """
+
+    command: bytes = field(repr=False)
+    management: bytes | None = field(default=None, repr=False)
+    master: bytes | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> CommandKeys:
+        """Of a key file: keys in hexadecimal, a line each: command, management, master.
+
+        Raises LocalError, which quotes nothing of it.
+        """
+        try:
+            keys = [bytes.fromhex(line) for line in text.split("\n") if line.strip()]
+        except ValueError:
+            keys = []
+        if len(keys) not in (1, 3) or any(len(key) not in (16, 24, 32) for key in keys):
+            raise LocalError(
+                "a key file holds one key (command) or three (command, management, master), "
+                "each of 16, 24 or 32 octets in hexadecimal on a line of its own"
+            )
+        return cls(*keys)
+
+
+#: The simulated spacecraft's; they guard nothing.  A mission's own come from its key management.
 SIMULATION_KEY: Final = bytes.fromhex("4c3452656c617953696d756c61746f72")
+SIMULATION_KEYS: Final = CommandKeys(
+    SIMULATION_KEY,
+    b"L4 relay simulator: manages keys",
+    b"L4 relay simulator: wraps others",
+)
 
 
-def security_endpoint(key: bytes, number: int = 0) -> SecurityEndpoint:
+def security_endpoint(keys: bytes | CommandKeys, number: int = 0) -> SecurityEndpoint:
     """Either end of the command link, operational; numbers above `number` follow.
 
-    Raises LocalError for a key that is none of AES's.
+    keys: bytes are the command key alone.  Raises LocalError for a key that is none of AES's.
     """
-    keys = KeyStore()
-    keys.load(TC_KEY_ID, key)
-    keys.move(TC_KEY_ID, KeyEvent.ACTIVATE)
-    endpoint = SecurityEndpoint(keys, [TC_SECURITY])
-    endpoint.rekey(TC_SECURITY.spi, TC_KEY_ID, number)
-    endpoint.start(TC_SECURITY.spi)
+    if isinstance(keys, bytes):
+        keys = CommandKeys(keys)
+    store = KeyStore({} if keys.master is None else {MASTER_KEY_ID: keys.master})
+    endpoint = SecurityEndpoint(store, TC_ASSOCIATIONS)
+    for agreed, key_id, key in (
+        (TC_SECURITY, TC_KEY_ID, keys.command),
+        (TC_MANAGEMENT_SECURITY, TC_MANAGEMENT_KEY_ID, keys.management),
+    ):
+        if key is not None:
+            store.load(key_id, key)
+            store.move(key_id, KeyEvent.ACTIVATE)
+            endpoint.rekey(agreed.spi, key_id, number)
+            endpoint.start(agreed.spi)
     return endpoint
+
+
+def security_initiator(keys: CommandKeys) -> SecurityInitiator:
+    """The ground's end, which manages keys and associations.  LocalError without a master key."""
+    if keys.management is None or keys.master is None:
+        raise LocalError("managing keys wants a management key and a master key")
+    routes = {TC_MAP: TC_SECURITY.spi, TC_MANAGEMENT_MAP: TC_MANAGEMENT_SECURITY.spi}
+    return SecurityInitiator(security_endpoint(keys), master_key_id=MASTER_KEY_ID, routes=routes)

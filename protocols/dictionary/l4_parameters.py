@@ -73,6 +73,9 @@ def _own() -> list[OnBoardParameter]:
         ("FSW_SCHEDULED", "", "Activities in the on-board schedule", None, 0, 0),
         ("FSW_PROTON_FLUX", "1/(cm2.s.sr)", "Protons above 12 MeV, last measured", None, 0, 0),
         ("FSW_ANTENNA", "", "Receiving antenna: 0 high gain, 1 and 2 low gain", None, 0, 0),
+        ("FSW_FRAMES_INSECURE", "", "Telecommand frames, by link security", None, 0, 0),
+        ("FSW_SECURITY_DONE", "", "Procedures of link security executed", None, 0, 0),
+        ("FSW_SECURITY_REFUSED", "", "Procedures of link security refused", None, 0, 0),
     )
     return [
         OnBoardParameter(

@@ -255,6 +255,15 @@ REPORTS: Final = Dictionary(
         ),
         report("TEST_REPORT", 17, 2, "Yes"),
         report(
+            "SECURITY_REPLY",
+            128,
+            2,
+            "Answer to a procedure of link security (355.1-B)",
+            _number("SEC_PACKET_ID", Int16ub, "First header word of the request"),
+            _number("SEC_SEQUENCE", Int16ub, "Second header word of the request"),
+            _number("SEC_PDU", GreedyBytes, "Extended procedures PDU"),
+        ),
+        report(
             "ACTION_STATUS",
             19,
             7,

@@ -38,6 +38,7 @@ from cryptography.hazmat.primitives.cmac import CMAC
 
 from protocols.errors import LocalError
 from protocols.frames.sdls_keys import KeyEvent, KeyStore
+from protocols.frames.security_report import FrameSecurityReport
 
 __all__ = [
     "SA_TABLE",
@@ -114,6 +115,12 @@ class Refusal(Enum):
     REPLAYED = "sequence number not above the last one"
     BEYOND_WINDOW = "sequence number too far above the last one"
     BAD_MAC = "MAC does not agree"
+
+
+#: What a frame security report calls a bad security association.
+_BAD_SA: Final = frozenset(
+    {Refusal.UNKNOWN_SPI, Refusal.WRONG_CHANNEL, Refusal.NOT_OPERATIONAL, Refusal.KEY_NOT_ACTIVE}
+)
 
 
 @dataclass(frozen=True)
@@ -197,11 +204,12 @@ class SecurityAssociation:
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """Either data or the reason why there is none."""
+    """Either data or the reason why there is none; number: as the frame says it, if it does."""
 
     data: bytes | None
     refusal: Refusal | None
     spi: int | None
+    number: int = 0
 
 
 class SecurityEndpoint:
@@ -215,6 +223,9 @@ class SecurityEndpoint:
     def __init__(self, keys: KeyStore, associations: Iterable[SaParameters]) -> None:
         self.keys = keys
         self.statistics: Counter[Refusal | str] = Counter()
+        #: A frame was refused; until someone resets it (355.1-B-1, alarm flag reset).
+        self.alarm = False
+        self._last: Processed | None = None
         self._associations: dict[int, SecurityAssociation] = {}
         #: Keys that an association has, or has had: with another number, or that of another
         #: association, they would repeat IVs.
@@ -348,7 +359,24 @@ class SecurityEndpoint:
         """ProcessSecurity, §4.2.4: data of a frame, if it is what the other end sent, and new."""
         result = self._process(channel, before, field, mask)
         self.statistics["accepted" if result.refusal is None else result.refusal] += 1
+        self.alarm |= result.refusal is not None
+        self._last = result
         return result
+
+    @property
+    def report(self) -> FrameSecurityReport | None:
+        """Of the last frame processed; None before the first."""
+        if self._last is None:
+            return None
+        refusal = self._last.refusal
+        return FrameSecurityReport(
+            self.alarm,
+            refusal in (Refusal.REPLAYED, Refusal.BEYOND_WINDOW),
+            refusal is Refusal.BAD_MAC,
+            refusal in _BAD_SA,
+            self._last.spi or 0,
+            self._last.number,
+        )
 
     def _process(self, channel: Channel, before: bytes, field: bytes, mask: bytes) -> Processed:
         if len(field) < SPI_LENGTH:
@@ -371,9 +399,9 @@ class SecurityEndpoint:
         # §2.3.2.3.  Before the MAC, to save it; only a MAC that agrees moves the number (§4.2.4.4).
         if parameters.authenticates:
             if number <= association.number:
-                return Processed(None, Refusal.REPLAYED, spi)
+                return Processed(None, Refusal.REPLAYED, spi, number)
             if association.window is not None and number - association.number > association.window:
-                return Processed(None, Refusal.BEYOND_WINDOW, spi)
+                return Processed(None, Refusal.BEYOND_WINDOW, spi, number)
         end = len(field) - parameters.trailer_length
         data, mac = field[parameters.header_length : end], field[end:]
         key = self.keys.value(association.key_id)
@@ -387,9 +415,9 @@ class SecurityEndpoint:
             covered = _masked(before + _without_iv(header), parameters, mask)
             opened = _open(key, header[SPI_LENGTH:], covered, data, mac)
         if opened is None:
-            return Processed(None, Refusal.BAD_MAC, spi)
+            return Processed(None, Refusal.BAD_MAC, spi, number)
         association.number = number
-        return Processed(opened, None, spi)
+        return Processed(opened, None, spi, number)
 
 
 def _covers(parameters: SaParameters, channel: Channel) -> bool:

@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from typing import Final
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from protocols.errors import LocalError
 
@@ -100,6 +102,41 @@ class KeyStore:
         if not self.is_active(key_id):
             raise LocalError(f"key {key_id} is not active")
         return self._values[key_id]
+
+    def verifiable(self, key_id: int) -> bytes:
+        """Of a session key that is active or may still become it: what can be verified."""
+        if self.state(key_id) not in (KeyState.PRE_ACTIVE, KeyState.ACTIVE):
+            raise LocalError(f"key {key_id} is {self.state(key_id).name}")
+        return self._values[key_id]
+
+    def snapshot(self, master_key_id: int) -> list[list[Any]]:
+        """Id, state and value of each session key for `restore`, values wrapped (RFC 3394) under a
+        master key: what is kept of them tells nobody a key."""
+        master = self.master(master_key_id)
+        return [
+            [
+                key_id, self._states[key_id].value,
+                aes_key_wrap(master, self._values[key_id]) if key_id in self._values else b"",
+            ]
+            for key_id in self
+        ]  # fmt: skip
+
+    def restore(self, snapshot: Iterable[list[Any]], master_key_id: int) -> None:
+        """All session keys as they were.  LocalError for another master key, changing nothing."""
+        master = self.master(master_key_id)
+        states: dict[int, KeyState] = {}
+        values: dict[int, bytes] = {}
+        for key_id, state, wrapped in snapshot:
+            states[self._id(key_id)] = KeyState(state)
+            if not wrapped:
+                continue
+            try:
+                values[key_id] = aes_key_unwrap(master, wrapped)
+            except InvalidUnwrap as error:
+                raise LocalError(
+                    f"key {key_id} was kept under another master key {master_key_id}"
+                ) from error
+        self._states, self._values = states, values
 
     def master(self, key_id: int) -> bytes:
         if key_id not in self._masters:

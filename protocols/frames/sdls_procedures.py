@@ -48,6 +48,7 @@ class Procedure(IntEnum):
     STOP_SA = 0x1E
     SA_STATUS = 0x1F
     PING = 0x31
+    RESET_ALARM = 0x37
 
 
 _TAGS: Final = frozenset(Procedure)
@@ -242,21 +243,43 @@ class SecurityUnit:
         self.refused = 0
         self._challenge_iv = challenge_iv
 
-    def execute(self, octets: bytes) -> bytes | None:
-        """Octets of the reply, empty where none is defined; None: refused.
+    def execute(self, octets: bytes, through: int | None = None) -> bytes | None:
+        """Octets of the reply, empty where none is defined; None: refused."""
+        try:
+            return self.perform(octets, through)
+        except (RemoteError, LocalError):
+            return None
 
-        The PDUs of one command come through an association, so who sent them is known.
+    def perform(self, octets: bytes, through: int | None = None) -> bytes:
+        """The same; RemoteError or LocalError say why it is refused.
+
+        through: SPI of the association that the PDU came through, which says who sent it.  Neither
+        that association nor its key can be taken away through it: nothing would be left to manage
+        the others with.
         """
         try:
             pdu = parse_pdu(octets)
             if pdu.reply:
                 raise RemoteError("a reply is no command", data=octets)
+            if through is not None:
+                self._check_not_own(pdu, through)
             reply = self._execute(pdu)
         except (RemoteError, LocalError):
             self.refused += 1
-            return None
+            raise
         self.executed[pdu.procedure] += 1
         return build_pdu(Pdu(pdu.procedure, reply, reply=True)) if reply is not None else b""
+
+    def _check_not_own(self, pdu: Pdu, through: int) -> None:
+        if pdu.procedure in (Procedure.STOP_SA, Procedure.EXPIRE_SA):
+            own, what = pdu.data == _u16(through), f"SPI {through}"
+        elif pdu.procedure is Procedure.DEACTIVATE_KEYS:
+            key_id = self.endpoint.association(through).key_id
+            own, what = key_id in KeyIds.parse(pdu.data).key_ids, f"key {key_id}"
+        else:
+            return
+        if own:
+            raise LocalError(f"{pdu.procedure.name}: this command came through {what} itself")
 
     def _execute(self, pdu: Pdu) -> bytes | None:
         """Data of the reply, None where none is defined."""
@@ -275,6 +298,8 @@ class SecurityUnit:
                 return self._inventory(pdu.data)
             case Procedure.PING:
                 return b""
+            case Procedure.RESET_ALARM:
+                self.endpoint.alarm = False
             case _:
                 return self._association(pdu)
         return None
@@ -303,7 +328,7 @@ class SecurityUnit:
         for key_id, challenge in KeyChallenge.parse(data).challenges:
             iv = self._challenge_iv.to_bytes(IV_LENGTH, "big")
             self._challenge_iv += 1
-            value = self.endpoint.keys.value(key_id)
+            value = self.endpoint.keys.verifiable(key_id)
             answers.append(answer_challenge(key_id, value, challenge, iv))
         return b"".join(answers)
 

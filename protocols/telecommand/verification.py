@@ -60,6 +60,7 @@ class FailureCode(IntEnum):
     UNKNOWN_COMMAND = 3
     WRONG_LENGTH = 4
     ILLEGAL_ARGUMENT = 5
+    NOT_AUTHORISED = 6
     # Start: the state of the spacecraft.
     WRONG_MODE = 16
     UNKNOWN_IDENTIFIER = 17
@@ -68,6 +69,7 @@ class FailureCode(IntEnum):
     TOO_LATE = 20
     STILL_ENABLED = 21
     IN_PROGRESS = 22
+    SECURITY_PROCEDURE = 23
     # Completion: what happened.
     EQUIPMENT_OFF = 32
     EQUIPMENT_FAILED = 33

@@ -6,7 +6,12 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from protocols.coding.cltu import CltuDecoder
-from protocols.dictionary.l4_link import CLTU_CODING, TC_PARAMETERS, TC_VCID
+from protocols.dictionary.l4_link import (
+    CLTU_CODING,
+    TC_MANAGEMENT_MAP,
+    TC_PARAMETERS,
+    TC_VCID,
+)
 from protocols.errors import RemoteError
 from protocols.frames.clcw import CLCW
 from protocols.frames.farm import Farm
@@ -15,6 +20,18 @@ from protocols.frames.sdls_frames import process_tc
 from protocols.frames.tc import FrameType, delimit, parse
 from protocols.frames.tc_segments import MapReassembler
 from protocols.packets.space_packet import split
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A packet, and the association that authenticated its last frame.
+
+    management: it came on the MAP that manages link security.
+    """
+
+    packet: bytes
+    spi: int
+    management: bool
 
 
 @dataclass(slots=True)
@@ -41,15 +58,15 @@ class CommandReceiver:
     """One command link; nothing comes out of it that `security` has not authenticated."""
 
     def __init__(self, security: SecurityEndpoint) -> None:
-        self._security = security
+        self.security = security
         self._decoder = CltuDecoder(CLTU_CODING)
         self._farm = Farm(TC_VCID)
         self._segments = MapReassembler()
         self.statistics = ReceiverStatistics()
 
-    def push(self, octets: bytes) -> list[bytes]:
+    def push(self, octets: bytes) -> list[Received]:
         """Packets of the frames that are accepted, in order.  Never raises on what arrives."""
-        packets: list[bytes] = []
+        packets: list[Received] = []
         for cltu in self._decoder.push(octets):
             self.statistics.cltus += 1
             found = delimit(cltu.data, TC_PARAMETERS)
@@ -62,7 +79,7 @@ class CommandReceiver:
         """FARM-1's report with the receiver's flags."""
         return self._farm.clcw(no_rf_available=no_rf_available, no_bit_lock=no_bit_lock)
 
-    def _frame(self, octets: bytes) -> list[bytes]:
+    def _frame(self, octets: bytes) -> list[Received]:
         try:
             frame = parse(octets, TC_PARAMETERS)
         except RemoteError:
@@ -80,7 +97,7 @@ class CommandReceiver:
         if accepted is None:
             self.statistics.discarded += 1
             return []
-        processed = process_tc(self._security, frame, TC_PARAMETERS)
+        processed = process_tc(self.security, frame, TC_PARAMETERS)
         if processed.data is None:
             self.statistics.insecure += 1
             assert processed.refusal is not None
@@ -88,4 +105,8 @@ class CommandReceiver:
             return []
         self.statistics.accepted += 1
         unit = self._segments.push(replace(frame, data=processed.data))
-        return [] if unit is None else list(split(unit).packets)
+        if unit is None:
+            return []
+        assert processed.spi is not None
+        management = frame.map_id == TC_MANAGEMENT_MAP
+        return [Received(bytes(p), processed.spi, management) for p in split(unit).packets]

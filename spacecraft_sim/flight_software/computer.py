@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from protocols.dictionary.l4_commands import COMMANDS
-from protocols.dictionary.l4_link import security_endpoint
+from protocols.dictionary.l4_link import CommandKeys, security_endpoint
 from protocols.dictionary.l4_states import EventId, ReceiverState, Severity
 from protocols.errors import RemoteError
 from protocols.frames.clcw import CLCW
 from protocols.packets.pus import RequestId
 from protocols.telecommand.declaration import Commanded, CommandRefused
 from protocols.telecommand.verification import FailureCode, Stage, Verification
-from spacecraft_sim.flight_software.command_receiver import CommandReceiver
+from spacecraft_sim.flight_software.command_receiver import CommandReceiver, Received
 from spacecraft_sim.flight_software.contact import Contact
 from spacecraft_sim.flight_software.execution import Handlers, Refusal, Running
 from spacecraft_sim.flight_software.functions import ALLOWED, Functions
@@ -34,6 +34,8 @@ from spacecraft_sim.flight_software.platform import Platform
 from spacecraft_sim.flight_software.recorder import Recorder
 from spacecraft_sim.flight_software.reports import ReportWriter
 from spacecraft_sim.flight_software.schedule import Schedule
+from spacecraft_sim.flight_software.security import COMMAND as SECURITY
+from spacecraft_sim.flight_software.security import SecurityManagement
 from spacecraft_sim.subsystems.common import Event
 from spacecraft_sim.subsystems.noise import Noise
 
@@ -45,7 +47,7 @@ _NS: Final = 1_000_000_000
 
 
 class FlightSoftware:
-    """platform: the spacecraft it runs on; recorder: packet store 1; noise: of upsets; key: of the
+    """platform: the spacecraft it runs on; recorder: packet store 1; noise: of upsets; keys: of the
     command link; synchronise: see `PacketStores`."""
 
     def __init__(
@@ -54,7 +56,7 @@ class FlightSoftware:
         clock: OnBoardClock,
         recorder: Recorder,
         noise: Noise,
-        key: bytes,
+        keys: CommandKeys,
         contact_loss_h: float,
         synchronise: Callable[[], None],
     ) -> None:
@@ -63,7 +65,9 @@ class FlightSoftware:
         self.reports = ReportWriter(clock)
         self.pool = ParameterPool()
         self.pool.set("FSW_CONTACT_LOSS", contact_loss_h)
-        self.receiver = CommandReceiver(security_endpoint(key))
+        endpoint = security_endpoint(keys)
+        self.receiver = CommandReceiver(endpoint)
+        self.security = SecurityManagement(endpoint, self.reports, self.raise_event)
         self.contact = Contact(self.pool, self.raise_event)
         self.memory = Memory(noise, self.raise_event, self._lose_memory)
         self.schedule = Schedule(self.reports, _check)
@@ -109,8 +113,8 @@ class FlightSoftware:
             self.pool.forget("FSW_PROTON_FLUX")
         else:
             self.pool.update({"FSW_PROTON_FLUX": protons_pfu})
-        for packet in self.receiver.push(commands) if commands else ():
-            self._execute(packet, linked=True)
+        for received in self.receiver.push(commands) if commands else ():
+            self._execute(received.packet, received)
         rejected = self.receiver.statistics.rejected
         if rejected > self._rejected:
             text = f"{rejected - self._rejected} telecommand frames rejected, {rejected} in all"
@@ -146,6 +150,11 @@ class FlightSoftware:
             no_bit_lock=receiver != ReceiverState.BIT_LOCK,
         )
 
+    def security_report(self) -> int | None:
+        """The frame security report as a word; None before the first frame."""
+        report = self.receiver.security.report
+        return None if report is None else int.from_bytes(report.build(), "big")
+
     def _publish(self) -> None:
         statistics = self.receiver.statistics
         self.pool.update(
@@ -153,6 +162,9 @@ class FlightSoftware:
             | {
                 "FSW_FRAMES_ACCEPTED": statistics.accepted,
                 "FSW_FRAMES_REJECTED": statistics.rejected,
+                "FSW_FRAMES_INSECURE": statistics.insecure,
+                "FSW_SECURITY_DONE": self.security.executed,
+                "FSW_SECURITY_REFUSED": self.security.refused,
                 "FSW_SINCE_COMMAND": self.contact.silent_s,
                 "FSW_MEMORY_UPSETS": self.memory.upsets,
                 "FSW_MEMORY_FAILURES": self.memory.failures,
@@ -166,20 +178,21 @@ class FlightSoftware:
     def _queue(self, packet: bytes) -> None:
         self._waiting.append(packet)
 
-    def _execute(self, packet: bytes, *, linked: bool = False) -> None:
-        """linked: came by the command link, which says that there is contact."""
+    def _execute(self, packet: bytes, received: Received | None = None) -> None:
+        """received: how it came by the command link, which says that there is contact."""
         try:
             commanded = COMMANDS.parse(packet)
+            _check_authority(commanded, management=received is not None and received.management)
         except CommandRefused as refused:
             self._refused(packet, refused)
             return
         self._counts["ACCEPTED"] += 1
-        if linked:
+        if received is not None:
             self.contact.command()
         self._succeed(commanded, Stage.ACCEPTANCE)
         before = self.reports.mark
         try:
-            running = self._start(commanded)
+            running = self._start(commanded, received)
         except Refusal as refusal:
             self._fail(commanded, Stage.START, refusal)
             return
@@ -189,12 +202,16 @@ class FlightSoftware:
         else:
             self._running.append((commanded, running, 0))
 
-    def _start(self, commanded: Commanded) -> Running | None:
+    def _start(self, commanded: Commanded, received: Received | None) -> Running | None:
         name, mode = commanded.command.name, self._platform.mode
         if mode not in ALLOWED.get(name, frozenset({mode})):
             raise Refusal(FailureCode.WRONG_MODE, f"{name} in mode {mode.name}")
         if len(self._running) >= MOST_RUNNING:
             raise Refusal(FailureCode.NO_ROOM, f"{MOST_RUNNING} requests are being executed")
+        if name == SECURITY:
+            assert received is not None
+            pdu = commanded.arguments["PDU"]
+            return self.security.execute(commanded.request, pdu, received.spi)
         return self._handlers[name](commanded.arguments)
 
     def _go_on(self) -> None:
@@ -296,9 +313,17 @@ class FlightSoftware:
 def _check(packet: bytes) -> None:
     """Refuse now what could not be executed later."""
     try:
-        COMMANDS.parse(packet)
+        _check_authority(COMMANDS.parse(packet), management=False)
     except CommandRefused as refused:
         raise Refusal(refused.code, f"request within the request: {refused}") from refused
+
+
+def _check_authority(commanded: Commanded, *, management: bool) -> None:
+    """Link security is managed through the management MAP, and nothing else is."""
+    name = commanded.command.name
+    if (name == SECURITY) != management:
+        where = "on" if management else "outside"
+        raise CommandRefused(f"{name} {where} the management MAP", FailureCode.NOT_AUTHORISED)
 
 
 def _text(message: str) -> bytes:

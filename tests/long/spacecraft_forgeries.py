@@ -140,7 +140,7 @@ class Attacker:
     def wrong_spi(self) -> bytes:
         """The SPI alone is another one, reserved ones among them."""
         frame = self._fresh()
-        others = [0, 0xFFFF, TC_SECURITY.spi ^ 0x8000, self.rng.randrange(100, 0xFFFF)]
+        others = [0, 2, 3, 0xFFFF, TC_SECURITY.spi ^ 0x8000, self.rng.randrange(100, 0xFFFF)]
         spi = self.rng.choice(others).to_bytes(2, "big")
         return self._of(frame, spi + frame.data[2:])
 

@@ -15,7 +15,7 @@ def test_nothing_forged_is_executed_and_every_refusal_is_in_telemetry() -> None:
     assert len(result.attacks) == 12
     assert min(result.attacks.values()) > 40
     assert result.malformed + result.discarded + result.insecure == 1_000
-    assert len(result.refusals) == 6, "a reason of link security that was never met"
+    assert len(result.refusals) >= 7, "a reason of link security that was never met"
 
 
 def test_the_trial_sees_a_spacecraft_that_does_not_check(monkeypatch: pytest.MonkeyPatch) -> None:

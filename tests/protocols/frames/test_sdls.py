@@ -84,7 +84,7 @@ def test_frames_of_others(vector: dict[str, Any]) -> None:
     data = bytes.fromhex(vector["data"])
     assert end.apply(spi, HERE, before, data) == field
     end.association(spi).number = vector["number"] - 1
-    assert end.process(HERE, before, field) == Processed(data, None, spi)
+    assert end.process(HERE, before, field) == Processed(data, None, spi, vector["number"])
 
 
 def test_encryption_of_nist() -> None:
@@ -385,7 +385,9 @@ def test_a_key_from_its_arrival_to_its_end() -> None:
     assert unit.execute(otar) is None
     ids = KeyIds((141,)).build()
     challenge = KeyChallenge(((141, b"0123456789abcdef"),))
-    assert unit.execute(command(Procedure.VERIFY_KEYS, challenge.build())) is None
+    early = unit.execute(command(Procedure.VERIFY_KEYS, challenge.build()))
+    assert early is not None
+    assert is_answer(parse_pdu(early).data, 141, session, b"0123456789abcdef")
     assert unit.execute(command(Procedure.ACTIVATE_KEYS, ids)) == b""
     reply = unit.execute(command(Procedure.VERIFY_KEYS, challenge.build()))
     assert reply is not None
@@ -428,6 +430,7 @@ def test_a_key_from_its_arrival_to_its_end() -> None:
     assert unit.execute(command(Procedure.DESTROY_KEYS, ids)) == b""
     assert unit.endpoint.keys.state(141) is KeyState.DESTROYED
     assert unit.execute(command(Procedure.PING, b"")) == bytes.fromhex("b10000")
+    assert unit.execute(command(Procedure.VERIFY_KEYS, challenge.build())) is None
     assert unit.refused == 6
 
 
