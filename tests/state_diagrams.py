@@ -1,22 +1,25 @@
 """State diagrams and tables of the documents, drawn from the tables that the code runs on.
 
-python -m tests.state_diagrams      writes docs/cop-1.md anew between its markers
+python -m tests.state_diagrams      writes them anew between their markers
 """
 
 from __future__ import annotations
 
 import re
-from enum import Enum
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ground.command.procedures.run_states import RUN_TABLE
 from protocols.frames.farm import FARM_TABLE
 from protocols.frames.fop_table import FOP_TABLE
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "cop-1.md"
-TABLES: dict[str, dict[Any, dict[Any, tuple[tuple[Enum, ...], Any]]]] = {
+DOCS = Path(__file__).parents[1] / "docs"
+#: {state: {event: next}}, or {state: {event: (actions, next)}}.
+TABLES: dict[str, Mapping[Any, Mapping[Any, Any]]] = {
     "FARM_TABLE": FARM_TABLE,
     "FOP_TABLE": FOP_TABLE,
+    "RUN_TABLE": RUN_TABLE,
 }
 
 
@@ -28,10 +31,15 @@ def diagram(name: str) -> str:
     """Mermaid: one arrow from state to state, with the events that take it; loops left out."""
     found = TABLES[name]
     lines = [f"<!-- {name} -->", "```mermaid", "stateDiagram-v2"]
-    lines += [f"    {_label(s)}: {_label(s)} {s.name.replace('_', ' ').lower()}" for s in found]
+    lines += [
+        f"    {_label(s)}: {_label(s)} {s.name.replace('_', ' ').lower()}"
+        for s in found
+        if _label(s) != s.name.lower()
+    ]
     for state, row in found.items():
         arrows: dict[Any, list[str]] = {}
-        for event, (_, following) in row.items():
+        for event, move in row.items():
+            following = move[-1] if isinstance(move, tuple) else move
             if following is not state:
                 arrows.setdefault(following, []).append(str(event.value))
         lines += [f"    {_label(state)} --> {_label(s)}: {', '.join(e)}" for s, e in arrows.items()]
@@ -59,12 +67,22 @@ def table(name: str) -> str:
     return "\n".join(lines)
 
 
+def parts() -> dict[Path, list[str]]:
+    """What each document has between its markers, in order."""
+    return {
+        DOCS / "cop-1.md": [diagram("FARM_TABLE"), diagram("FOP_TABLE"), table("FOP_TABLE")],
+        DOCS / "howto/write-a-procedure.md": [diagram("RUN_TABLE")],
+    }
+
+
 def main() -> None:
-    text = DOCUMENT.read_text()
-    parts = iter([diagram("FARM_TABLE"), diagram("FOP_TABLE"), table("FOP_TABLE")])
     pattern = r"<!-- \w+ -->\n(```mermaid\n.*?\n```|(\|[^\n]*\n?)+|)"
-    text = re.sub(pattern, lambda _: next(parts) + "\n", text, flags=re.S)
-    DOCUMENT.write_text(re.sub(r"\n{3,}", "\n\n", text))
+    for document, drawn in parts().items():
+        left = iter(drawn)
+        text = re.sub(
+            pattern, lambda _, left=left: next(left) + "\n", document.read_text(), flags=re.S
+        )
+        document.write_text(re.sub(r"\n{3,}", "\n\n", text))
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ class StepReader:
         wait_for = self._stage(entries.get("wait_for"), command)
         timeout_s = self._duration(entries.get("timeout"))
         name = "" if command is None else command.name
-        self._keep_as(entries, scope, command)
+        self._keep_as(entries, scope, command or self._as(entries))
         on_board = wait_for in _ON_BOARD
         self._note(
             place,
@@ -518,7 +518,7 @@ class StepReader:
         text = self._reader.text(node, "request")
         found = VARIABLE.fullmatch(text)
         name = "" if found is None else found["name"] or found["braced"]
-        if name not in scope or not isinstance(scope[name], Command):
+        if name not in scope or not isinstance(scope[name], Command | str):
             requests = [f"${key}" for key, known in scope.items() if isinstance(known, Command)]
             self._reader.wrong(
                 node, f"{text!r}: what a send was kept `as` wanted{nearest(text, requests)}"
@@ -529,7 +529,7 @@ class StepReader:
         return self._reader.text(entries["as"].value, "as") if "as" in entries else ""
 
     def _keep_as(
-        self, entries: dict[str, Entry], scope: Scope, known: Command | tuple[str, ...] | None
+        self, entries: dict[str, Entry], scope: Scope, known: Command | tuple[str, ...] | str | None
     ) -> None:
         if "as" not in entries:
             return

@@ -11,8 +11,8 @@ from protocols.telemetry.calibration import Enumeration
 from protocols.telemetry.fields import Kind
 
 #: What is known at load of a variable: how it was declared, which command it is a request of,
-#: among which choices it is; None: nothing.
-Scope = dict[str, Argument | Command | tuple[str, ...] | None]
+#: among which choices it is; None: nothing; its name: a request of a command that there is not.
+Scope = dict[str, Argument | Command | tuple[str, ...] | str | None]
 
 
 def keep_common(scope: Scope, other: Scope) -> None:
