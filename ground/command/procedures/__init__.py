@@ -7,6 +7,7 @@ procedure.py           a procedure, its arguments, what its steps are made with
 expressions.py         durations, instants and conditions as people write them
 yaml_nodes.py          YAML with the place of every value
 yaml_values.py         its variables
+yaml_parts.py          conditions, instants and the like in it
 yaml_steps.py          steps of a YAML procedure
 yaml_procedures.py     a YAML file as a procedure
 python_procedures.py   a Python file as a procedure

@@ -10,6 +10,8 @@ from protocols.telecommand.declaration import Argument, Command
 from protocols.telemetry.calibration import Enumeration
 from protocols.telemetry.fields import Kind
 
+#: Variables by name, as a procedure runs.
+Values = dict[str, Any]
 #: What is known at load of a variable: how it was declared, which command it is a request of,
 #: among which choices it is; None: nothing; its name: a request of a command that there is not.
 Scope = dict[str, Argument | Command | tuple[str, ...] | str | None]
