@@ -186,6 +186,7 @@ def _register() -> None:
     from ground.replay_command import missions, replay
     from ground.schedule_commands import schedule_app
     from ground.study_commands import study_app
+    from ground.time_commands import EPILOG, time_
     from ground.xtce_commands import xtce_app
 
     app.command(
@@ -195,6 +196,7 @@ def _register() -> None:
         no_args_is_help=True,
     )(replay)
     app.command(epilog="Example: l4 missions danuri")(missions)
+    app.command("time", epilog=EPILOG)(time_)
     app.add_typer(archive_app, name="archive")
     app.add_typer(command_app, name="command")
     app.add_typer(procedure_app, name="procedure")

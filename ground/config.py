@@ -16,8 +16,8 @@ argument (`python -m ground SERVICE --run-dir D`):
     D/log/SERVICE.log              what a service wrote to standard error (supervisor)
 
 Services: `bus` (broker), `receive`, `monitor`, `archive`, `relay`, `scheduling` if the run has
-passes, `command` if it commands; `spacecraft_sim` is the other end of the link.  Ports, all on
-127.0.0.1, from `base_port`:
+passes, `command` if it commands, `timing` if it watches the on-board clock; `spacecraft_sim` is the
+other end of the link.  Ports, all on 127.0.0.1, from `base_port`:
 
     +0  bus in (services publish)    +1  bus out (services subscribe)
     +2  link (the station's ROUTER: spacecraft_sim binds, receive connects)
@@ -51,12 +51,12 @@ PORTS = 16
 
 BUS, RECEIVE, MONITOR, ARCHIVE = "bus", "receive", "monitor", "archive"
 SCHEDULING, RELAY, MISSION_CENTRE = "scheduling", "relay", "mission_centre"
-COMMAND = "command"
+COMMAND, TIMING = "command", "timing"
 SIMULATOR = "spacecraft_sim"
 #: Start in this order, stop in the reverse one; any other order works too, only slower.
 SERVICES = (BUS, RECEIVE, MONITOR, ARCHIVE)
 #: With those that only some runs have.
-ALL_SERVICES = (*SERVICES, SCHEDULING, COMMAND, MISSION_CENTRE, RELAY)
+ALL_SERVICES = (*SERVICES, SCHEDULING, COMMAND, TIMING, MISSION_CENTRE, RELAY)
 
 #: Who keeps which topics in a journal; a service's place here is its replay port.
 JOURNALING: dict[str, tuple[str, ...]] = {
@@ -82,6 +82,9 @@ class RunSettings:
     relay: the site's end of the relay takes part.
     command: the spacecraft is commanded.  command_key: file with the key of the command link in
         hexadecimal; empty: the simulated spacecraft's.
+    timing: the on-board clock is correlated with TAI.  timing_station: the antenna whose light time
+        is taken out, a name of `l4 schedule stations`; the simulated modem stands at Cebreros,
+        whatever antenna a pass is planned over.
     stations: antennas to plan them over, in order of preference, separated by commas; empty: Yeoju
         and one of each complex of the DSN.
     sample_hz: parameters are decoded of at most so many packets a second of each definition and
@@ -104,6 +107,8 @@ class RunSettings:
     relay: bool = False
     command: bool = False
     command_key: str = ""
+    timing: bool = False
+    timing_station: str = "CEB"
     stations: str = ""
 
     def __post_init__(self) -> None:
@@ -180,6 +185,7 @@ class RunSettings:
             *SERVICES,
             *((SCHEDULING,) if self.passes else ()),
             *((COMMAND,) if self.command else ()),
+            *((TIMING,) if self.timing else ()),
             *((MISSION_CENTRE, RELAY) if self.relay else ()),
         )
 

@@ -106,6 +106,7 @@ def run_site(options: RunOptions) -> int:
             passes=options.passes and options.replay is None,
             relay=options.replay is None,
             command=options.replay is None,
+            timing=options.replay is None,
             stations=options.stations,
             sample_hz=options.sample_hz,
         )

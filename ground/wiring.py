@@ -22,9 +22,10 @@ from ground.config import (
     RECEIVE,
     RELAY,
     SCHEDULING,
+    TIMING,
     RunSettings,
 )
-from ground.ports import Bus, Clock, Dictionaries, Link, Stop
+from ground.ports import Bus, Clock, Dictionaries, Link, StateStore, Stop
 from protocols.errors import LocalError, ProtocolError
 from protocols.identifiers import Topic, VirtualChannel
 from protocols.telemetry.declaration import Dictionary
@@ -99,6 +100,13 @@ def open_link(settings: RunSettings) -> Link:
     from ground.adapters.zmq_link import ZmqLink
 
     return ZmqLink(settings.link_name, settings.link_endpoint)
+
+
+def open_state(settings: RunSettings, service: str) -> StateStore:
+    """Snapshots of a service."""
+    from ground.adapters.state_file import StateFile
+
+    return StateFile(settings.state_file(service))
 
 
 def open_dictionary(name: str | None) -> Dictionary | None:
@@ -376,6 +384,27 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
     _with_bus(COMMAND, settings, work)
 
 
+def _run_timing(settings: RunSettings, stop: Stop) -> None:
+    from ground.adapters.state_file import StateFile
+    from ground.scheduling.sky import open_ephemeris
+    from ground.scheduling.stations import load_stations, select_stations
+    from ground.timing.correlation import Correlation
+    from ground.timing.light_time import GeometricLightTime, StationLightTime
+    from ground.timing.service import TimingService
+
+    (station,) = select_stations(load_stations(), (settings.timing_station,))
+
+    def work(bus: Bus, clock: Clock) -> None:
+        ephemeris, timescale, _ = open_ephemeris()
+        light_time = StationLightTime(GeometricLightTime(ephemeris, timescale, station.itrf_km))
+        state = StateFile(settings.state_file(TIMING))
+        TimingService(
+            Correlation(), light_time, bus, clock, state, service=TIMING, source=RECEIVE
+        ).run(stop)
+
+    _with_bus(TIMING, settings, work)
+
+
 def _node_settings(settings: RunSettings, number: int, plan: ContactPlan) -> RelaySettings:
     """A bundle node of the run: the site's, or the mission centre's, which the site connects to."""
     from ground.relay.settings import RelaySettings, TlsFiles
@@ -498,6 +527,7 @@ _SERVICES: dict[str, Callable[[RunSettings, Stop], None]] = {
     ARCHIVE: _run_archive,
     SCHEDULING: _run_scheduling,
     COMMAND: _run_command,
+    TIMING: _run_timing,
     RELAY: _run_relay,
     MISSION_CENTRE: _run_mission_centre,
 }

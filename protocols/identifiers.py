@@ -78,4 +78,5 @@ class Topic(StrEnum):
     UPLINK = "uplink"
     RADIATED = "radiated"
     BUNDLES = "bundles"
+    TIME = "time"
     STATUS = "status"

@@ -181,11 +181,16 @@ class Storm:
 @dataclass(frozen=True, slots=True)
 class FlightSoftwareSettings:
     """contact_loss_h: FSW_CONTACT_LOSS at the start.  clock: how the on-board clock differs from
-    TAI.  key, management_key, master_key: AES keys of the command link, in hexadecimal."""
+    TAI: an oven-controlled crystal (0.08 ppm off, 0.3 ppb a day, 2 ppb over temperature).
+    time_report_exponent: a time report every 2^n seconds, −1: none.  key, management_key,
+    master_key: AES keys of the command link, in hexadecimal."""
 
     contact_loss_h: float = _number(168.0, 1.0, 720.0)
-    clock_drift_ppm: float = _number(0.0, -1_000.0, 1_000.0)
+    clock_drift_ppm: float = _number(0.08, -1_000.0, 1_000.0)
     clock_offset_s: float = _number(0.0, -1e6, 1e6)
+    clock_ageing_ppb_day: float = _number(0.3, -100.0, 100.0)
+    clock_temperature_ppb: float = _number(2.0, 0.0, 1_000.0)
+    time_report_exponent: int = _number(6, -1, 16)
     key: str = SIMULATION_KEYS.command.hex()
     management_key: str = (SIMULATION_KEYS.management or b"").hex()
     master_key: str = (SIMULATION_KEYS.master or b"").hex()

@@ -35,7 +35,7 @@ from spacecraft_sim.flight_software.framing import (
 )
 from spacecraft_sim.flight_software.modes import FROM_EVENT, Trigger, next_mode
 from spacecraft_sim.flight_software.multiplexer import FrameContent, Multiplexer
-from spacecraft_sim.flight_software.onboard_clock import OnBoardClock
+from spacecraft_sim.flight_software.onboard_clock import OnBoardClock, Wander
 from spacecraft_sim.flight_software.packet_stores import RECORDER_STORE
 from spacecraft_sim.flight_software.packets import Packet, PacketStore
 from spacecraft_sim.flight_software.recorder import Recorder
@@ -150,7 +150,10 @@ class Spacecraft:
         self._packets = PacketStore()
         settings = scenario.flight_software
         self.clock = OnBoardClock(
-            self.start_ns, settings.clock_drift_ppm, round(1e9 * settings.clock_offset_s)
+            self.start_ns,
+            settings.clock_drift_ppm,
+            round(1e9 * settings.clock_offset_s),
+            Wander(settings.clock_ageing_ppb_day, settings.clock_temperature_ppb, seed),
         )
         #: Degrees that the solar array stands off the Sun.
         self.array_angle_deg = 0.0
@@ -164,6 +167,8 @@ class Spacecraft:
             settings.contact_loss_h,
             self._record,
         )
+        if settings.time_report_exponent >= 0:
+            self.software.time_exponent = settings.time_report_exponent
         self._faults = Faults(scenario.fault)
         self._arrived: deque[Packet] = deque()
         #: Of the block: telemetry that is recorded, reports that are not, and the payload's.

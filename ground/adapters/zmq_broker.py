@@ -25,6 +25,7 @@ RETAINED = (
     Topic.LINK.encode(),
     Topic.OCF.encode(),
     Topic.PASSES.encode(),
+    Topic.TIME.encode(),
     Topic.STATUS.encode() + b".",
 )
 #: There is one a service and one a link; beyond this somebody invents topics.

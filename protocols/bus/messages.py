@@ -283,6 +283,36 @@ class LinkMessage(BusMessage):
     )
 
 
+@dataclass(frozen=True)
+class TimeMessage(BusMessage):
+    """The on-board clock against TAI, extrapolated to `time_ns`; the newest one is kept.
+
+    offset_ns: on-board − TAI; drift_ppb: ns a second; sigma_ns, drift_sigma_ppb: standard
+    deviations; error_ns: greatest error of offset_ns, what all reports share included.
+    last_report_ns: when the newest report that was used left the spacecraft.
+    segment_start_ns: since when the clock has run without being set, as far as is known.
+    segments, reports, outliers: so far; suspected: the last report did not fit.
+    """
+
+    time_ns: int = declare(INTEGER)
+    offset_ns: int = declare(INTEGER)
+    drift_ppb: float = declare(NUMBER)
+    drift_sigma_ppb: float = declare(NUMBER)
+    sigma_ns: float = declare(NUMBER)
+    error_ns: float = declare(NUMBER)
+    last_report_ns: int = declare(INTEGER)
+    segment_start_ns: int = declare(INTEGER)
+    segments: int = declare(INTEGER)
+    reports: int = declare(INTEGER)
+    outliers: int = declare(INTEGER)
+    suspected: bool = declare(FLAG, default=False)
+
+    @property
+    def age_s(self) -> float:
+        """Of the last report when this was said."""
+        return (self.time_ns - self.last_report_ns) / 1e9
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Pass:
     """One spacecraft over one station, times at the ground.
@@ -545,6 +575,7 @@ __all__ = [
     "ServiceState",
     "Severity",
     "StatusMessage",
+    "TimeMessage",
     "UplinkMessage",
     "parse",
 ]

@@ -77,7 +77,8 @@ def test_a_run_shows_live_data_and_leaves_nothing_behind(
             assert status["problems"] == []
             assert status["link"]["state"] == "OK"
             assert set(status["services"]) == {
-                "bus", "receive", "monitor", "archive", "scheduling", "relay", "mission_centre"
+                "bus", "receive", "monitor", "archive", "scheduling", "command", "timing", "relay",
+                "mission_centre",
             }  # fmt: skip
             # Three complexes a third of the Earth apart, and Yeoju: some antenna always sees L4.
             assert status["pass"]["now"] is not None

@@ -52,6 +52,8 @@ class Flight:
             storm=(timing,),
             # Telemetry: what the relay carries is compared in test_relay_stream.py.
             mars=replace(storm.mars, present=False),
+            # Time packets have no secondary header, without which tshark takes them for malformed.
+            flight_software=replace(storm.flight_software, time_report_exponent=-1),
         )
         self.values: dict[str, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
         spacecraft = Spacecraft(

@@ -312,12 +312,14 @@ def test_a_packet_store_gives_back_what_was_sent() -> None:
     create = {"STORE": 2, "SIZE": 100_000, "APID": int(Apid.POWER)}
     assert craft.command("STORE_CREATE", **create) == DONE
     assert craft.command("STORE_ENABLE", STORES=[2]) == DONE
-    begin = craft.spacecraft.now_ns
+    clock = craft.spacecraft.clock
+    begin, end = (clock.read(craft.spacecraft.now_ns + t * TICK_NS) for t in (0, 19))
     sent = craft.run(40)
     assert craft.command("STORE_SUMMARY", STORES=[2]) == DONE
     content = craft.reports("STORE_CONTENT")[-1]
     assert content["STO_ENABLED"] == ["ON"]
-    span = {"FROM": begin, "TO": begin + 19 * TICK_NS}
+    # In steps of the time code: to the next one.
+    span = {"FROM": begin - 60, "TO": end + 60}
     packet = craft.sender.packet("STORE_RETRIEVE", {"STORE": 2, **span})
     downlink = craft.run(20, craft.sender.uplink(packet))
     assert craft.stages(packet) == STARTED

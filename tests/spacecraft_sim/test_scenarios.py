@@ -34,7 +34,8 @@ class Play:
         self.spacecraft = spacecraft
 
     def _observe(self, name: str, t_ns: int, values: Any) -> None:
-        self.rows[name].append(((t_ns - START_NS) / SECOND, dict(values)))
+        # The on-board clock gains a millisecond in hours.
+        self.rows[name].append((round((t_ns - START_NS) / SECOND, 2), dict(values)))
 
     def series(self, packet: str, name: str) -> list[Any]:
         return [values[name] for _, values in self.rows[packet]]

@@ -31,6 +31,7 @@ from protocols.bus.messages import (
     ServiceState,
     Severity,
     StatusMessage,
+    TimeMessage,
     parse,
 )
 from protocols.errors import LocalError, RemoteError
@@ -208,8 +209,28 @@ PASSES = st.builds(
     passes=st.lists(passes(), max_size=4).map(sorted).map(tuple),
 )
 
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+TIME = st.builds(
+    TimeMessage,
+    **dict.fromkeys(
+        (
+            "time_ns",
+            "offset_ns",
+            "last_report_ns",
+            "segment_start_ns",
+            "segments",
+            "reports",
+            "outliers",
+        ),
+        INT64,
+    ),
+    **dict.fromkeys(("drift_ppb", "drift_sigma_ppb", "sigma_ns", "error_ns"), FINITE),
+    suspected=st.booleans(),
+)
+
 MESSAGES = st.one_of(
     PASSES,
+    TIME,
     packets_messages(),
     opaque_messages(),
     st.builds(
@@ -313,7 +334,7 @@ def test_damaged_messages_raise_remote_error_only(
 
 KINDS = (
     PacketsMessage, OpaqueMessage, ParametersMessage, EventMessage, LinkMessage, StatusMessage,
-    PassesMessage,
+    PassesMessage, TimeMessage,
 )  # fmt: skip
 
 
