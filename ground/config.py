@@ -10,6 +10,7 @@ argument (`python -m ground SERVICE --run-dir D`):
                                    mission_centre: bundles)
     D/state/SERVICE.state          snapshot of a service: msgpack with a CRC, replaced atomically
     D/archive/archive.sqlite       archive
+    D/procedures/                  operators' procedures, YAML or Python
     D/command/command.sqlite       requests to the spacecraft, what became of them, COP-1, security
     D/schedule/passes.json         pass list in force, which stations read; beside it schedule.html,
                                    .ics, and requests.json, schedule.json for `l4 schedule`
@@ -164,6 +165,11 @@ class RunSettings:
     @property
     def command_file(self) -> Path:
         return self.run_dir / "command" / "command.sqlite"
+
+    @property
+    def procedure_dir(self) -> Path:
+        """Procedures of this run, beside the mission's."""
+        return self.run_dir / "procedures"
 
     @property
     def replay_endpoints(self) -> dict[str, str]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from ground.archive.parquet_sink import ParquetSink
     from ground.archive.sink import ArchiveSink
+    from ground.command.procedures.library import Library
     from ground.ports import BundleTransport
     from ground.receive.profile import LinkProfile
     from ground.relay.loop import RelayLoop
@@ -344,6 +345,20 @@ def _command_key(settings: RunSettings) -> bytes:
         raise LocalError(f"{settings.command_key}: no key in hexadecimal") from error
 
 
+def open_procedures(settings: RunSettings) -> Library:
+    """Procedures of the mission, and those of the run."""
+    from ground.command.procedures.definitions import Definitions
+    from ground.command.procedures.library import Library, shipped
+    from protocols.dictionary.l4_commands import COMMANDS
+    from protocols.dictionary.l4_reports import EVERYTHING
+
+    own = settings.procedure_dir
+    return Library(
+        Definitions(COMMANDS, EVERYTHING.parameters),
+        [shipped(), *([own] if own.is_dir() else [])],
+    )
+
+
 def _run_command(settings: RunSettings, stop: Stop) -> None:
     import uuid
 
@@ -374,6 +389,7 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
                 ),
                 Visibility(planned=settings.passes),
                 Timing(handover_ns, margin_ns, round(_ARMED_WALL_S * wall_ns)),
+                lambda: open_procedures(settings),
                 boot=uuid.uuid4().hex[:12],
             )
             CommandService(engine, bus, clock, server, service=COMMAND, source=RECEIVE).run(stop)

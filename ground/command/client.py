@@ -131,6 +131,48 @@ class CommandClient:
         """Packet of a command, and the constraints that do not hold now."""
         return self.call("check", command=command, arguments=dict(arguments or {}))
 
+    # Procedures
+
+    def procedures(self) -> dict[str, Any]:
+        """What there is, and what is wrong with files."""
+        return self.call("procedures")
+
+    def start_run(
+        self, procedure: str, arguments: Mapping[str, Any] | None = None, *, step: bool = False
+    ) -> dict[str, Any]:
+        """Start a procedure; step: pause after its first step."""
+        return self.call(
+            "start_run", procedure=procedure, arguments=dict(arguments or {}), step=step
+        )
+
+    def pause_run(self, run: int) -> dict[str, Any]:
+        return self.call("pause_run", run=run)
+
+    def resume_run(self, run: int) -> dict[str, Any]:
+        return self.call("resume_run", run=run)
+
+    def step_run(self, run: int) -> dict[str, Any]:
+        """Go on for one step."""
+        return self.call("step_run", run=run)
+
+    def abort_run(self, run: int, reason: str = "") -> dict[str, Any]:
+        """End it; what it has sent stays sent."""
+        return self.call("abort_run", run=run, reason=reason)
+
+    def answer_run(self, run: int, choice: str) -> dict[str, Any]:
+        """What it asked."""
+        return self.call("answer_run", run=run, choice=choice)
+
+    def runs(self, last: int = 20) -> Any:
+        """Oldest first."""
+        return self.call("runs", last=last)
+
+    def show_run(self, run: int) -> dict[str, Any]:
+        """With its records, a line each."""
+        return self.call("show_run", run=run)
+
+    # Questions
+
     def list(self, *, last: int = 20, active: bool = False) -> list[dict[str, Any]]:
         return self.call("list", last=last, active=active)
 

@@ -7,15 +7,17 @@ because radiations whose fate is unknown are published again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ground.command.desk import Desk
 from ground.command.light_time import Visibility
 from ground.command.link import CommandLink, Fate, Outgoing
+from ground.command.procedures.library import Library
 from ground.command.progress import Progress, Timing
 from ground.command.reports import verifications
 from ground.command.requests import ENDED, UNDER_WAY, Event, Request, State
+from ground.command.runs import Runs
 from ground.command.store import CommandStore, OpenUplink
 from ground.command.telemetry import Telemetry, violation
 from protocols.bus.messages import (
@@ -50,6 +52,7 @@ class CommandEngine:
         link: CommandLink,
         visibility: Visibility,
         timing: Timing,
+        library: Callable[[], Library],
         *,
         name: str = "command",
         boot: str = "",
@@ -83,6 +86,7 @@ class CommandEngine:
         self._uplinks = {one.message.id: one for one in store.open_uplinks()}
         self.progress = Progress(store, commands, timing)
         self.desk = Desk(store, commands, self.progress, self)
+        self.runs = Runs(store, self.desk, self, library)
 
     # What leaves ---------------------------------------------------------------------------------
 
@@ -130,6 +134,7 @@ class CommandEngine:
             "under_way": sum(one.state in UNDER_WAY - {State.UNKNOWN} for one in active),
             "unknown": sum(one.state is State.UNKNOWN for one in active),
             "unanswered_radiations": len(self._uplinks),
+            **self.runs.counters,
         }
 
     # What the bus says ---------------------------------------------------------------------------
@@ -215,6 +220,7 @@ class CommandEngine:
 
     def turn(self, now_ns: int) -> None:
         """What time brings."""
+        self.runs.turn(now_ns)
         with self.store.transaction():
             for request in self.store.requests(_TIMED):
                 self._pass_time(now_ns, request)
@@ -258,7 +264,8 @@ class CommandEngine:
 
     def _pass_time(self, now_ns: int, request: Request) -> None:
         state = request.state
-        if state in _ARMED and now_ns - request.armed_ns > self.timing.armed_ns:
+        alone = state in _ARMED and not request.origin
+        if alone and now_ns - request.armed_ns > self.timing.armed_ns:
             self.progress.move(now_ns, request, Event.DISARM, text="armed for too long")
             self.store.save(request)
         elif state in (*_ARMED, State.WAITING, State.HELD, State.QUEUED):

@@ -16,7 +16,7 @@ the bus leaves after it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,8 @@ _REPLIES: Final = 10_000
 _SCHEMA = """
 CREATE TABLE request (
     number INTEGER PRIMARY KEY, state TEXT NOT NULL, sequence_count INTEGER NOT NULL,
-    body BLOB NOT NULL) STRICT;
+    origin TEXT NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE UNIQUE INDEX request_origin ON request (origin) WHERE origin != '';
 CREATE INDEX request_state ON request (state);
 CREATE INDEX request_sequence ON request (sequence_count, number);
 CREATE TABLE history (
@@ -45,6 +46,12 @@ CREATE TABLE uplink (
     number INTEGER PRIMARY KEY, request INTEGER NOT NULL, kind INTEGER NOT NULL,
     again INTEGER NOT NULL, attempt INTEGER NOT NULL,    message BLOB NOT NULL, fate BLOB) STRICT;
 CREATE INDEX uplink_open ON uplink (number) WHERE fate IS NULL;
+CREATE TABLE run (
+    number INTEGER PRIMARY KEY, procedure TEXT NOT NULL, actor TEXT NOT NULL,
+    arguments BLOB NOT NULL, ended INTEGER NOT NULL) STRICT;
+CREATE TABLE run_record (
+    run INTEGER NOT NULL REFERENCES run, number INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (run, number)) STRICT, WITHOUT ROWID;
 CREATE TABLE reply (key TEXT PRIMARY KEY, id INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
 CREATE TABLE state (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
 """
@@ -61,6 +68,15 @@ class HistoryEntry:
     event: str
     state: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRun:
+    """A run of a procedure, without its records."""
+
+    procedure: str
+    actor: str
+    arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +156,13 @@ class CommandStore:
 
     def save(self, request: Request) -> None:
         self._db.execute(
-            "INSERT INTO request VALUES (?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET "
+            "INSERT INTO request VALUES (?, ?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET "
             "state = excluded.state, sequence_count = excluded.sequence_count, "
             "body = excluded.body",
-            (request.number, request.state, request.sequence_count, _pack(request.plain())),
+            (
+                *(request.number, request.state, request.sequence_count, request.origin),
+                _pack(request.plain()),
+            ),
         )
 
     def request(self, number: int) -> Request:
@@ -180,6 +199,55 @@ class CommandStore:
             (count,),
         ).fetchone()
         return None if row is None else Request.restored(_unpack(row[0]))
+
+    def of_origin(self, origin: str) -> Request | None:
+        """That which a step of a procedure has made."""
+        row = self._db.execute("SELECT body FROM request WHERE origin = ?", (origin,)).fetchone()
+        return None if row is None else Request.restored(_unpack(row[0]))
+
+    # Runs of procedures --------------------------------------------------------------------------
+
+    def add_run(self, procedure: str, actor: str, arguments: Mapping[str, Any]) -> int:
+        """Its number."""
+        cursor = self._db.execute(
+            "INSERT INTO run (procedure, actor, arguments, ended) VALUES (?, ?, ?, 0)",
+            (procedure, actor, _pack(dict(arguments))),
+        )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def run(self, number: int) -> KeptRun:
+        """LocalError if there is none of that number."""
+        row = self._db.execute(
+            "SELECT procedure, actor, arguments FROM run WHERE number = ?", (number,)
+        ).fetchone()
+        if row is None:
+            raise LocalError(f"run {number}: no such run")
+        return KeptRun(row[0], row[1], _unpack(row[2]))
+
+    def active_runs(self) -> list[int]:
+        rows = self._db.execute("SELECT number FROM run WHERE ended = 0 ORDER BY number")
+        return [number for (number,) in rows]
+
+    def newest_runs(self, count: int) -> list[int]:
+        """Newest first."""
+        rows = self._db.execute("SELECT number FROM run ORDER BY number DESC LIMIT ?", (count,))
+        return [number for (number,) in rows]
+
+    def add_run_records(self, run: int, records: Sequence[dict[str, Any]], *, ended: bool) -> None:
+        (first,) = self._db.execute(
+            "SELECT COUNT(*) FROM run_record WHERE run = ?", (run,)
+        ).fetchone()
+        self._db.executemany(
+            "INSERT INTO run_record VALUES (?, ?, ?)",
+            [(run, first + i, _pack(record)) for i, record in enumerate(records)],
+        )
+        if ended:
+            self._db.execute("UPDATE run SET ended = 1 WHERE number = ?", (run,))
+
+    def run_records(self, run: int) -> list[dict[str, Any]]:
+        rows = self._db.execute("SELECT body FROM run_record WHERE run = ? ORDER BY number", (run,))
+        return [_unpack(body) for (body,) in rows]
 
     # History -------------------------------------------------------------------------------------
 

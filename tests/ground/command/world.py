@@ -17,6 +17,8 @@ from typing import Any
 from ground.command.engine import CommandEngine
 from ground.command.light_time import Visibility
 from ground.command.link import CommandLink
+from ground.command.procedures.definitions import Definitions
+from ground.command.procedures.library import Library, shipped
 from ground.command.progress import Timing
 from ground.command.store import CommandStore
 from ground.monitor.decoding import Decoder
@@ -32,6 +34,7 @@ from protocols.bus.messages import (
 )
 from protocols.dictionary.l4_commands import COMMANDS
 from protocols.dictionary.l4_link import SIMULATION_KEY, security_endpoint
+from protocols.dictionary.l4_reports import EVERYTHING
 from protocols.dictionary.l4_structures import KnownStructures
 from protocols.identifiers import VirtualChannel
 from spacecraft_sim.passes import AlwaysTracking, Tracking
@@ -43,6 +46,7 @@ from spacecraft_sim.subsystems.common import Uplink
 START_NS = 2_000_000_000_000_000_000
 OWLT_NS = 499_000_000_000
 S = 1_000_000_000
+LIBRARY = Library(Definitions(COMMANDS, EVERYTHING.parameters), [shipped()])
 TIMING = Timing(handover_ns=3 * S, margin_ns=90 * S, armed_ns=600 * S)
 
 
@@ -81,7 +85,7 @@ class World:
         key: bytes = SIMULATION_KEY,
         observer: Callable[[str, int, Any], None] | None = None,
     ) -> None:
-        self.now_ns = START_NS
+        self.now_ns = self._flown_ns = START_NS
         #: Sequence counts of requests in the order in which they were accepted on board.
         self.executed: list[int] = []
         self._observer = observer
@@ -116,6 +120,7 @@ class World:
             CommandLink(security_endpoint(self.key), owlt_ns=OWLT_NS, margin_ns=120 * S),
             Visibility(planned=self.passes is not None, station_owlt_ns=OWLT_NS),
             TIMING,
+            lambda: LIBRARY,
             boot="world",
         )
         if self.passes is not None:
@@ -160,11 +165,15 @@ class World:
         self.changes += self.engine.changes()
 
     def _fly(self) -> None:
-        while self._up and self._up[0][0] <= self.now_ns:
+        """As far ahead as nothing that is still to be sent can change: one light time."""
+        if self.now_ns <= self._flown_ns:
+            return
+        self._flown_ns = self.now_ns + OWLT_NS - S
+        while self._up and self._up[0][0] <= self._flown_ns:
             arrival_ns, _, uplink = heapq.heappop(self._up)
             self._step(arrival_ns)
             self._step(arrival_ns, [uplink])
-        self._step(self.now_ns)
+        self._step(self._flown_ns)
 
     def _step(self, until_ns: int, uplink: list[Uplink] | None = None) -> None:
         frames = self.spacecraft.step(until_ns, uplink or ())
