@@ -12,8 +12,6 @@ from protocols.coding.cltu import build_cltu, transmission
 from protocols.dictionary.l4_link import CLTU_CODING, TC_PARAMETERS
 from protocols.errors import LocalError
 from protocols.frames.tc import FrameType, TcFrame, build
-from protocols.identifiers import Carrier
-from spacecraft_sim.subsystems.common import Uplink
 from tests.ground.command.world import OWLT_NS, START_NS, TIMING, S, World
 
 
@@ -230,8 +228,8 @@ def test_a_lockout_waits_for_a_person() -> None:
     # A frame number outside of FARM-1's window, as a ground that has lost its count would send.
     frame = build(TcFrame(0, b"count lost", FrameType.AD, 127), TC_PARAMETERS)
     octets = transmission([build_cltu(frame, CLTU_CODING)])
-    world.spacecraft.step(world.now_ns, [Uplink(Carrier.COMMAND, octets)])
-    world.run(600)
+    world.send_up(octets)
+    world.run(1_100)
     link = world.ask("status")["link"]
     assert link["clcw"]["lockout"]
     assert link["state"] == "INITIAL"

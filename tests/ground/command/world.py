@@ -36,7 +36,7 @@ from protocols.dictionary.l4_commands import COMMANDS
 from protocols.dictionary.l4_link import SIMULATION_KEY, security_endpoint
 from protocols.dictionary.l4_reports import EVERYTHING
 from protocols.dictionary.l4_structures import KnownStructures
-from protocols.identifiers import VirtualChannel
+from protocols.identifiers import Carrier, VirtualChannel
 from spacecraft_sim.passes import AlwaysTracking, Tracking
 from spacecraft_sim.scenario import Mars, Periods, Scenario, load
 from spacecraft_sim.spacecraft import Spacecraft
@@ -163,6 +163,12 @@ class World:
         for fate in self.station.answers():
             self.engine.hear_radiated(self.now_ns, fate)
         self.changes += self.engine.changes()
+
+    def send_up(self, octets: bytes) -> None:
+        """From an antenna that is not ours, in the command carrier."""
+        self._sent += 1
+        arrival_ns = self.now_ns + OWLT_NS
+        heapq.heappush(self._up, (arrival_ns, self._sent, Uplink(Carrier.COMMAND, octets)))
 
     def _fly(self) -> None:
         """As far ahead as nothing that is still to be sent can change: one light time."""
