@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from ground.timing.clock_filter import ClockState, Oscillator, between
 from protocols.errors import LocalError
+from protocols.timecodes.tai import tai_ns_from_unix_ns, unix_ns_from_tai_ns
 
 #: Reports that agree with each other and not with the estimate: a jump.
 CONFIRMING: Final = 3
@@ -302,6 +303,15 @@ class Correlation:
         for _ in range(3):
             tai_ns = onboard_ns - round(self._offset_in(index, tai_ns)[0])
         return tai_ns, math.ceil(self._offset_in(index, tai_ns)[2])
+
+    def utc_of(self, onboard_ns: int, near_ns: int | None = None) -> tuple[int, int]:
+        """`tai_of` as UTC, in Unix nanoseconds."""
+        tai_ns, error_ns = self.tai_of(onboard_ns, near_ns)
+        return unix_ns_from_tai_ns(tai_ns), error_ns
+
+    def onboard_of_utc(self, unix_ns: int) -> tuple[int, int]:
+        """`onboard_of` of UTC, in Unix nanoseconds."""
+        return self.onboard_of(tai_ns_from_unix_ns(unix_ns))
 
     # ------------------------------------------------------------ over a restart
 

@@ -24,7 +24,7 @@ I64 = npt.NDArray[np.int64]
 
 def time_reports(message: PacketsMessage) -> tuple[I64, I64]:
     """(on-board clock, ERT of the frame), int64 [n] each; stored ones say nothing and are left."""
-    chosen = (message.packets.apid == Apid.TIME) & ~message.playback
+    chosen = (message.packets.apid == int(Apid.TIME)) & ~message.playback
     none = np.empty(0, np.int64)
     if not chosen.any():
         return none, none

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
-import numpy as np
-
 from protocols.dictionary.l4_parameters import NAMES, ON_BOARD
 from protocols.dictionary.l4_reports import EVERYTHING, housekeeping_definition
 from protocols.errors import LocalError, RemoteError
@@ -23,6 +21,7 @@ from protocols.telemetry.declaration import Condition, Dictionary
 #: Octets of a report that say what it is: behind primary header and PUS version.
 _SERVICE_AT: Final = 7
 _TYPE: Final = bytes((3, 10))
+_APID_LOW: Final = int(Apid.FLIGHT_SOFTWARE) & 0xFF
 _DESCRIPTION: Final = EVERYTHING.definition("HK_STRUCTURE")
 #: The structure that flight software begins with.
 _AT_THE_START: Final = {1: tuple(name for name in ON_BOARD if name.startswith("FSW_"))}
@@ -72,9 +71,12 @@ class KnownStructures:
         """The batch as ranges of packets, each with the dictionary in force: what a TM[3,10] says
         holds from the next packet on, however packets were cut into batches."""
         start = 0
-        for row in np.flatnonzero(batch.apid == Apid.FLIGHT_SOFTWARE).tolist():
+        # Hot: every batch is looked through, and hardly one has such a report.
+        low = batch.octets.take(batch.offsets[:-1] + 1, mode="clip")
+        for row in (low == _APID_LOW).nonzero()[0].tolist():
             octets = batch.packet(row)
-            if octets[_SERVICE_AT : _SERVICE_AT + 2] != _TYPE:
+            told = octets[_SERVICE_AT : _SERVICE_AT + 2] == _TYPE
+            if not told or int.from_bytes(octets[:2], "big") & 0x7FF != Apid.FLIGHT_SOFTWARE:
                 continue
             said = self._read(octets)
             if said is None:

@@ -105,6 +105,9 @@ def test_without_passes_the_link_is_always_up(tmp_path: Path) -> None:
     )
     report = json.loads(got.stdout)
     assert report["pass"] is None
-    parts = {"bus", "receive", "monitor", "archive", "relay", "mission_centre", "spacecraft_sim"}
+    parts = {
+        "bus", "receive", "monitor", "archive", "command", "timing", "relay", "mission_centre",
+        "spacecraft_sim",
+    }  # fmt: skip
     assert set(report["restarts"]) == parts
     assert not (tmp_path / "r" / "schedule").exists()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ground.timing.correlation import Correlation, Fate, Report, Uncertainty
 from protocols.dictionary.l4_fields import TIME_FORMAT
 from protocols.errors import LocalError
+from protocols.timecodes.tai import unix_ns_from_tai_ns
 from spacecraft_sim.flight_software.onboard_clock import OnBoardClock, Wander
 
 S = 1_000_000_000
@@ -188,3 +189,7 @@ def test_both_ways_are_one(after_ns: int, drift_ppm: float, offset_s: int) -> No
     onboard_ns, _ = correlation.onboard_of(t_ns)
     again_ns, _ = correlation.tai_of(onboard_ns)
     assert abs(again_ns - t_ns) <= 2
+    unix_ns, _ = correlation.utc_of(onboard_ns)
+    assert (unix_ns, correlation.onboard_of_utc(unix_ns)[0]) == (
+        unix_ns_from_tai_ns(again_ns), correlation.onboard_of(again_ns)[0]
+    )  # fmt: skip
