@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from protocols.dictionary.l4_link import SIMULATION_KEYS, CommandKeys
+from protocols.dictionary.l4_link import (
+    DOWNLINK_SECURITY,
+    SIMULATION_DOWNLINK_KEY,
+    SIMULATION_KEYS,
+    CommandKeys,
+)
 from protocols.dictionary.l4_states import Mode
 from protocols.errors import LocalError
 from protocols.frames.parameters import FrameParameters
@@ -59,6 +64,10 @@ class Downlink:
     randomiser: str = _choice("ccsds", "none", "ccsds", "ccsds-long")
     #: Attached sync marker in hexadecimal (131.0-B §9.3.5); empty: frames back to back.
     sync_marker: str = "1acffc1d"
+    #: Authenticated encryption of every frame (355.0-B), AOS alone; `security_key` is AES's, in
+    #: hexadecimal.
+    security: str = _choice("none", "none", "authenticated-encryption")
+    security_key: str = SIMULATION_DOWNLINK_KEY.hex()
 
     @property
     def frame_parameters(self) -> FrameParameters:
@@ -70,6 +79,16 @@ class Downlink:
             insert_zone_length=self.insert_zone_length,
             scid=SCID_L4_RELAY,
         )
+
+    @property
+    def secured(self) -> bool:
+        return self.security != "none"
+
+    @property
+    def plain_parameters(self) -> FrameParameters:
+        """Frames before link security makes them longer."""
+        overhead = DOWNLINK_SECURITY.overhead if self.secured else 0
+        return replace(self.frame_parameters, frame_length=self.frame_length - overhead)
 
     @property
     def virtual_fill(self) -> int:
@@ -331,7 +350,11 @@ def loads(text: str, source: str = "scenario") -> Scenario:
         raise ScenarioError(f"{source}: not TOML: {error}") from error
     scenario = _read(Scenario, table, "", source)
     try:
-        _ = scenario.downlink.frame_parameters
+        _ = scenario.downlink.plain_parameters
+        if scenario.downlink.secured and scenario.downlink.frame_kind != "aos":
+            raise LocalError(
+                f"security of {scenario.downlink.frame_kind} frames: aos alone is encrypted"
+            )
         if scenario.downlink.reed_solomon_parity:
             _ = scenario.downlink.virtual_fill
         if len(bytes.fromhex(scenario.downlink.sync_marker)) > 8:
@@ -342,6 +365,7 @@ def loads(text: str, source: str = "scenario") -> Scenario:
         raise ScenarioError(f"{source}: downlink: {error}") from error
     for name in ("key", "management_key", "master_key"):
         _check_key(f"flight_software.{name}", getattr(scenario.flight_software, name), source)
+    _check_key("downlink.security_key", scenario.downlink.security_key, source)
     for kind, intervals in (("noise", scenario.channel.noise), ("outage", scenario.channel.outage)):
         for interval in intervals:
             if interval.to_s <= interval.from_s:

@@ -145,7 +145,7 @@ class Spacecraft:
             },
             idle_vcid(downlink),
         )
-        self._framer = Framer(downlink)
+        self._framer = Framer(downlink, self.start_ns // TICK_NS)
         self._encoder = ChannelEncoder(downlink)
         self._packets = PacketStore()
         settings = scenario.flight_software

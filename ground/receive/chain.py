@@ -1,4 +1,4 @@
-"""From the octets of a link to packets: synchronise, derandomise, correct, check, extract.
+"""From the octets of a link to packets: synchronise, derandomise, correct, check, open, extract.
 
 `ReceiveChain` is a pure function of the octets pushed so far: no I/O, no clock, and how the octets
 were cut into chunks changes nothing but the moment at which something comes out.  Everything that
@@ -26,6 +26,8 @@ from protocols.coding.sync import FrameSynchroniser
 from protocols.errors import LocalError
 from protocols.frames.columns import FrameIndex
 from protocols.frames.index import index_frames
+from protocols.frames.sdls import Refusal, SecurityEndpoint
+from protocols.frames.sdls_frames import open_frames, plain_parameters
 from protocols.packets.batch import PacketBatch
 from protocols.packets.extraction import ExtractionStatistics, OpaqueZones, PacketExtractor
 from protocols.packets.space_packet import split
@@ -38,7 +40,7 @@ I64 = npt.NDArray[np.int64]
 #: wants.  (Measured: 2.3, 3.0, 3.3, 3.1 Gbit/s with 256, 512, 1024, 2048 KiB.)
 SLICE_OCTETS = 1 << 20
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,8 +154,11 @@ class ReceiveChain:
         self._surveyed: list[tuple[U8, npt.NDArray[np.bool_], I64]] = []
         self._settled = self.input == "packets" or not profile.open_questions
         self._parameters = None
+        self._security: SecurityEndpoint | None = None
         if self._settled and self.input != "packets":
             self._parameters = profile.frame_parameters()
+            if profile.security is not None:
+                self._security = profile.security.endpoint(self._parameters)
         coding = profile.coding
         self._codec: BlockDecoder | None = None
         self._sync = None
@@ -295,9 +300,11 @@ class ReceiveChain:
         if not len(frames):
             return _nothing()
         assert self._parameters is not None
+        if self._security is not None:
+            return self._open(frames, uncorrectable, ert_ns)
         index = index_frames(frames, self._parameters)
         # A FECF says more than a decoder that gave up: it is the judge where there is one.
-        bad = uncorrectable if self.profile.fecf == "absent" else np.zeros(len(frames), np.bool_)
+        bad = self._bad(uncorrectable)
         if np.count_nonzero(index.usable) == len(frames) and not np.count_nonzero(bad):
             self.summary_counts.add_frames(index.version, {})
             return self._packets(frames, index, ert_ns, [])
@@ -317,6 +324,47 @@ class ReceiveChain:
             Rejected(name, frames[mask], ert_ns[mask]) for name, mask in masks.items() if mask.any()
         ]
         return self._packets(frames, index, ert_ns, rejected)
+
+    def _bad(self, uncorrectable: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        return uncorrectable if self.profile.fecf == "absent" else np.zeros_like(uncorrectable)
+
+    def _open(self, frames: U8, uncorrectable: npt.NDArray[np.bool_], ert_ns: I64) -> ChainOutput:
+        """Link security (355.0-B): what it refuses is kept as it came, the rest goes on plain."""
+        assert self._parameters is not None
+        assert self._security is not None
+        security = self.profile.security
+        assert security is not None
+        # What is encrypted is not to be looked into for packets.
+        outer = index_frames(frames, replace(self._parameters, content="opaque", vc_content={}))
+        bad = self._bad(uncorrectable)
+        ours = ~bad & outer.crc_ok & ~outer.foreign & ~outer.malformed
+        plain, opened = open_frames(self._security, security.spi, frames[ours], self._parameters)
+        good = np.flatnonzero(ours)[opened]
+        agreed = self._security.association(security.spi).parameters
+        index = index_frames(plain, plain_parameters(self._parameters, agreed))
+        malformed = outer.malformed.copy()
+        malformed[good] = index.malformed
+        refused = ours.copy()
+        refused[good] = False
+        masks: dict[str, npt.NDArray[np.bool_]] = {}
+        left = np.ones(len(frames), np.bool_)
+        for name, mask in (
+            ("uncorrectable", bad),
+            ("crc_fail", ~outer.crc_ok),
+            ("foreign", outer.foreign),
+            ("insecure", refused),
+            ("malformed", malformed),
+        ):
+            masks[name] = left & mask
+            left = left & ~mask
+        self.summary_counts.add_frames(outer.version, masks)
+        rejected = [
+            Rejected(name, frames[mask], ert_ns[mask]) for name, mask in masks.items() if mask.any()
+        ]
+        if not len(good):
+            return replace(_nothing(), rejected=rejected, frames=len(frames))
+        output = self._packets(plain, index, ert_ns[good], rejected)
+        return replace(output, frames=len(frames))
 
     def _packets(
         self, frames: U8, index: FrameIndex, ert_ns: I64, rejected: list[Rejected]
@@ -381,6 +429,11 @@ class ReceiveChain:
                 "corrected": sum(n for value, n in corrections.items() if value > 0),
                 "corrected_symbols": sum(v * n for v, n in corrections.items() if v > 0),
                 "uncorrectable": sum(n for value, n in corrections.items() if value < 0),
+            }
+        if self._security is not None:
+            counts["security"] = {
+                "accepted": self._security.statistics["accepted"],
+                **{r.name.lower(): self._security.statistics[r] for r in Refusal},
             }
         if self.input != "packets":
             good = counted.frames - sum(counted.rejected.values())
@@ -472,6 +525,7 @@ class ReceiveChain:
             "foreign_frames": rejected["foreign"],
             "foreign_frame_index": counted.rejected_indices["foreign"],
             "malformed_frames": rejected["malformed"],
+            **({} if self._security is None else {"insecure_frames": rejected["insecure"]}),
             "version_counts": {str(v): n for v, n in sorted(counted.versions.items())},
             "scid": profile.scid,
         }
@@ -533,6 +587,8 @@ class ReceiveChain:
             "content": self.profile.content,
             "vc_content": list(self.profile.vc_content.items()),
             "notes": list(self.notes),
+            "security": None if self._security is None else self._security.snapshot(),
+            "security_counts": {} if self._security is None else _security_counts(self._security),
             "surveyed": [
                 [frames.tobytes(), uncorrectable.tobytes(), ert_ns.tolist()]
                 for frames, uncorrectable, ert_ns in self._surveyed
@@ -569,6 +625,11 @@ class ReceiveChain:
         )
         if self._settled and self.input != "packets":
             self._parameters = self.profile.frame_parameters()
+        if self._security is not None:
+            self._security.restore(state["security"])
+            self._security.statistics.update(
+                {_by_name(name): n for name, n in state["security_counts"].items()}
+            )
         length = self._given.frame_length
         self._surveyed = [
             (
@@ -578,6 +639,16 @@ class ReceiveChain:
             )
             for frames, uncorrectable, ert_ns in state["surveyed"]
         ]
+
+
+def _security_counts(endpoint: SecurityEndpoint) -> dict[str, int]:
+    return {
+        one.name if isinstance(one, Refusal) else one: n for one, n in endpoint.statistics.items()
+    }
+
+
+def _by_name(name: str) -> Refusal | str:
+    return Refusal[name] if name in Refusal.__members__ else name
 
 
 #: Reasons for which begun packets or their rests were dropped (names of the extractor's counters).

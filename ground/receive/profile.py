@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from ground.receive.codewords import BlockDecoder
+from ground.receive.link_security import LinkSecurity
 from protocols.coding.reed_solomon import ReedSolomon
 from protocols.errors import LocalError
 from protocols.frames.parameters import Content, Fecf, FrameKind, FrameParameters
+from protocols.frames.sdls_frames import plain_parameters
 
 MISSIONS = Path(__file__).resolve().parents[1] / "missions"
 
@@ -60,6 +62,7 @@ class LinkProfile:
     packet_versions: packet version numbers to extract, 0 space packets, 7 encapsulation.
     bit_rate: bits/s of the octets as received; with it a frame's ERT is exact within its chunk.
     input: what the link delivers; None lets `inputs.py` look.
+    security: of frames that come encrypted and authenticated; None: they come plain.
     """
 
     name: str
@@ -79,6 +82,7 @@ class LinkProfile:
     coding: CodingParameters = field(default_factory=CodingParameters)
     input: InputKind | None = None
     bit_rate: float | None = None
+    security: LinkSecurity | None = None
     dictionary: str | None = None
     title: str = ""
     origin: str = ""
@@ -126,6 +130,8 @@ class LinkProfile:
                 return {str(k): plain(v) for k, v in cast(Mapping[Any, Any], value).items()}
             if isinstance(value, tuple):
                 return list(cast(Iterable[Any], value))
+            if isinstance(value, LinkSecurity):
+                return value.describe()
             if isinstance(value, (CodingParameters, ReedSolomon)):
                 return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
             return value
@@ -241,6 +247,9 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "packets.opaque": ("--opaque-vc", _channels, "virtual channels 0..63"),
     "link.input": ("--input", *_choice("cadu", "codewords", "frames", "packets")),
     "link.bit_rate": ("--bit-rate", _rate, "bits per second above 0"),
+    "security.key_file": ("--key-file", _text, "the path of a file with a key"),
+    "security.spi": ("--spi", *_integer(1, 65534)),
+    "security.mac_length": ("--mac-length", *_integer(8, 16)),
     "coding.asm": ("--asm", _hex, "hexadecimal octets"),
     "coding.randomiser": ("--randomiser", *_choice("none", "ccsds", "ccsds-long")),
     "coding.bit_aligned": ("--bit-aligned", _boolean, "yes or no"),
@@ -309,6 +318,11 @@ def _build(settings: Mapping[str, _Setting]) -> LinkProfile:
         **{k.removeprefix("coding."): value.pop(k) for k in list(value) if k.startswith("coding.")},
     )
     scid = value.pop("frames.scid", None)
+    security = {
+        key.removeprefix("security."): value.pop(key)
+        for key in list(value)
+        if key.startswith("security.")
+    }
     profile = LinkProfile(
         name=name,
         frame_length=value.pop("frames.frame_length"),
@@ -317,6 +331,7 @@ def _build(settings: Mapping[str, _Setting]) -> LinkProfile:
         any_scid=scid == "any",
         vc_content=dict.fromkeys(sorted(value.pop("packets.opaque", ())), "opaque"),
         coding=coding,
+        security=_security(security, settings) if security else None,
         **{key.rsplit(".")[-1]: item for key, item in value.items()},
     )
     sources = sorted({setting.source for setting in settings.values()})
@@ -337,6 +352,16 @@ def _reed_solomon(
         raise LocalError(f"{', '.join(sorted(where))}: {error}") from None
 
 
+def _security(given: dict[str, Any], settings: Mapping[str, _Setting]) -> LinkSecurity:
+    missing = [name for name in ("key_file", "spi") if name not in given]
+    if missing:
+        where = ", ".join(sorted({settings[f"security.{name}"].source for name in given}))
+        raise LocalError(
+            f"{where}: security.{missing[0]} is wanted with security.{next(iter(given))}"
+        )
+    return LinkSecurity.load(given["spi"], Path(given["key_file"]), given.get("mac_length", 16))
+
+
 def _agree(profile: LinkProfile) -> None:
     """The values fit each other."""
     if not profile.coding.asm:
@@ -352,6 +377,15 @@ def _agree(profile: LinkProfile) -> None:
                 f"parity {code.parity}, interleave {code.interleave} and virtual fill "
                 f"{code.virtual_fill} carries {code.data_length} octets"
             )
+    if profile.security is not None and profile.input != "packets":
+        if profile.open_questions:
+            # The survey looks into data fields, which are encrypted.
+            raise LocalError(
+                f"with security, {', '.join(profile.open_questions)} must be given: nobody can "
+                "tell from frames that are encrypted"
+            )
+        parameters = profile.frame_parameters()
+        plain_parameters(parameters, profile.security.agreed(parameters))
     if profile.kind is not None and profile.frame_length:
         # An open question is answered for the check with what asks least of the frame.
         replace(profile, fecf=profile.fecf or "absent").frame_parameters()
@@ -377,6 +411,11 @@ def _read_mission(name: str | Path) -> dict[str, _Setting]:
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise LocalError(f"{source}: {error}") from None
     settings = {k: _checked(k, v, source) for k, v in _flatten(table).items()}
+    key_file = settings.get("security.key_file")
+    if key_file is not None:
+        # Beside the mission file unless it says where.
+        beside = str(path.parent / key_file.value)
+        settings["security.key_file"] = _Setting(beside, source)
     settings.setdefault("name", _Setting(path.stem, source))
     return settings
 

@@ -24,7 +24,7 @@ from protocols.packets.extraction import ChannelStatistics
 KEPT_INDICES = 1000
 
 #: Why a frame takes no part in extraction; a frame is counted under the first that applies.
-REJECTIONS = ("uncorrectable", "crc_fail", "foreign", "malformed")
+REJECTIONS = ("uncorrectable", "crc_fail", "foreign", "insecure", "malformed")
 
 
 def _bits(seen: int) -> list[int]:

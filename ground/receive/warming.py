@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ground.receive.chain import ReceiveChain
 from ground.receive.profile import LinkProfile
 from protocols.coding.randomiser import randomise
 from protocols.errors import LocalError
+from protocols.frames.sdls_frames import secure_frame
 from protocols.packets.assembly import FrameMultiplexer
 from protocols.packets.space_packet import SpacePacket, build_packet
 
@@ -26,6 +29,10 @@ def warm_chain(profile: LinkProfile) -> None:
     vcid = next((v for v in channels if parameters.content_of(v) == "packets"), None)
     if vcid is None:
         return
+    security = profile.security
+    if security is not None:
+        overhead = security.agreed(parameters).overhead
+        parameters = replace(parameters, frame_length=parameters.frame_length - overhead)
     try:
         multiplexer = FrameMultiplexer(parameters)
         multiplexer.push(vcid, build_packet(SpacePacket(1, bytes(profile.frame_length))))
@@ -33,6 +40,10 @@ def warm_chain(profile: LinkProfile) -> None:
     except LocalError:
         # Frames can be received that our multiplexer does not build; the first of them compile.
         return
+    if security is not None:
+        endpoint = security.endpoint(parameters)
+        rows = [secure_frame(endpoint, security.spi, row.tobytes(), parameters) for row in blocks]
+        blocks = np.frombuffer(b"".join(rows), np.uint8).reshape(FRAMES, -1)
     coding = profile.coding
     if coding.reed_solomon is not None:
         if coding.reed_solomon.data_length != blocks.shape[1]:
@@ -40,6 +51,7 @@ def warm_chain(profile: LinkProfile) -> None:
         blocks = coding.reed_solomon.encode(blocks)
     if coding.randomiser != "none":
         blocks = randomise(blocks, coding.randomiser)
+    blocks = blocks.copy()
     blocks[FRAMES // 2, -1] ^= 1
     marker = np.broadcast_to(np.frombuffer(coding.asm, np.uint8), (FRAMES, len(coding.asm)))
     chain = ReceiveChain(profile)

@@ -92,6 +92,31 @@ SIMULATION_KEYS: Final = CommandKeys(
 )
 
 
+#: The downlink, where a scenario has it encrypted: all virtual channels of AOS.
+DOWNLINK_SECURITY: Final = SaParameters(
+    spi=16,
+    service=Service.AUTHENTICATED_ENCRYPTION,
+    channels=frozenset(Channel(1, SCID_L4_RELAY, vcid) for vcid in range(64)),
+)
+DOWNLINK_KEY_ID: Final = 16
+#: The simulated spacecraft's; it hides nothing.
+SIMULATION_DOWNLINK_KEY: Final = b"L4 relay simulator: its downlink"
+
+
+def downlink_sender(key: bytes, start_s: int) -> SecurityEndpoint:
+    """The spacecraft's end of an encrypted downlink, switched on at `start_s` (TAI).
+
+    Numbers go on from the time, so that no later start with the same key repeats an IV.
+    """
+    store = KeyStore()
+    store.load(DOWNLINK_KEY_ID, key)
+    store.move(DOWNLINK_KEY_ID, KeyEvent.ACTIVATE)
+    endpoint = SecurityEndpoint(store, [DOWNLINK_SECURITY])
+    endpoint.rekey(DOWNLINK_SECURITY.spi, DOWNLINK_KEY_ID, start_s << 32)
+    endpoint.start(DOWNLINK_SECURITY.spi)
+    return endpoint
+
+
 def security_endpoint(keys: bytes | CommandKeys, number: int = 0) -> SecurityEndpoint:
     """Either end of the command link, operational; numbers above `number` follow.
 

@@ -32,6 +32,7 @@ from typing import Any, Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR, GCM
 from cryptography.hazmat.primitives.cmac import CMAC
@@ -58,6 +59,8 @@ __all__ = [
 SPI_LENGTH: Final = 2
 #: Octets of the IV that encryption needs; its value is the sequence number.
 IV_LENGTH: Final = 12
+#: Octets of AES-GCM's MAC before it is cut.
+_WHOLE_MAC: Final = 16
 #: §4.1.1.2.3: these two are no association's.
 RESERVED_SPIS: Final = (0, 0xFFFF)
 
@@ -346,12 +349,9 @@ class SecurityEndpoint:
             return header + data + _cmac(key, payload)[: parameters.mac_length]
         if parameters.service is Service.ENCRYPTION:
             return header + _counter_mode(key, number, data)
-        encryptor = Cipher(AES(key), GCM(number)).encryptor()
-        encryptor.authenticate_additional_data(
-            _masked(before + _without_iv(header), parameters, mask)
-        )
-        data = encryptor.update(data) + encryptor.finalize()
-        return header + data + encryptor.tag[: parameters.mac_length]
+        covered = _masked(before + _without_iv(header), parameters, mask)
+        sealed = self.keys.gcm(association.key_id).encrypt(number, data, covered)
+        return header + sealed[: len(data) + parameters.mac_length]
 
     def process(
         self, channel: Channel, before: bytes, field: bytes, mask: bytes = b""
@@ -413,7 +413,11 @@ class SecurityEndpoint:
             opened = _counter_mode(key, header[SPI_LENGTH:], data)
         else:
             covered = _masked(before + _without_iv(header), parameters, mask)
-            opened = _open(key, header[SPI_LENGTH:], covered, data, mac)
+            iv = header[SPI_LENGTH:]
+            if parameters.mac_length == _WHOLE_MAC:
+                opened = _open_whole(self.keys.gcm(association.key_id), iv, covered, data + mac)
+            else:
+                opened = _open(key, iv, covered, data, mac)
         if opened is None:
             return Processed(None, Refusal.BAD_MAC, spi, number)
         association.number = number
@@ -432,8 +436,17 @@ def _without_iv(header: bytes) -> bytes:
 def _masked(octets: bytes, parameters: SaParameters, mask: bytes) -> bytes:
     """The authentication payload, or the part of it that is not encrypted."""
     mask = (mask if parameters.mask is None else parameters.mask)[: len(octets)]
-    masked = bytes(a & b for a, b in zip(octets, mask, strict=False))
-    return masked + octets[len(mask) :]
+    length = len(mask)
+    masked = int.from_bytes(octets[:length], "big") & int.from_bytes(mask, "big")
+    return masked.to_bytes(length, "big") + octets[length:]
+
+
+def _open_whole(gcm: AESGCM, iv: bytes, covered: bytes, sealed: bytes) -> bytes | None:
+    """The same for a MAC that is not cut, in a third of the time."""
+    try:
+        return gcm.decrypt(iv, sealed, covered)
+    except InvalidTag:
+        return None
 
 
 def _open(key: bytes, iv: bytes, covered: bytes, data: bytes, mac: bytes) -> bytes | None:

@@ -18,10 +18,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from protocols.errors import LocalError, RemoteError
+from protocols.frames.columns import U8, Bool
 from protocols.frames.error_control import append_fecf, check_fecf
 from protocols.frames.parameters import FrameParameters
-from protocols.frames.sdls import Channel, Processed, Refusal, SecurityEndpoint
+from protocols.frames.sdls import Channel, Processed, Refusal, SaParameters, SecurityEndpoint
 from protocols.frames.tc import FrameType, TcFrame, TcParameters
 
 _TC, _TM, _AOS, _USLP = 0, 0, 1, 12
@@ -123,6 +126,43 @@ def secure_frame(
     field = endpoint.apply(spi, parts.channel, header, data, parts.mask)
     ocf = octets[parts.end : len(octets) - parameters.fecf_length]
     return append_fecf(header + field + ocf, parameters)
+
+
+def plain_parameters(parameters: FrameParameters, agreed: SaParameters) -> FrameParameters:
+    """Frames of a link without their security and their FECF, which `open_frames` has checked."""
+    length = parameters.frame_length - parameters.fecf_length - agreed.overhead
+    return replace(parameters, frame_length=length, fecf="absent")
+
+
+def open_frames(
+    endpoint: SecurityEndpoint, spi: int, frames: U8, parameters: FrameParameters
+) -> tuple[U8, Bool]:
+    """TM or AOS frames [n, frame_length] whose FECF agreed, to the plain ones [m, …] of
+    `plain_parameters` and which they are, [n].
+
+    Frames of other associations than `spi` are refused, as those that `endpoint` refuses.
+    """
+    agreed = endpoint.association(spi).parameters
+    plain = np.empty((len(frames), plain_parameters(parameters, agreed).frame_length), np.uint8)
+    opened = np.zeros(len(frames), np.bool_)
+    end = parameters.frame_length - parameters.fecf_length
+    count = 0
+    for row, frame in enumerate(frames):
+        octets = frame.tobytes()
+        try:
+            parts = _parts(octets, parameters)
+        except RemoteError:
+            continue
+        header = octets[: parts.start]
+        field = octets[parts.start : parts.end]
+        processed = endpoint.process(parts.channel, header, field, parts.mask)
+        if processed.data is None or processed.spi != spi:
+            continue
+        octets = header + processed.data + octets[parts.end : end]
+        plain[count] = np.frombuffer(octets, np.uint8)
+        opened[row] = True
+        count += 1
+    return plain[:count], opened
 
 
 def open_frame(

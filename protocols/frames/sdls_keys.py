@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from protocols.errors import LocalError
@@ -58,6 +59,7 @@ class KeyStore:
         self._masters = {self._id(key): self._checked(v) for key, v in (master_keys or {}).items()}
         self._values: dict[int, bytes] = {}
         self._states: dict[int, KeyState] = {}
+        self._ciphers: dict[int, AESGCM] = {}
 
     @staticmethod
     def _id(key_id: int) -> int:
@@ -91,6 +93,7 @@ class KeyStore:
         if following is None:
             raise LocalError(f"key {key_id}: {event.value} while {self.state(key_id).name}")
         self._states[key_id] = following
+        self._ciphers.pop(key_id, None)
         if following is KeyState.DESTROYED:
             del self._values[key_id]
 
@@ -102,6 +105,15 @@ class KeyStore:
         if not self.is_active(key_id):
             raise LocalError(f"key {key_id} is not active")
         return self._values[key_id]
+
+    def gcm(self, key_id: int) -> AESGCM:
+        """AES-GCM under an active session key, its key schedule made once."""
+        if not self.is_active(key_id):
+            raise LocalError(f"key {key_id} is not active")
+        cipher = self._ciphers.get(key_id)
+        if cipher is None:
+            cipher = self._ciphers[key_id] = AESGCM(self._values[key_id])
+        return cipher
 
     def verifiable(self, key_id: int) -> bytes:
         """Of a session key that is active or may still become it: what can be verified."""
@@ -137,6 +149,7 @@ class KeyStore:
                     f"key {key_id} was kept under another master key {master_key_id}"
                 ) from error
         self._states, self._values = states, values
+        self._ciphers.clear()
 
     def master(self, key_id: int) -> bytes:
         if key_id not in self._masters:

@@ -10,7 +10,10 @@ import numpy.typing as npt
 
 from protocols.coding.randomiser import RandomiserKind, randomise
 from protocols.coding.reed_solomon import Basis, ReedSolomon
+from protocols.dictionary.l4_link import DOWNLINK_SECURITY, downlink_sender
 from protocols.frames import aos, tm, uslp
+from protocols.frames.sdls import SecurityEndpoint
+from protocols.frames.sdls_frames import secure_frame
 from protocols.identifiers import SCID_L4_RELAY, VirtualChannel
 from spacecraft_sim.flight_software.idle_data import IdleData
 from spacecraft_sim.flight_software.multiplexer import FrameContent
@@ -31,7 +34,7 @@ def idle_vcid(downlink: Downlink) -> int:
 
 def zone_length(downlink: Downlink) -> int:
     """Octets of packets in each frame."""
-    parameters = downlink.frame_parameters
+    parameters = downlink.plain_parameters
     overhead = parameters.header_length + parameters.fecf_length + parameters.insert_zone_length
     overhead += _OCF_OCTETS if parameters.ocf else 0
     # AOS: M_PDU header; USLP: TFDF header with pointer, and the frame count.
@@ -40,10 +43,13 @@ def zone_length(downlink: Downlink) -> int:
 
 
 class Framer:
-    """Counts and builds transfer frames."""
+    """Counts and builds transfer frames; start_s: when (TAI), for an encrypted downlink."""
 
-    def __init__(self, downlink: Downlink) -> None:
-        self._parameters = downlink.frame_parameters
+    def __init__(self, downlink: Downlink, start_s: int) -> None:
+        self._parameters = downlink.plain_parameters
+        self._security = None
+        if downlink.secured:
+            self._security = downlink_sender(bytes.fromhex(downlink.security_key), start_s)
         self._zone_length = zone_length(downlink)
         self._idle_vcid = idle_vcid(downlink)
         self._idle_data = IdleData()
@@ -109,7 +115,14 @@ class Framer:
                     ocf=which_ocf,
                 )
             frames[rows] = built
-        return frames
+        return frames if self._security is None else self._secured(frames, self._security)
+
+    def _secured(self, frames: U8, security: SecurityEndpoint) -> U8:
+        spi, parameters = DOWNLINK_SECURITY.spi, self._parameters
+        octets = [secure_frame(security, spi, frame.tobytes(), parameters) for frame in frames]
+        return np.frombuffer(b"".join(octets), np.uint8).reshape(
+            len(frames), parameters.frame_length + DOWNLINK_SECURITY.overhead
+        )
 
 
 class ChannelEncoder:
