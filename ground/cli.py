@@ -181,7 +181,7 @@ def _register() -> None:
     """Commands of other modules; their own imports are light."""
     from ground.archive_commands import archive_app
     from ground.command_commands import command_app
-    from ground.procedure_commands import procedure_app
+    from ground.procedure_run_commands import procedure_app
     from ground.relay_commands import relay_app
     from ground.replay_command import missions, replay
     from ground.schedule_commands import schedule_app

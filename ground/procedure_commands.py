@@ -63,7 +63,7 @@ def check(
             for one in wrong:
                 typer.echo(str(one), err=True)
         raise typer.Exit(1)
-    _show(found, library, _given(arguments or []), light_time, as_json=json_)
+    _show(found, library, given(arguments), light_time, as_json=json_)
 
 
 @procedure_app.command(
@@ -105,17 +105,17 @@ def _library(*files: Path) -> Library:
     return Library(Definitions(COMMANDS, EVERYTHING.parameters), [*files, *beside, shipped()])
 
 
-def _given(texts: list[str]) -> dict[str, Any]:
-    from ground.command.procedures.expressions import literal
+def given(texts: list[str] | None) -> dict[str, str]:
+    """Arguments as they are typed; LocalError for what is not NAME=VALUE."""
     from protocols.errors import LocalError
 
-    given: dict[str, Any] = {}
-    for text in texts:
+    found: dict[str, str] = {}
+    for text in texts or ():
         name, equals, value = text.partition("=")
         if not equals:
             raise LocalError(f"argument {text!r}; NAME=VALUE wanted")
-        given[name] = literal(value)
-    return given
+        found[name] = value
+    return found
 
 
 def _problem(one: Any) -> dict[str, Any]:
@@ -142,18 +142,18 @@ def _described(procedure: Procedure) -> dict[str, Any]:
 def _show(
     procedure: Procedure,
     library: Library,
-    given: Mapping[str, Any],
+    values: Mapping[str, str],
     light_time_s: float,
     *,
     as_json: bool,
 ) -> None:
     steps = _outlined(procedure, light_time_s)
-    rehearsed = steps is None or bool(given)
+    rehearsed = steps is None or bool(values)
     missing = [
-        one.name for one in procedure.arguments if one.name not in given and one.default is None
+        one.name for one in procedure.arguments if one.name not in values and one.default is None
     ]
-    if rehearsed and not (missing and not given):
-        steps = _rehearsed(procedure, library, given, light_time_s)
+    if rehearsed and not (missing and not values):
+        steps = _rehearsed(procedure, library, values, light_time_s)
     if as_json:
         print(json.dumps({"valid": True, **_described(procedure), "steps": steps}, indent=2))
         return

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, NoReturn
 from construct import Float64b, GreedyBytes, Int8ub, Int64sb
 
 from ground.command.procedures.definitions import Definitions, instant, nearest
-from ground.command.procedures.expressions import parse_condition, parse_instant
+from ground.command.procedures.expressions import literal, parse_condition, parse_instant
 from ground.command.procedures.steps import (
     Ask,
     Check,
@@ -35,6 +35,7 @@ from ground.command.procedures.steps import (
 from protocols.errors import LocalError
 from protocols.telecommand.declaration import Argument
 from protocols.telemetry.calibration import Enumeration, Text
+from protocols.telemetry.fields import Kind
 from protocols.timecodes.cuc import CucFormat
 
 #: What yields steps and gets their results.
@@ -98,7 +99,10 @@ class Procedure:
     outline: tuple[Outline, ...] | None = None
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments with defaults, checked as a command's are; LocalError if not allowed."""
+        """Arguments with defaults, checked as a command's are; LocalError if not allowed.
+
+        Numbers and times may be given as text, as operators type them.
+        """
         known = {argument.name: argument for argument in self.arguments}
         for name in given:
             if name not in known:
@@ -113,12 +117,19 @@ class Procedure:
                     f"procedure {self.name}: argument {name} wanted ({argument.allowed})"
                 )
             try:
-                value = instant(argument, value)
+                value = _typed(argument, value)
                 argument.check(value)
             except LocalError as error:
                 raise LocalError(f"procedure {self.name}: {error}") from error
             values[name] = value
         return values
+
+
+def _typed(argument: Argument, value: Any) -> Any:
+    number = argument.type.is_integer or argument.type.kind is Kind.FLOAT
+    if number and isinstance(value, str) and argument.calibration is None:
+        return literal(value)
+    return instant(argument, value)
 
 
 def declare_argument(name: str, declared: Mapping[str, Any]) -> Argument:

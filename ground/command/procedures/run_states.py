@@ -21,7 +21,7 @@ class RunState(StrEnum):
 
 
 class RunEvent(StrEnum):
-    """What happens to a run; those of operators are START, ANSWER, PAUSE, RESUME, STEP, ABORT."""
+    """What happens to a run."""
 
     START = "start"
     WAIT = "wait"
@@ -36,6 +36,16 @@ class RunEvent(StrEnum):
     FAIL = "fail"
     COMPLETE = "complete"
 
+
+#: What operators do.
+BY_OPERATORS: Final = (
+    RunEvent.START,
+    RunEvent.ANSWER,
+    RunEvent.PAUSE,
+    RunEvent.RESUME,
+    RunEvent.STEP,
+    RunEvent.ABORT,
+)
 
 _S, _E = RunState, RunEvent
 RUN_TABLE: Final[Mapping[RunState, Mapping[RunEvent, RunState]]] = {

@@ -28,7 +28,7 @@ from ground.command.procedures.procedure import (
     Steps,
     line_of,
 )
-from ground.command.procedures.run_states import ENDED, RUN_TABLE, RunEvent, RunState
+from ground.command.procedures.run_states import BY_OPERATORS, ENDED, RUN_TABLE, RunEvent, RunState
 from ground.command.procedures.steps import Ask, Send, Step, plain
 from ground.command.procedures.world import World
 from protocols.errors import LocalError, ProtocolError
@@ -174,7 +174,7 @@ class ProcedureRun:
             "step": self._number,
             "place": self._place,
             "doing": "" if self._step is None or self.ended else str(self._step),
-            "since_ns": self._since_ns,
+            "since_ns": None if self.ended else self._since_ns,
             "waits_for": self._waits_for if self.state is _S.WAITING else "",
             "deadline_ns": deadline_ns,
             "left_s": None if deadline_ns is None else max(0.0, (deadline_ns - now_ns) / S),
@@ -258,7 +258,7 @@ class ProcedureRun:
         event, t_ns = RunEvent(record["event"]), record["t_ns"]
         moves = RUN_TABLE[self.state]
         if event not in moves:
-            possible = ", ".join(moves) or "nothing"
+            possible = ", ".join(one for one in BY_OPERATORS if one in moves) or "nothing"
             raise LocalError(
                 f"run {self.run} of {self.procedure.name} is {self.state}: "
                 f"cannot {event}; {possible} possible"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Final
 
 import yaml
@@ -96,7 +97,8 @@ class Reader:
         self.problems.append(Problem(self.file, line, column, message))
 
     def place(self, node: yaml.Node) -> str:
-        return f"{self.file}:{node.start_mark.line + 1}"
+        """File's name and line."""
+        return f"{PurePath(self.file).name}:{node.start_mark.line + 1}"
 
     def root(self, text: str) -> yaml.Node | None:
         """The document; None, with a problem kept, if it is none."""

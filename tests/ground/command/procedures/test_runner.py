@@ -296,6 +296,12 @@ def test_the_table_is_whole() -> None:
         assert (RunEvent.ABORT in row) == (state not in ENDED)
 
 
+def test_an_operator_is_told_what_is_possible() -> None:
+    site = Site(procedure("  - {wait: 5 s}")).start()
+    with pytest.raises(LocalError, match="is waiting: cannot step; pause, abort p"):
+        site.run.step(0, "ann")
+
+
 @pytest.mark.parametrize("event", ["start", "pause", "resume", "step", "answer"])
 def test_what_the_table_does_not_have_changes_nothing(event: str) -> None:
     site = Site(procedure("  - say: one")).start()
@@ -380,6 +386,15 @@ def test_python_catches_what_was_not_done() -> None:
     ).start()
     assert site.to(5).state == "completed"
     assert site.said == ["so: request 1 MEMORY_SCRUB: no word of completion in time; it is queued"]
+
+
+def test_numbers_and_times_may_be_typed() -> None:
+    arguments = "arguments: {N: {type: number, maximum: 5}, T: {type: time}}"
+    of = procedure("  - say: $N", arguments)
+    assert of.complete({"N": "4.5", "T": "1958-01-01T00:00:01Z"})["N"] == 4.5
+    for wrong in ("many", "6", "nan", True):
+        with pytest.raises(LocalError, match="argument N: "):
+            of.complete({"N": wrong, "T": 0})
 
 
 def test_calls_return_and_do_not_go_down_for_ever() -> None:
