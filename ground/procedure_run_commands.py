@@ -57,7 +57,7 @@ def run(
     second person (`l4 command approve`). Closing the terminal does not stop it."""
     with client(run_dir, actor) as asked:
         values = given(arguments)
-        found = asked.call("start_run", procedure=name, arguments=values, step=step_)
+        found = asked.start_run(name, values, step=step_)
     if follow_:
         follow(found["number"], run_dir=run_dir)
     else:
@@ -72,7 +72,7 @@ def list_(
 ) -> None:
     """Runs, oldest first: what each does, and what it waits for."""
     with client(run_dir) as asked:
-        found = asked.call("runs", last=last)
+        found = asked.runs(last)
     if json_:
         show_json(found)
     elif found:
@@ -85,7 +85,7 @@ def list_(
 def show(number: Run, run_dir: RunDir = _RUN_DIR, json_: Json = False) -> None:
     """A run with everything that has happened in it."""
     with client(run_dir) as asked:
-        found = asked.call("show_run", run=number)
+        found = asked.show_run(number)
     if json_:
         show_json(found)
     else:
@@ -102,7 +102,7 @@ def follow(number: Run, run_dir: RunDir = _RUN_DIR) -> None:
     try:
         with client(run_dir) as asked, Live(console=console, auto_refresh=False) as screen:
             while True:
-                found = asked.call("show_run", run=number)
+                found = asked.show_run(number)
                 screen.update(_view(found, _now_ns(run_dir)), refresh=console.is_terminal)
                 if found["state"] in _ENDED:
                     break

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from ground.cli import app
 from ground.command.procedures.library import shipped
+from ground.command.server import CallServer
+from ground.config import free_base_port, prepare_run_directory
+from protocols.errors import LocalError
+from tests.ground.command.world import World
 
 L4 = CliRunner()
 
@@ -59,3 +66,59 @@ def test_all_that_come_with_the_package_are_listed() -> None:
     assert {"storm_recovery", "start_of_pass", "instruments_on"} <= set(names)
     for name in names:
         assert L4.invoke(app, ["procedure", "dictionary", name]).exit_code == 0
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Iterator[str]:
+    """A run whose command service is a thread: engine, store and socket are the real ones."""
+    settings = prepare_run_directory(tmp_path, base_port=free_base_port(), command=True)
+    stop = threading.Event()
+
+    def serve() -> None:
+        world = World()
+        server = CallServer(settings.command_endpoint)
+        while not stop.wait(0.01):
+            server.turn(lambda *call: world.engine.operate(world.now_ns, *call))
+            world.engine.turn(world.now_ns)
+        server.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield str(tmp_path)
+    stop.set()
+    thread.join()
+
+
+def test_a_run_is_operated_by_commands(run_dir: str) -> None:
+    def l4(*arguments: str) -> Result:
+        return L4.invoke(app, ["procedure", *arguments, "--run-dir", run_dir])
+
+    def state() -> str:
+        return json.loads(l4("list", "--json").stdout)[-1]["state"]
+
+    assert "no runs" in l4("list").stdout
+    span = ("FROM=2026-11-22T21:00:00Z", "TO=2026-11-22T22:00:00Z")
+    started = json.loads(
+        l4("run", "retrieve_telemetry", *span, "STORE=1", "--as", "ann", "--json").stdout
+    )
+    number = str(started["number"])
+    assert (started["actor"], started["arguments"]["STORE"]) == ("ann", 1)
+    while state() != "waiting":
+        pass
+    listed = l4("list").stdout
+    assert "STORE_SUMMARY" in listed
+    refused = l4("answer", number, "go")
+    assert isinstance(refused.exception, LocalError)
+    assert "cannot answer; pause, abort possible" in str(refused.exception)
+    for command, after in (("pause", "paused"), ("step", "waiting"), ("pause", "paused")):
+        assert l4(command, number, "--as", "bob").exit_code == 0
+        while state() != after:
+            pass
+    assert l4("resume", number).exit_code == 0
+    assert l4("abort", number, "--reason", "wrong span", "--as", "bob").exit_code == 0
+    shown = l4("show", number).stdout
+    assert "wrong span" in shown
+    assert "bob" in shown
+    assert l4("follow", number).exit_code == 1
+    missing = l4("run", "storm_recovery", "CHARGE=300")
+    assert "CHARGE: 300; 45..100 % allowed" in str(missing.exception)
