@@ -420,6 +420,44 @@ def status(run_dir: RunDir = _RUN, json_: Json = False) -> None:
         _print(status_view(found))
 
 
+@command_app.command(
+    epilog="Key rollover: security otar 10 · verify 10 · activate 10 · rekey 3 10 · start 3 · "
+    "use 0 3 · stop 1 · expire 1 · deactivate 1, each armed, approved and sent in turn"
+)
+def security(
+    action: Annotated[
+        str,
+        typer.Argument(
+            help="otar, verify, activate, deactivate, destroy KEY…; start, stop, expire, status, "
+            "read_number SPI; rekey SPI KEY; set_number, set_window SPI N; inventory, ping, "
+            "reset_alarm; use MAP SPI. Without: the keys there are."
+        ),
+    ] = "",
+    numbers: Annotated[list[int] | None, typer.Argument(help="Key ids, or SPI and number.")] = None,
+    actor: Actor = "",
+    run_dir: RunDir = _RUN,
+    json_: Json = False,
+) -> None:
+    """Keys and security associations of the command link (CCSDS 355.1-B), by number alone."""
+    with client(run_dir, actor) as asked:
+        if action and action != "use":
+            _shown(asked.security(action, *(numbers or ())), run_dir, as_json=json_)
+            return
+        if action:
+            print(asked.security(action, *(numbers or ()))["text"])
+        found = asked.keys()
+    if json_:
+        show_json(found)
+        return
+    for one in found["keys"]:
+        print(f"key {one['id']}: {one['state'].lower()}")
+    for one in found["associations"]:
+        used = [str(route["map"]) for route in found["routes"] if route["spi"] == one["spi"]]
+        maps = f", protects MAP {', '.join(used)}" if used else ""
+        key = f" with key {one['key']}" if one["key"] is not None else ""
+        print(f"SPI {one['spi']}: {one['state'].lower()}{key}{maps}")
+
+
 @command_app.command(epilog="Examples: l4 command link unlock · l4 command link set-vr 12")
 def link(
     directive: Annotated[str, typer.Argument(help="initiate, unlock, set-vr or terminate.")],

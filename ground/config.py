@@ -81,8 +81,8 @@ class RunSettings:
         a restart decodes again.
     passes: plan the spacecraft's passes; the link is up in them only.
     relay: the site's end of the relay takes part.
-    command: the spacecraft is commanded.  command_key: file with the key of the command link in
-        hexadecimal; empty: the simulated spacecraft's.
+    command: the spacecraft is commanded.  command_key: file with the keys of the command link
+        (`protocols.dictionary.l4_link.CommandKeys`); empty: the simulated spacecraft's.
     timing: the on-board clock is correlated with TAI.  timing_station: the antenna whose light time
         is taken out, a name of `l4 schedule stations`; the simulated modem stands at Cebreros,
         whatever antenna a pass is planned over.

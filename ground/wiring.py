@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ground.relay.loop import RelayLoop
     from ground.relay.settings import RelaySettings, TlsFiles
     from protocols.bus.messages import PassesMessage
+    from protocols.dictionary.l4_link import CommandKeys
     from protocols.dtn.contact_plan import ContactPlan
     from protocols.dtn.node_settings import NodeSettings
     from protocols.telemetry.sampling import Sampler
@@ -333,16 +334,16 @@ _HANDOVER_WALL_S, _ANSWER_WALL_S, _ANSWER_S = 3.0, 8.0, 60.0
 _ARMED_WALL_S = 300.0
 
 
-def _command_key(settings: RunSettings) -> bytes:
-    """Key of the command link.  LocalError, which does not quote it: the file is none."""
-    from protocols.dictionary.l4_link import SIMULATION_KEY
+def _command_keys(settings: RunSettings) -> CommandKeys:
+    """Keys of the command link.  LocalError, which quotes none of them: the file is no such."""
+    from protocols.dictionary.l4_link import SIMULATION_KEYS, CommandKeys
 
     if not settings.command_key:
-        return SIMULATION_KEY
+        return SIMULATION_KEYS
     try:
-        return bytes.fromhex(Path(settings.command_key).read_text())
-    except ValueError as error:
-        raise LocalError(f"{settings.command_key}: no key in hexadecimal") from error
+        return CommandKeys.parse(Path(settings.command_key).read_text())
+    except LocalError as error:
+        raise LocalError(f"{settings.command_key}: {error}") from error
 
 
 def open_procedures(settings: RunSettings) -> Library:
@@ -360,6 +361,7 @@ def open_procedures(settings: RunSettings) -> Library:
 
 
 def _run_command(settings: RunSettings, stop: Stop) -> None:
+    import os
     import uuid
 
     from ground.command.engine import CommandEngine
@@ -370,7 +372,7 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
     from ground.command.service import CommandService
     from ground.command.store import CommandStore
     from protocols.dictionary.l4_commands import COMMANDS
-    from protocols.dictionary.l4_link import security_endpoint
+    from protocols.dictionary.l4_link import security_initiator
 
     def work(bus: Bus, clock: Clock) -> None:
         wall_ns = 1e9 / clock.wall_seconds(1.0)
@@ -383,13 +385,14 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
                 store,
                 COMMANDS,
                 CommandLink(
-                    security_endpoint(_command_key(settings)),
+                    security_initiator(_command_keys(settings)),
                     owlt_ns=NOMINAL_OWLT_NS,
                     margin_ns=4 * handover_ns + margin_ns,
                 ),
                 Visibility(planned=settings.passes),
                 Timing(handover_ns, margin_ns, round(_ARMED_WALL_S * wall_ns)),
                 lambda: open_procedures(settings),
+                os.urandom,
                 boot=uuid.uuid4().hex[:12],
             )
             CommandService(engine, bus, clock, server, service=COMMAND, source=RECEIVE).run(stop)

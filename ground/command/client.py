@@ -131,6 +131,16 @@ class CommandClient:
         """Packet of a command, and the constraints that do not hold now."""
         return self.call("check", command=command, arguments=dict(arguments or {}))
 
+    # Link security
+
+    def security(self, action: str, *numbers: int) -> dict[str, Any]:
+        """Put a procedure of 355.1-B on the stack; `use` acts at once, on the ground alone."""
+        return self.call("security", action=action, numbers=list(numbers))
+
+    def keys(self) -> dict[str, Any]:
+        """Keys and associations by state; no key itself."""
+        return self.call("keys")
+
     # Procedures
 
     def procedures(self) -> dict[str, Any]:

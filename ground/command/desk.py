@@ -152,7 +152,7 @@ class Desk:
             expedited=bool(arguments.get("expedited", False)),
             comment=str(arguments.get("comment", "")),
         )
-        return self._described(now_ns, request)
+        return self.described(now_ns, request)
 
     def _repeat(self, now_ns: int, arguments: dict[str, Any]) -> Any:
         old = self._store.request(_number(arguments))
@@ -164,7 +164,7 @@ class Desk:
             expedited=old.expedited,
             comment=f"again: request {old.number}",
         )
-        return self._described(now_ns, request)
+        return self.described(now_ns, request)
 
     def _step(
         self,
@@ -187,7 +187,7 @@ class Desk:
                 self._progress.move(now_ns, request, Event.SEND, actor=request.armed_by)
                 request.sent_by, request.sent_ns = request.armed_by, now_ns
             self._store.save(request)
-            return self._described(now_ns, request)
+            return self.described(now_ns, request)
 
         return step
 
@@ -231,12 +231,12 @@ class Desk:
         else:
             last, before = int(arguments.get("last", 20)), int(arguments.get("before", 0))
             found = self._store.newest(last, before)[::-1]
-        return [self._described(now_ns, one) for one in found]
+        return [self.described(now_ns, one) for one in found]
 
     def _show(self, now_ns: int, arguments: dict[str, Any]) -> Any:
         request = self._store.request(_number(arguments))
         return {
-            **self._described(now_ns, request),
+            **self.described(now_ns, request),
             "history": [_entry(one) for one in self._store.history(request.number)],
             "radiations": [
                 {
@@ -279,7 +279,8 @@ class Desk:
             **self._grounds.counters,
         }
 
-    def _described(self, now_ns: int, request: Request) -> dict[str, Any]:
+    def described(self, now_ns: int, request: Request) -> dict[str, Any]:
+        """As operators see it."""
         command = self._commands.by_name.get(request.command)
         violations: list[str] = []
         if command is not None and request.state not in ENDED | UNDER_WAY:

@@ -15,9 +15,11 @@ from ground.command.light_time import Visibility
 from ground.command.link import CommandLink, Fate, Outgoing
 from ground.command.procedures.library import Library
 from ground.command.progress import Progress, Timing
-from ground.command.reports import verifications
+from ground.command.reports import security_replies, verifications
 from ground.command.requests import ENDED, UNDER_WAY, Event, Request, State
 from ground.command.runs import Runs
+from ground.command.security import COMMAND as SECURITY
+from ground.command.security import SecurityOffice
 from ground.command.store import CommandStore, OpenUplink
 from ground.command.telemetry import Telemetry, violation
 from protocols.bus.messages import (
@@ -30,6 +32,7 @@ from protocols.bus.messages import (
     RadiatedMessage,
     UplinkMessage,
 )
+from protocols.dictionary.l4_link import TC_MANAGEMENT_MAP, TC_MAP
 from protocols.errors import LocalError
 from protocols.frames.tc import FrameType
 from protocols.identifiers import Carrier
@@ -53,6 +56,7 @@ class CommandEngine:
         visibility: Visibility,
         timing: Timing,
         library: Callable[[], Library],
+        entropy: Callable[[int], bytes],
         *,
         name: str = "command",
         boot: str = "",
@@ -87,6 +91,7 @@ class CommandEngine:
         self.progress = Progress(store, commands, timing)
         self.desk = Desk(store, commands, self.progress, self)
         self.runs = Runs(store, self.desk, self, library)
+        self._security = SecurityOffice(link.security, store, self.desk, entropy, self._keep_link)
 
     # What leaves ---------------------------------------------------------------------------------
 
@@ -167,12 +172,18 @@ class CommandEngine:
     ) -> None:
         """Verification reports; the position is kept with what they changed."""
         self._state["journal"], self._state["sequence"] = journal, sequence
-        reports = list(verifications(message))
-        if not reports:
+        reports, replies = list(verifications(message)), list(security_replies(message))
+        if not reports and not replies:
             return
         with self.store.transaction():
             for report, ert_ns in reports:
-                self.progress.reported(now_ns, report, ert_ns)
+                request = self.progress.reported(now_ns, report, ert_ns)
+                if request is not None and request.command == SECURITY:
+                    self._security.completed(now_ns, request)
+            for sequence_count, pdu in replies:
+                asked = self.store.with_sequence_count(sequence_count)
+                if asked is not None and asked.command == SECURITY:
+                    self._security.replied(now_ns, asked, pdu)
             self.save_position()
 
     def save_position(self) -> None:
@@ -310,7 +321,10 @@ class CommandEngine:
             request.command, request.arguments, sequence_count=count
         )
         request.frames = self._link.push(
-            request.number, request.octets, expedited=request.expedited
+            request.number,
+            request.octets,
+            expedited=request.expedited,
+            map_id=TC_MANAGEMENT_MAP if command.name == SECURITY else TC_MAP,
         )
         self.progress.begin(now_ns, request, command, self.visibility.owlt_ns(now_ns))
 
@@ -370,8 +384,12 @@ class CommandEngine:
         for text in self._link.said():
             self.store.note(0, now_ns, "cop-1", text=text)
         if self._link.changed:
-            self._link.changed = False
-            self.store.keep_state("link", self._link.snapshot())
+            self._keep_link()
+
+    def _keep_link(self) -> None:
+        """Counters of security are on disk before anything that was made with them is sent."""
+        self._link.changed = False
+        self.store.keep_state("link", self._link.snapshot())
 
 
 #: Of an open radiation, by the number kept with it.

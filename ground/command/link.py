@@ -15,9 +15,9 @@ from typing import Any, Final
 from protocols.coding.cltu import build_cltu, transmission
 from protocols.dictionary.l4_link import (
     CLTU_CODING,
+    TC_MANAGEMENT_SECURITY,
     TC_MAP,
     TC_PARAMETERS,
-    TC_SECURITY,
     TC_VCID,
 )
 from protocols.errors import LocalError
@@ -25,8 +25,8 @@ from protocols.frames.clcw import CLCW
 from protocols.frames.fop import Fop, t1_initial_ns
 from protocols.frames.fop_notices import Alerted, Confirmed, Failed, Rejected, Suspended
 from protocols.frames.fop_table import FopState
-from protocols.frames.sdls import SecurityEndpoint
 from protocols.frames.sdls_frames import protect_tc
+from protocols.frames.sdls_initiator import SecurityInitiator
 from protocols.frames.tc import FrameType, SequenceFlags, TcFrame, build
 from protocols.frames.tc_segments import segments
 
@@ -74,7 +74,7 @@ class _Waiting:
 
 
 class CommandLink:
-    """security: operational, restored if it was used before; margin_ns: what COP-1's answer may
+    """security: the ground's end, says what protects a MAP; margin_ns: what COP-1's answer may
     take beyond twice the light time; window: frames ahead of the last one acknowledged.
 
     automatic: initiate FOP-1 whenever a CLCW allows it.
@@ -82,7 +82,7 @@ class CommandLink:
 
     def __init__(
         self,
-        security: SecurityEndpoint,
+        security: SecurityInitiator,
         *,
         owlt_ns: int,
         margin_ns: int,
@@ -275,7 +275,8 @@ class CommandLink:
             TC_VCID, part.data, frame_type, map_id=part.map_id, sequence_flags=part.flags
         )
         self.changed = True
-        return protect_tc(self.security, TC_SECURITY.spi, frame, TC_PARAMETERS)
+        spi = self.security.spi(part.map_id)
+        return protect_tc(self.security.endpoint, spi, frame, TC_PARAMETERS)
 
     def _outgoing(self, now_ns: int, frame: TcFrame) -> Outgoing:
         self.changed = True
@@ -394,7 +395,8 @@ class CommandLink:
 
 
 def _room() -> int:
-    return TC_PARAMETERS.room(TC_VCID) - TC_SECURITY.overhead
+    """Octets of a packet in a frame, whatever protects it."""
+    return TC_PARAMETERS.room(TC_VCID) - TC_MANAGEMENT_SECURITY.overhead
 
 
 def _plain(part: _Waiting) -> list[Any]:

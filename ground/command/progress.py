@@ -159,11 +159,15 @@ class Progress:
 
     # The way down --------------------------------------------------------------------------------
 
-    def reported(self, now_ns: int, report: Verification, ert_ns: int) -> None:
-        """A report of service 1, received at `ert_ns`; one known already changes nothing."""
+    def reported(self, now_ns: int, report: Verification, ert_ns: int) -> Request | None:
+        """A report of service 1, received at `ert_ns`; one known already changes nothing.
+
+        The request if this has completed it.
+        """
         request = self._store.with_sequence_count(report.request.sequence_count)
         if request is None or RequestId.of(request.octets) != report.request:
-            return
+            return None
+        before = request.state
         if not report.success:
             self._fail(now_ns, request, report, ert_ns)
         elif self._succeed(now_ns, request, report, ert_ns):
@@ -174,6 +178,7 @@ class Progress:
             if done and request.state is State.EXECUTING:
                 self.move(now_ns, request, Event.COMPLETE)
         self._store.save(request)
+        return request if request.state is State.COMPLETED and request.state is not before else None
 
     def _pass(self, now_ns: int, request: Request, name: str, time_ns: int) -> bool:
         """Whether it is news."""

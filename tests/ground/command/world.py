@@ -33,7 +33,7 @@ from protocols.bus.messages import (
     PassesMessage,
 )
 from protocols.dictionary.l4_commands import COMMANDS
-from protocols.dictionary.l4_link import SIMULATION_KEY, security_endpoint
+from protocols.dictionary.l4_link import SIMULATION_KEYS, CommandKeys, security_initiator
 from protocols.dictionary.l4_reports import EVERYTHING
 from protocols.dictionary.l4_structures import KnownStructures
 from protocols.identifiers import Carrier, VirtualChannel
@@ -82,7 +82,7 @@ class World:
         loss: float = 0.0,
         store: Path | str = ":memory:",
         passes: PassesMessage | None = None,
-        key: bytes = SIMULATION_KEY,
+        keys: CommandKeys = SIMULATION_KEYS,
         observer: Callable[[str, int, Any], None] | None = None,
     ) -> None:
         self.now_ns = self._flown_ns = START_NS
@@ -109,7 +109,7 @@ class World:
         self.events: list[str] = []
         self.changes: list[CommandMessage] = []
         self.path = store
-        self.key = key
+        self.keys = keys
         self.engine = self.start()
 
     def start(self) -> CommandEngine:
@@ -117,10 +117,11 @@ class World:
         engine = CommandEngine(
             CommandStore.open(self.path),
             COMMANDS,
-            CommandLink(security_endpoint(self.key), owlt_ns=OWLT_NS, margin_ns=120 * S),
+            CommandLink(security_initiator(self.keys), owlt_ns=OWLT_NS, margin_ns=120 * S),
             Visibility(planned=self.passes is not None, station_owlt_ns=OWLT_NS),
             TIMING,
             lambda: LIBRARY,
+            lambda octets: self._random.randbytes(octets),
             boot="world",
         )
         if self.passes is not None:
