@@ -22,7 +22,7 @@ from protocols.frames.tc import FrameType, SequenceFlags, TcFrame, build
 from protocols.frames.tc_segments import MapMultiplexer
 from protocols.identifiers import Carrier
 from protocols.packets.pus import RequestId
-from spacecraft_sim.spacecraft import DownlinkFrames, Observer, Spacecraft
+from spacecraft_sim.spacecraft import DownlinkFrames, Spacecraft
 from spacecraft_sim.subsystems.common import TICK_NS, Uplink
 
 
@@ -105,18 +105,10 @@ class Flight:
         ]
 
 
-def flight(
-    scenario: Any,
-    seed: int = 1,
-    start_ns: int = 2_000_000_000_000_000_000,
-    observer: Observer | None = None,
-) -> Flight:
-    """observer: of every packet, beside the log."""
+def flight(scenario: Any, seed: int = 1, start_ns: int = 2_000_000_000_000_000_000) -> Flight:
     log: list[tuple[int, str, dict[str, Any]]] = []
 
     def observe(name: str, scet_ns: int, values: Mapping[str, Any]) -> None:
-        if observer is not None:
-            observer(name, scet_ns, values)
         if name.startswith(("VERIFY_", "EVENT")) or name in _KEPT:
             kept = dict(values)
             if "EVT_ID" in kept and not isinstance(kept["EVT_ID"], str):
