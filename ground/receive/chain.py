@@ -59,6 +59,8 @@ class Rejected:
 class OcfRuns:
     """Operational control fields of usable frames in a row, equal ones once: arrays [n].
 
+    CLCWs and type-2 reports take turns; of each kind equal ones are one run, whatever lies between,
+    and runs are in the order of their first frames.
     frames: how many frames said so; first_ert_ns, last_ert_ns: of the first and last of them.
     """
 
@@ -69,9 +71,24 @@ class OcfRuns:
 
     @classmethod
     def of(cls, word: npt.NDArray[np.uint32], ert_ns: I64) -> OcfRuns:
-        first = np.flatnonzero(np.concatenate([[True], word[1:] != word[:-1]]))
-        end = np.append(first[1:], len(word))
-        return cls(word[first], end - first, ert_ns[first], ert_ns[end - 1])
+        parts: list[OcfRuns] = []
+        firsts: list[npt.NDArray[np.intp]] = []
+        for kind in (0, 1):
+            rows = np.flatnonzero(word >> 31 == kind)
+            if not len(rows):
+                continue
+            mine = word[rows]
+            first = np.flatnonzero(np.concatenate([[True], mine[1:] != mine[:-1]]))
+            end = np.append(first[1:], len(rows))
+            firsts.append(rows[first])
+            parts.append(
+                cls(mine[first], end - first, ert_ns[rows[first]], ert_ns[rows[end - 1]])
+            )
+        order = np.argsort(np.concatenate(firsts))
+        columns = ("word", "frames", "first_ert_ns", "last_ert_ns")
+        return cls(
+            *(np.concatenate([getattr(part, name) for part in parts])[order] for name in columns)
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ground.receive.chain import ChainOutput, ReceiveChain
+from ground.receive.chain import OcfRuns, ChainOutput, ReceiveChain
 from ground.receive.profile import InputKind, LinkProfile, load_profile
 from protocols.coding.randomiser import randomise
 from protocols.errors import LocalError
@@ -401,3 +401,12 @@ def test_a_million_mutated_octets_of_real_captures(
     finally:
         tracemalloc.stop()
     assert rounds > 2
+
+
+def test_runs_of_control_fields_are_told_apart_by_kind() -> None:
+    word = np.array([1, 1, 1 << 31, 1, 2, 1 << 31, (1 << 31) + 1, 2], np.uint32)
+    runs = OcfRuns.of(word, np.arange(8, dtype=np.int64) * 10)
+    assert runs.word.tolist() == [1, 1 << 31, 2, (1 << 31) + 1]
+    assert runs.frames.tolist() == [3, 2, 2, 1]
+    assert runs.first_ert_ns.tolist() == [0, 20, 40, 60]
+    assert runs.last_ert_ns.tolist() == [30, 50, 70, 60]
