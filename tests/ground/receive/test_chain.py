@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ground.receive.chain import OcfRuns, ChainOutput, ReceiveChain
+from ground.receive.chain import ChainOutput, OcfRuns, ReceiveChain
 from ground.receive.profile import InputKind, LinkProfile, load_profile
 from protocols.coding.randomiser import randomise
 from protocols.errors import LocalError
