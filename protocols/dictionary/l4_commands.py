@@ -30,6 +30,7 @@ from protocols.dictionary.l4_command_fields import (
 from protocols.dictionary.l4_fields import linear
 from protocols.dictionary.l4_parameters import SETTABLE
 from protocols.dictionary.l4_states import Mode, Switch
+from protocols.identifiers import Apid
 from protocols.telecommand.declaration import (
     Argument,
     Command,
@@ -70,6 +71,10 @@ class LimitKind(IntEnum):
 _ALL: Final = (Stage.ACCEPTANCE, Stage.START, Stage.COMPLETION)
 _STEPS: Final = (Stage.ACCEPTANCE, Stage.START, Stage.PROGRESS, Stage.COMPLETION)
 _FUNCTION: Final = Argument("FUNCTION", Int16ub, description="Function on board")
+_ARGUMENT: Final = (
+    count(),
+    Argument("ARGUMENT_ID", Int8ub, description="Argument of the function"),
+)
 _AWAKE: Final = Constraint(
     "SC_MODE", "!=", "SAFE", reason="in safe mode the equipment is off or driven by the mode"
 )
@@ -78,10 +83,19 @@ _AWAKE: Final = Constraint(
 def _function(
     function: Function, name: str, description: str, *arguments: Argument, **more: Any
 ) -> Command:
-    fixed = (("FUNCTION", function.value),)
-    return command(name, 8, 1, description, _FUNCTION, *arguments, fixed=fixed, **more)
+    """No argument, or one, with its number and its identifier before it (figure 8-87)."""
+    fixed = [("FUNCTION", function.value)]
+    if arguments:
+        (argument,) = arguments
+        arguments = (*_ARGUMENT, argument)
+        fixed += [("NUMBER", 1), ("ARGUMENT_ID", 1)]
+    return command(name, 8, 1, description, _FUNCTION, *arguments, fixed=tuple(fixed), **more)
 
 
+#: NFA: groups of parameters sampled more than once an interval, of which there are none here.
+_SUPER_COMMUTATED: Final = Argument(
+    "GROUPS", Int8ub, minimum=0, maximum=0, default=0, description="Super-commutated; none"
+)
 _HOUSEKEEPING: Final = (
     command(
         "HK_CREATE",
@@ -91,6 +105,7 @@ _HOUSEKEEPING: Final = (
         identifier("STRUCTURE", "Report structure"),
         seconds("INTERVAL", "Between reports", 1, 86_400),
         *many(parameter("PARAMETERS")),
+        _SUPER_COMMUTATED,
     ),
     command(
         "HK_DELETE",
@@ -134,6 +149,7 @@ _HOUSEKEEPING: Final = (
         "Add parameters to a report structure that is disabled",
         identifier("STRUCTURE", "Report structure"),
         *many(parameter("PARAMETERS")),
+        _SUPER_COMMUTATED,
     ),
     command(
         "HK_SET_INTERVAL",
@@ -248,7 +264,7 @@ _TIME: Final = (
         9,
         1,
         "Time packets every 2^EXPONENT seconds",
-        Argument("EXPONENT", Int8ub, description="Of 2; §8.9.2.1", minimum=0, maximum=16),
+        Argument("EXPONENT", Int8ub, description="Of 2; §6.9.3", minimum=0, maximum=8),
     ),
     command(
         "CLOCK_ADJUST",
@@ -261,8 +277,22 @@ _TIME: Final = (
 )
 
 _ACTIVITIES: Final = (
-    identifier("PACKET_ID", "First header word of the scheduled request"),
-    Argument("SEQUENCE", Int16ub, description="Second header word of the scheduled request"),
+    Argument("SOURCE", Int16ub, default=0, description="Who sent the scheduled request"),
+    Argument(
+        "APID",
+        Int16ub,
+        minimum=0,
+        maximum=2_046,
+        default=int(Apid.FLIGHT_SOFTWARE),
+        description="Of the scheduled request",
+    ),
+    Argument(
+        "SEQUENCE_COUNT",
+        Int16ub,
+        minimum=0,
+        maximum=16_383,
+        description="Of the scheduled request",
+    ),
 )
 
 _SCHEDULE: Final = (
@@ -397,21 +427,27 @@ _STORAGE: Final = (
 
 _TEST: Final = (command("TEST_CONNECTION", 17, 1, "Are you alive? Answered by a report"),)
 
+#: §6.19.3: an event is named by its application process too; one in a request.
+_EVENT_SYSTEM: Final = (
+    count(),
+    Argument("APID", Int16ub, description="That raises the event"),
+    event(),
+)
+_OURS: Final = (("NUMBER", 1), ("APID", int(Apid.FLIGHT_SOFTWARE)))
 _EVENT_ACTION: Final = (
     command(
         "ACTION_ADD",
         19,
         1,
         "Execute a request whenever an event is raised; disabled until enabled",
-        count(),
-        event(),
+        *_EVENT_SYSTEM,
         request("The request's packet"),
-        fixed=(("NUMBER", 1),),
+        fixed=_OURS,
     ),
-    command("ACTION_DELETE", 19, 2, "Delete the actions of events", *many(event("EVENTS"))),
+    command("ACTION_DELETE", 19, 2, "Delete an event's action", *_EVENT_SYSTEM, fixed=_OURS),
     command("ACTION_DELETE_ALL", 19, 3, "Delete all actions", hazard="events cause nothing then"),
-    command("ACTION_ENABLE", 19, 4, "Execute the actions of events", *many(event("EVENTS"))),
-    command("ACTION_DISABLE", 19, 5, "Keep the actions of events", *many(event("EVENTS"))),
+    command("ACTION_ENABLE", 19, 4, "Execute an event's action", *_EVENT_SYSTEM, fixed=_OURS),
+    command("ACTION_DISABLE", 19, 5, "Keep an event's action", *_EVENT_SYSTEM, fixed=_OURS),
     command("ACTION_REPORT_STATUS", 19, 6, "Report which actions are enabled"),
     command("ACTIONS_ENABLE", 19, 8, "Event-action as a whole on"),
     command("ACTIONS_DISABLE", 19, 9, "Event-action as a whole off", hazard="events cause nothing"),

@@ -126,8 +126,9 @@ _TRANSFER: Final = (
 _STRUCTURE: Final = _number("HKS_STRUCTURE", Int16ub, "Report structure")
 _ACTIVITY: Final = (
     _time("SCH_RELEASE", "Release time"),
-    _number("SCH_PACKET_ID", Int16ub, "First header word of the request"),
-    _number("SCH_SEQUENCE", Int16ub, "Second header word of the request"),
+    _number("SCH_SOURCE", Int16ub, "Who sent the request"),
+    _number("SCH_APID", Int16ub, "Of the request"),
+    _number("SCH_SEQUENCE_COUNT", Int16ub, "Of the request"),
 )
 
 #: §8.9.3 with the report generation rate; SCET is the clock when the frame in which the packet
@@ -155,6 +156,7 @@ REPORTS: Final = Dictionary(
             _switch("HKS_PERIODIC", "Reported periodically"),
             _number("HKS_INTERVAL", Int32ub, "Between reports", unit="s"),
             *_list("HKS_NUMBER", _parameter("HKS_PARAMETER")),
+            _number("HKS_GROUPS", Int8ub, "Super-commutated parameters: none"),
         ),
         report(
             "HK_REPORT",
@@ -268,7 +270,12 @@ REPORTS: Final = Dictionary(
             19,
             7,
             "Which actions are enabled",
-            *_list("ACT_NUMBER", _event("ACT_EVENT"), _switch("ACT_ENABLED", "Is executed")),
+            *_list(
+                "ACT_NUMBER",
+                _number("ACT_APID", Int16ub, "That raises the event"),
+                _event("ACT_EVENT"),
+                _switch("ACT_ENABLED", "Is executed"),
+            ),
         ),
         report(
             "PARAMETER_VALUES",

@@ -151,6 +151,7 @@ class Housekeeping:
                 "HKS_PERIODIC": "ON" if structure.periodic else "OFF",
                 "HKS_INTERVAL": structure.interval_s,
                 "HKS_PARAMETER": list(structure.parameters),
+                "HKS_GROUPS": 0,
             },
         )
 

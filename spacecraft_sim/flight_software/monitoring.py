@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from protocols.dictionary.l4_commands import COMMANDS, LimitKind
 from protocols.dictionary.l4_states import EventId, Severity
+from protocols.identifiers import Apid
 from protocols.telecommand.verification import FailureCode
 from spacecraft_sim.flight_software.execution import Handlers, Refusal
 from spacecraft_sim.flight_software.housekeeping import ParameterPool
@@ -230,29 +231,27 @@ class EventActions:
             raise Refusal(FailureCode.NO_ROOM, f"{MOST_ACTIONS} actions exist")
         self._actions[event] = (request, False)
 
-    def _known(self, arguments: Mapping[str, Any]) -> list[EventId]:
-        events = [EventId[name] for name in arguments["EVENTS"]]
-        for event in events:
-            if event not in self._actions:
-                raise Refusal(FailureCode.UNKNOWN_IDENTIFIER, f"{event.name} has no action")
-        return events
+    def _known(self, arguments: Mapping[str, Any]) -> EventId:
+        event = EventId[arguments["EVENT"]]
+        if event not in self._actions:
+            raise Refusal(FailureCode.UNKNOWN_IDENTIFIER, f"{event.name} has no action")
+        return event
 
     def _delete(self, arguments: Mapping[str, Any]) -> None:
-        events = self._known(arguments)
-        for event in events:
-            if self._actions[event][1]:
-                raise Refusal(FailureCode.STILL_ENABLED, f"the action of {event.name} is enabled")
-        for event in events:
-            self._actions.pop(event, None)
+        event = self._known(arguments)
+        if self._actions[event][1]:
+            raise Refusal(FailureCode.STILL_ENABLED, f"the action of {event.name} is enabled")
+        del self._actions[event]
 
     def _switch(self, arguments: Mapping[str, Any], *, on: bool) -> None:
-        for event in self._known(arguments):
-            self._actions[event] = (self._actions[event][0], on)
+        event = self._known(arguments)
+        self._actions[event] = (self._actions[event][0], on)
 
     def _report_status(self, _: Mapping[str, Any]) -> None:
         self._reports.put(
             "ACTION_STATUS",
             {
+                "ACT_APID": [int(Apid.FLIGHT_SOFTWARE)] * len(self._actions),
                 "ACT_EVENT": [event.name for event in self._actions],
                 "ACT_ENABLED": ["ON" if on else "OFF" for _, on in self._actions.values()],
             },

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from protocols.packets.pus import RequestId
+from protocols.dictionary.l4_command_fields import PUS_FORMAT
+from protocols.packets.pus import RequestId, parse_request
 from protocols.telecommand.verification import FailureCode
 from spacecraft_sim.flight_software.execution import Handlers, Refusal
 from spacecraft_sim.flight_software.reports import ReportWriter
@@ -20,12 +21,20 @@ _SOONEST_NS: Final = 1_000_000_000
 
 @dataclass(frozen=True, order=True, slots=True)
 class Activity:
-    """Ordered by release time (on-board clock, ns), then as inserted."""
+    """Ordered by release time (on-board clock, ns), then as inserted.
+
+    source: of the request; with its APID and sequence count what names it (figure 8-92).
+    """
 
     release_ns: int
     number: int
+    source: int = field(compare=False)
     request: RequestId = field(compare=False)
     packet: bytes = field(compare=False)
+
+    @property
+    def name(self) -> tuple[int, int, int]:
+        return self.source, self.request.apid, self.request.sequence_count
 
 
 class Schedule:
@@ -81,7 +90,13 @@ class Schedule:
         self._inserted += 1
         insort(
             self._activities,
-            Activity(arguments["RELEASE_TIME"], self._inserted, RequestId.of(packet), packet),
+            Activity(
+                arguments["RELEASE_TIME"],
+                self._inserted,
+                parse_request(packet, PUS_FORMAT).source_id,
+                RequestId.of(packet),
+                packet,
+            ),
         )
 
     def _soon(self, release_ns: int) -> None:
@@ -90,11 +105,13 @@ class Schedule:
             raise Refusal(FailureCode.TOO_LATE, f"release time is {late:.1f} s ago")
 
     def _find(self, arguments: Mapping[str, Any]) -> Activity:
-        wanted = RequestId(arguments["PACKET_ID"], arguments["SEQUENCE"])
+        wanted = arguments["SOURCE"], arguments["APID"], arguments["SEQUENCE_COUNT"]
         for activity in self._activities:
-            if activity.request == wanted:
+            if activity.name == wanted:
                 return activity
-        raise Refusal(FailureCode.UNKNOWN_IDENTIFIER, f"{wanted} is not scheduled")
+        source, apid, count = wanted
+        text = f"request {count} of APID {apid} from source {source} is not scheduled"
+        raise Refusal(FailureCode.UNKNOWN_IDENTIFIER, text)
 
     def _shift(self, arguments: Mapping[str, Any]) -> None:
         activity = self._find(arguments)
@@ -128,7 +145,8 @@ class Schedule:
                 "SCHEDULE_SUMMARY",
                 {
                     "SCH_RELEASE": [a.release_ns for a in part],
-                    "SCH_PACKET_ID": [a.request.packet_id for a in part],
-                    "SCH_SEQUENCE": [a.request.sequence for a in part],
+                    "SCH_SOURCE": [a.source for a in part],
+                    "SCH_APID": [a.request.apid for a in part],
+                    "SCH_SEQUENCE_COUNT": [a.request.sequence_count for a in part],
                 },
             )

@@ -213,6 +213,7 @@ def test_housekeeping_structures_at_run_time() -> None:
     assert craft.command("HK_REPORT_STRUCTURES", STRUCTURES=[7]) == DONE
     assert craft.reports("HK_STRUCTURE")[-1] == {
         "HKS_STRUCTURE": 7, "HKS_PERIODIC": "OFF", "HKS_INTERVAL": 60, "HKS_PARAMETER": names,
+        "HKS_GROUPS": 0,
     }  # fmt: skip
     assert craft.command("HK_ONE_SHOT", STRUCTURES=[1]) == DONE
     assert craft.reports("HK_1")[-1]["FSW_COMMANDS_FAILED"] == 3
@@ -254,7 +255,7 @@ def test_the_schedule_releases_by_the_on_board_clock() -> None:
     assert craft.command("SCHEDULE_INSERT", **late) == refused("START", FailureCode.TOO_LATE)
     broken = {"RELEASE_TIME": clock_ns + 40 * TICK_NS, "REQUEST": never[:-1]}
     assert craft.command("SCHEDULE_INSERT", **broken) == refused("START", FailureCode.WRONG_LENGTH)
-    names = {"PACKET_ID": RequestId.of(never).packet_id, "SEQUENCE": RequestId.of(never).sequence}
+    names = {"SEQUENCE_COUNT": RequestId.of(never).sequence_count}
     assert craft.command("SCHEDULE_SHIFT", OFFSET=500, **names) == DONE
     assert craft.command("SCHEDULE_SUMMARY") == DONE
     assert [t - clock_ns for t in craft.reports("SCHEDULE_SUMMARY")[-1]["SCH_RELEASE"]] == [
@@ -276,7 +277,7 @@ def test_monitors_raise_events_and_actions_follow() -> None:
     craft = flight(QUIET)
     request = COMMANDS.build("MODE_SET", {"MODE": "STANDBY"}, sequence_count=9_000)
     assert craft.command("ACTION_ADD", EVENT="LIMIT_VIOLATED", REQUEST=request) == DONE
-    assert craft.command("ACTION_ENABLE", EVENTS=["LIMIT_VIOLATED"]) == DONE
+    assert craft.command("ACTION_ENABLE", EVENT="LIMIT_VIOLATED") == DONE
     monitor = {
         "MONITOR": 9, "PARAMETER": "PWR_BUS_VOLTAGE", "REPETITION": 5, "KIND": "ABOVE",
         "LIMIT": 20.0, "EVENT": "LIMIT_VIOLATED",
@@ -301,10 +302,10 @@ def test_monitors_raise_events_and_actions_follow() -> None:
     assert craft.reports("MONITOR_STATUS")[-1]["MON_ENABLED"] == ["ON", "ON", "OFF"]
     assert craft.command("MONITOR_DELETE", MONITORS=[9]) == DONE
     assert craft.command("ACTIONS_DISABLE") == DONE
-    assert craft.command("ACTION_DISABLE", EVENTS=["LIMIT_VIOLATED"]) == DONE
+    assert craft.command("ACTION_DISABLE", EVENT="LIMIT_VIOLATED") == DONE
     assert craft.command("ACTION_REPORT_STATUS") == DONE
     assert craft.reports("ACTION_STATUS")[-1]["ACT_ENABLED"] == ["ON", "ON", "ON", "OFF"]
-    assert craft.command("ACTION_DELETE", EVENTS=["LIMIT_VIOLATED"]) == DONE
+    assert craft.command("ACTION_DELETE", EVENT="LIMIT_VIOLATED") == DONE
 
 
 def test_a_packet_store_gives_back_what_was_sent() -> None:

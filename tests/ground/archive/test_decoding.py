@@ -158,7 +158,13 @@ def test_a_sampler_leaves_out_parameters_but_no_packets() -> None:
 def test_housekeeping_structures_are_learnt_and_remembered() -> None:
     names = ("PWR_BUS_VOLTAGE", "SC_MODE")
     header = {"SCET": T0, "PUS_TIME_STATUS": 0, "PUS_MESSAGE_COUNT": 0, "PUS_DESTINATION_ID": 0}
-    said = {"HKS_STRUCTURE": 7, "HKS_PERIODIC": "ON", "HKS_INTERVAL": 9, "HKS_PARAMETER": names}
+    said = {
+        "HKS_STRUCTURE": 7,
+        "HKS_PERIODIC": "ON",
+        "HKS_INTERVAL": 9,
+        "HKS_PARAMETER": names,
+        "HKS_GROUPS": 0,
+    }
     whole = with_structures({7: names})
     report = {**header, "PACKET_CRC": 0, "PWR_BUS_VOLTAGE": 27.9, "SC_MODE": "SAFE"}
     values = with_error_control(whole.encode("HK_7", report))

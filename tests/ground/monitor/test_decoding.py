@@ -249,7 +249,7 @@ def test_a_structure_created_at_run_time_is_decoded_from_its_description_on() ->
     names = ["PWR_BUS_VOLTAGE", "SC_MODE"]
     described = report(
         "HK_STRUCTURE", 2, HKS_STRUCTURE=7, HKS_PERIODIC="ON", HKS_INTERVAL=60,
-        HKS_PARAMETER=names,
+        HKS_PARAMETER=names, HKS_GROUPS=0,
     )  # fmt: skip
     definition = housekeeping_definition(7, names)
 
@@ -286,7 +286,7 @@ def test_a_structure_created_at_run_time_is_decoded_from_its_description_on() ->
     damaged[-3] ^= 1
     old = report(
         "HK_STRUCTURE", 0, HKS_STRUCTURE=7, HKS_PERIODIC="ON", HKS_INTERVAL=60,
-        HKS_PARAMETER=names[:1],
+        HKS_PARAMETER=names[:1], HKS_GROUPS=0,
     )  # fmt: skip
     after = whole.decode(message(bytes(damaged), old, values(5))).tables
     assert [t.definition for t in after if t.definition.startswith("HK_7")] == ["HK_7"]

@@ -118,8 +118,11 @@ def test_arbitrary_octets_are_refused_or_parsed(noise: bytes, data: st.DataObjec
         (build_request(Request(100, 99, 1)), FailureCode.UNKNOWN_COMMAND),
         (build_request(Request(100, 17, 1, b"x")), FailureCode.WRONG_LENGTH),
         (build_request(Request(100, 8, 1, b"\xff\xff\x00")), FailureCode.UNKNOWN_COMMAND),
-        (build_request(Request(100, 8, 1, b"\x00\x01\x09")), FailureCode.ILLEGAL_ARGUMENT),
-        (build_request(Request(100, 8, 1, b"\x00\x02\x7f\xff")), FailureCode.ILLEGAL_ARGUMENT),
+        (build_request(Request(100, 8, 1, b"\x00\x01\x01\x01\x09")), FailureCode.ILLEGAL_ARGUMENT),
+        (
+            build_request(Request(100, 8, 1, b"\x00\x02\x01\x01\x7f\xff")),
+            FailureCode.ILLEGAL_ARGUMENT,
+        ),
     ],
 )
 def test_refusals_have_their_code(octets: bytes, code: FailureCode) -> None:
