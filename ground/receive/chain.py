@@ -81,9 +81,7 @@ class OcfRuns:
             first = np.flatnonzero(np.concatenate([[True], mine[1:] != mine[:-1]]))
             end = np.append(first[1:], len(rows))
             firsts.append(rows[first])
-            parts.append(
-                cls(mine[first], end - first, ert_ns[rows[first]], ert_ns[rows[end - 1]])
-            )
+            parts.append(cls(mine[first], end - first, ert_ns[rows[first]], ert_ns[rows[end - 1]]))
         order = np.argsort(np.concatenate(firsts))
         columns = ("word", "frames", "first_ert_ns", "last_ert_ns")
         return cls(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import IntEnum
 from typing import Any, Final
 
@@ -21,12 +22,17 @@ from protocols.telemetry.declaration import Repeat, Spare
 
 #: Both secondary headers without spare; reports carry the SCET of all packets.
 PUS_FORMAT: Final = PusFormat(time=TIME_FORMAT)
+#: A limit that no value crosses.
+UNLIMITED: Final = sys.float_info.max
 #: Identifiers of services: of report structures, monitors, stores; 0 is none.
 MOST_IDENTIFIERS: Final = 65_535
 
 
 def labels(states: type[IntEnum]) -> Enumeration:
     return Enumeration({state.value: state.name for state in states})
+
+
+EVENTS_OR_NONE: Final = Enumeration({0: "NONE", **{one.value: one.name for one in EventId}})
 
 
 def choice(name: str, states: type[IntEnum], description: str, **more: Any) -> Argument:
@@ -48,14 +54,21 @@ def event(name: str = "EVENT") -> Argument:
     )
 
 
+def event_or_none(name: str, description: str) -> Argument:
+    """0: none (note 3 of figure 8-115)."""
+    return Argument(
+        name, Int16ub, calibration=EVENTS_OR_NONE, description=description, default="NONE"
+    )
+
+
 def instant(name: str, description: str) -> Argument:
     """By the on-board clock."""
     return Argument(name, TIME_FORMAT, unit="ns", description=description)
 
 
-def value(name: str, description: str) -> Argument:
+def value(name: str, description: str, **more: Any) -> Argument:
     """An on-board parameter's, as 64-bit floating point whatever the parameter is."""
-    return Argument(name, Float64b, description=description)
+    return Argument(name, Float64b, description=description, **more)
 
 
 def seconds(name: str, description: str, low: int, high: int, **more: Any) -> Argument:

@@ -15,10 +15,12 @@ from typing import Any, Final
 from construct import GreedyBytes, Int8ub, Int16sb, Int16ub, Int32sb, Int32ub
 
 from protocols.dictionary.l4_command_fields import (
+    UNLIMITED,
     choice,
     command,
     count,
     event,
+    event_or_none,
     identifier,
     instant,
     many,
@@ -29,7 +31,7 @@ from protocols.dictionary.l4_command_fields import (
 )
 from protocols.dictionary.l4_fields import linear
 from protocols.dictionary.l4_parameters import SETTABLE
-from protocols.dictionary.l4_states import Mode, Switch
+from protocols.dictionary.l4_states import CheckType, Mode, Switch
 from protocols.identifiers import Apid
 from protocols.telecommand.declaration import (
     Argument,
@@ -39,7 +41,7 @@ from protocols.telecommand.declaration import (
 )
 from protocols.telecommand.verification import Stage
 
-__all__ = ["COMMANDS", "Antenna", "Function", "LimitKind"]
+__all__ = ["COMMANDS", "Antenna", "Function"]
 
 
 class Function(IntEnum):
@@ -59,13 +61,6 @@ class Antenna(IntEnum):
     HIGH_GAIN = 0
     LOW_GAIN_1 = 1
     LOW_GAIN_2 = 2
-
-
-class LimitKind(IntEnum):
-    """What a monitor checks its parameter against (§6.12.3.2)."""
-
-    BELOW = 0
-    ABOVE = 1
 
 
 _ALL: Final = (Stage.ACCEPTANCE, Stage.START, Stage.COMPLETION)
@@ -350,15 +345,17 @@ _MONITORING: Final = (
         "MONITOR_ADD",
         12,
         5,
-        "Watch a parameter: an event when it has been beyond its limit so often in a row",
+        "Watch a parameter: an event when it has been beyond a limit so often in a row",
         count(),
         identifier("MONITOR", "Monitor"),
         parameter(),
-        Argument("REPETITION", Int8ub, description="Samples beyond the limit", minimum=1),
-        choice("KIND", LimitKind, "Which side of the limit is wrong"),
-        value("LIMIT", "Engineering value"),
-        event(),
-        fixed=(("NUMBER", 1),),
+        Argument("REPETITION", Int8ub, description="Samples that say the same", minimum=1),
+        Argument("CHECK", Int8ub, description="Check type"),
+        value("LOW_LIMIT", "Engineering value; none if not given", default=-UNLIMITED),
+        event_or_none("LOW_EVENT", "Event below the low limit"),
+        value("HIGH_LIMIT", "Engineering value; none if not given", default=UNLIMITED),
+        event_or_none("HIGH_EVENT", "Event above the high limit"),
+        fixed=(("NUMBER", 1), ("CHECK", CheckType.LIMIT.value)),
     ),
     command("MONITOR_DELETE", 12, 6, "Delete monitors that are disabled", *many(_MONITORS)),
     command("MONITOR_REPORT", 12, 8, "Report what monitors check", *many(_MONITORS)),

@@ -18,11 +18,16 @@ from construct import BytesInteger, Float64b, GreedyBytes, Int8ub, Int16ub, Int3
 
 from protocols.dictionary import l4_payload
 from protocols.dictionary.l4 import DICTIONARY
-from protocols.dictionary.l4_command_fields import labels
-from protocols.dictionary.l4_commands import LimitKind
+from protocols.dictionary.l4_command_fields import EVENTS_OR_NONE, labels
 from protocols.dictionary.l4_fields import SCET, TIME_FORMAT
 from protocols.dictionary.l4_parameters import NAMES, ON_BOARD
-from protocols.dictionary.l4_states import EventId, Severity, Switch
+from protocols.dictionary.l4_states import (
+    CheckingStatus,
+    CheckType,
+    EventId,
+    Severity,
+    Switch,
+)
 from protocols.errors import LocalError
 from protocols.identifiers import Apid
 from protocols.packets.pus import PUS_VERSION, TM_FIELDS
@@ -110,12 +115,30 @@ _EVENTS: Final = tuple(
     for severity in Severity
 )
 _MONITOR: Final = _number("MON_MONITOR", Int16ub, "Monitor")
+_CHECK_TYPE: Final = Parameter(
+    "MON_CHECK", Int8ub, calibration=labels(CheckType), description="Check type"
+)
+
+
+def _status(name: str) -> Parameter:
+    return Parameter(
+        name, Int8ub, calibration=labels(CheckingStatus), description="Checking status"
+    )
+
+
+def _limit_event(name: str) -> Parameter:
+    return Parameter(name, Int16ub, calibration=EVENTS_OR_NONE, description="Event beyond it")
+
+
+#: Figures 8-128 and 8-129.
 _CHECK: Final = (
     _MONITOR,
     _parameter("MON_PARAMETER"),
+    _CHECK_TYPE,
     _number("MON_VALUE", Float64b, "Engineering value at the transition"),
-    _number("MON_LIMIT", Float64b, "Engineering value"),
-    _switch("MON_VIOLATED", "ON: beyond its limit"),
+    _number("MON_LIMIT", Float64b, "Crossed; engineering value"),
+    _status("MON_PREVIOUS"),
+    _status("MON_CURRENT"),
     _time("MON_SINCE", "When it went there"),
 )
 _TRANSFER: Final = (
@@ -199,12 +222,13 @@ REPORTS: Final = Dictionary(
                 "MON_NUMBER",
                 _MONITOR,
                 _parameter("MON_PARAMETER"),
-                _number("MON_REPETITION", Int8ub, "Samples beyond the limit"),
-                Parameter(
-                    "MON_KIND", Int8ub, calibration=labels(LimitKind), description="Wrong side"
-                ),
-                _number("MON_LIMIT", Float64b, "Engineering value"),
-                _event("MON_EVENT"),
+                _switch("MON_ENABLED", "Whether it checks"),
+                _number("MON_REPETITION", Int8ub, "Samples that say the same"),
+                _CHECK_TYPE,
+                _number("MON_LOW_LIMIT", Float64b, "Engineering value"),
+                _limit_event("MON_LOW_EVENT"),
+                _number("MON_HIGH_LIMIT", Float64b, "Engineering value"),
+                _limit_event("MON_HIGH_EVENT"),
             ),
         ),
         report(

@@ -73,6 +73,24 @@ class EventId(IntEnum):
     BUS_UNDERVOLTAGE = 113
 
 
+class CheckType(IntEnum):
+    """What a monitor does with its parameter (ECSS-E-ST-70-41C table 8-6)."""
+
+    EXPECTED_VALUE = 0
+    LIMIT = 1
+    DELTA = 2
+
+
+class CheckingStatus(IntEnum):
+    """Of a limit check (table 8-8)."""
+
+    WITHIN_LIMITS = 0
+    UNCHECKED = 1
+    INVALID = 2
+    BELOW_LOW_LIMIT = 3
+    ABOVE_HIGH_LIMIT = 4
+
+
 class ChargeState(IntEnum):
     """Battery charge regulator."""
 

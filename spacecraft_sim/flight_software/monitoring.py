@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from protocols.dictionary.l4_commands import COMMANDS, LimitKind
-from protocols.dictionary.l4_states import EventId, Severity
+from protocols.dictionary.l4_command_fields import UNLIMITED
+from protocols.dictionary.l4_commands import COMMANDS
+from protocols.dictionary.l4_states import CheckingStatus, CheckType, EventId, Severity
 from protocols.identifiers import Apid
 from protocols.telecommand.verification import FailureCode
 from spacecraft_sim.flight_software.execution import Handlers, Refusal
@@ -21,35 +22,78 @@ MOST_ACTIONS: Final = 64
 
 @dataclass(slots=True)
 class Monitor:
-    """A limit check (§6.12.3.2), once a second; `repetition` results in a row decide."""
+    """A limit check (§6.12.3.2), once a second; `repetition` samples in a row decide.
+
+    events: raised below the low and above the high limit, None: none.
+    """
 
     parameter: str
     repetition: int
-    kind: LimitKind
-    limit: float
-    event: EventId
+    limits: tuple[float, float]
+    events: tuple[EventId | None, EventId | None]
     enabled: bool = False
-    violated: bool = False
+    status: CheckingStatus = CheckingStatus.WITHIN_LIMITS
+    previous: CheckingStatus = CheckingStatus.WITHIN_LIMITS
     since_ns: int = 0
     value: float = 0.0
-    #: Results in a row that say otherwise than `violated`.
+    #: What the last samples say instead of `status`, and how many in a row.
+    candidate: CheckingStatus = CheckingStatus.WITHIN_LIMITS
     against: int = 0
 
     def sample(self, value: float) -> bool:
-        """One sample; whether the monitor changed sides."""
-        above = value > self.limit
-        wrong = above if self.kind is LimitKind.ABOVE else value < self.limit
-        self.against = self.against + 1 if wrong != self.violated else 0
+        """One sample; whether the status changed."""
+        found = self._status(value)
+        if found is not self.candidate:
+            self.candidate, self.against = found, 0
+        self.against = self.against + 1 if found is not self.status else 0
         if self.against < self.repetition:
             return False
-        self.violated, self.against, self.value = wrong, 0, value
+        self.previous, self.status = self.status, found
+        self.against, self.value = 0, value
         return True
+
+    def _status(self, value: float) -> CheckingStatus:
+        low, high = self.limits
+        if value < low:
+            return CheckingStatus.BELOW_LOW_LIMIT
+        return CheckingStatus.ABOVE_HIGH_LIMIT if value > high else CheckingStatus.WITHIN_LIMITS
+
+    @property
+    def violated(self) -> bool:
+        return self.status is not CheckingStatus.WITHIN_LIMITS
+
+    @property
+    def crossed(self) -> float:
+        """The limit of the last transition."""
+        beyond = self.status if self.violated else self.previous
+        return self.limits[beyond is CheckingStatus.ABOVE_HIGH_LIMIT]
+
+    @property
+    def event(self) -> EventId | None:
+        """Of the status."""
+        return self.events[self.status is CheckingStatus.ABOVE_HIGH_LIMIT]
+
+    def forget(self) -> None:
+        self.status = self.candidate = CheckingStatus.WITHIN_LIMITS
+        self.against = 0
+
+
+def _below(
+    parameter: str, repetition: int, limit: float, event: EventId
+) -> tuple[str, int, tuple[float, float], tuple[EventId | None, EventId | None]]:
+    return parameter, repetition, (limit, UNLIMITED), (event, None)
+
+
+def _above(
+    parameter: str, repetition: int, limit: float, event: EventId
+) -> tuple[str, int, tuple[float, float], tuple[EventId | None, EventId | None]]:
+    return parameter, repetition, (-UNLIMITED, limit), (None, event)
 
 
 #: What the spacecraft watches from its start: it has a light-time day to look after itself.
-_AT_START: Final[Mapping[int, tuple[str, int, LimitKind, float, EventId]]] = {
-    1: ("FSW_PROTON_FLUX", 10, LimitKind.ABOVE, 10_000.0, EventId.PROTONS_EXTREME),
-    2: ("PWR_BUS_VOLTAGE", 5, LimitKind.BELOW, 25.5, EventId.BUS_UNDERVOLTAGE),
+_AT_START: Final = {
+    1: _above("FSW_PROTON_FLUX", 10, 10_000.0, EventId.PROTONS_EXTREME),
+    2: _below("PWR_BUS_VOLTAGE", 5, 25.5, EventId.BUS_UNDERVOLTAGE),
 }
 _TO_SAFE: Final = COMMANDS.build("MODE_SET", {"MODE": "SAFE"}, acknowledgement=0)
 _ACTIONS_AT_START: Final = (
@@ -104,17 +148,18 @@ class Monitoring:
             self._reports.put("MONITOR_TRANSITIONS", self._checks(changed))
         for number in changed:
             monitor = self._monitors[number]
-            side = "above" if monitor.kind is LimitKind.ABOVE else "below"
-            text = f"{monitor.parameter} {monitor.value:.6g}, limit {monitor.limit:g}"
-            if monitor.violated:
-                self._raise(Event(monitor.event, Severity.HIGH, f"{text}: {side}"))
-            else:
+            text = f"{monitor.parameter} {monitor.value:.6g}, limit {monitor.crossed:g}"
+            if not monitor.violated:
                 self._raise(Event(EventId.LIMIT_RESTORED, Severity.INFORMATION, text))
+            elif monitor.event is not None:
+                above = monitor.status is CheckingStatus.ABOVE_HIGH_LIMIT
+                text += ": above" if above else ": below"
+                self._raise(Event(monitor.event, Severity.HIGH, text))
 
     def rearm(self) -> None:
         """What is beyond its limit already raises its event anew if it stays there."""
         for monitor in self._monitors.values():
-            monitor.violated, monitor.against = False, 0
+            monitor.forget()
 
     def _set(self, *, on: bool) -> None:
         self._on = on
@@ -129,7 +174,8 @@ class Monitoring:
         for number in self._known(arguments):
             monitor = self._monitors[number]
             # §6.12.3.4: enabled anew it has checked nothing yet.
-            monitor.enabled, monitor.violated, monitor.against = on, False, 0
+            monitor.enabled = on
+            monitor.forget()
 
     def _add(self, arguments: Mapping[str, Any]) -> None:
         number = arguments["MONITOR"]
@@ -137,12 +183,14 @@ class Monitoring:
             raise Refusal(FailureCode.ALREADY_EXISTS, f"monitor {number} exists")
         if len(self._monitors) >= MOST_MONITORS:
             raise Refusal(FailureCode.NO_ROOM, f"{MOST_MONITORS} monitors exist")
+        low, high = arguments["LOW_LIMIT"], arguments["HIGH_LIMIT"]
+        if low > high:
+            raise Refusal(FailureCode.ILLEGAL_ARGUMENT, f"low limit {low:g} above {high:g}")
         self._monitors[number] = Monitor(
             arguments["PARAMETER"],
             arguments["REPETITION"],
-            LimitKind[arguments["KIND"]],
-            arguments["LIMIT"],
-            EventId[arguments["EVENT"]],
+            (low, high),
+            (_event(arguments["LOW_EVENT"]), _event(arguments["HIGH_EVENT"])),
         )
 
     def _delete(self, arguments: Mapping[str, Any]) -> None:
@@ -161,10 +209,13 @@ class Monitoring:
             {
                 "MON_MONITOR": numbers,
                 "MON_PARAMETER": [m.parameter for m in monitors],
+                "MON_ENABLED": ["ON" if m.enabled else "OFF" for m in monitors],
                 "MON_REPETITION": [m.repetition for m in monitors],
-                "MON_KIND": [m.kind.name for m in monitors],
-                "MON_LIMIT": [m.limit for m in monitors],
-                "MON_EVENT": [m.event.name for m in monitors],
+                "MON_CHECK": [CheckType.LIMIT.name] * len(monitors),
+                "MON_LOW_LIMIT": [m.limits[0] for m in monitors],
+                "MON_LOW_EVENT": [_name(m.events[0]) for m in monitors],
+                "MON_HIGH_LIMIT": [m.limits[1] for m in monitors],
+                "MON_HIGH_EVENT": [_name(m.events[1]) for m in monitors],
             },
         )
 
@@ -186,10 +237,20 @@ class Monitoring:
             "MON_MONITOR": numbers,
             "MON_PARAMETER": [m.parameter for m in monitors],
             "MON_VALUE": [m.value for m in monitors],
-            "MON_LIMIT": [m.limit for m in monitors],
-            "MON_VIOLATED": ["ON" if m.violated else "OFF" for m in monitors],
+            "MON_CHECK": [CheckType.LIMIT.name] * len(monitors),
+            "MON_LIMIT": [m.crossed for m in monitors],
+            "MON_PREVIOUS": [m.previous.name for m in monitors],
+            "MON_CURRENT": [m.status.name for m in monitors],
             "MON_SINCE": [m.since_ns for m in monitors],
         }
+
+
+def _event(name: str) -> EventId | None:
+    return EventId.__members__.get(name)
+
+
+def _name(event: EventId | None) -> str:
+    return "NONE" if event is None else event.name
 
 
 class EventActions:

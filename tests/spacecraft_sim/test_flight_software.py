@@ -279,8 +279,8 @@ def test_monitors_raise_events_and_actions_follow() -> None:
     assert craft.command("ACTION_ADD", EVENT="LIMIT_VIOLATED", REQUEST=request) == DONE
     assert craft.command("ACTION_ENABLE", EVENT="LIMIT_VIOLATED") == DONE
     monitor = {
-        "MONITOR": 9, "PARAMETER": "PWR_BUS_VOLTAGE", "REPETITION": 5, "KIND": "ABOVE",
-        "LIMIT": 20.0, "EVENT": "LIMIT_VIOLATED",
+        "MONITOR": 9, "PARAMETER": "PWR_BUS_VOLTAGE", "REPETITION": 5,
+        "HIGH_LIMIT": 20.0, "HIGH_EVENT": "LIMIT_VIOLATED",
     }  # fmt: skip
     assert craft.command("MONITOR_ADD", **monitor) == DONE
     craft.run(10)
@@ -289,11 +289,16 @@ def test_monitors_raise_events_and_actions_follow() -> None:
     craft.run(10)
     assert craft.spacecraft.mode is Mode.STANDBY
     (transition,) = craft.reports("MONITOR_TRANSITIONS")
-    assert (transition["MON_MONITOR"], transition["MON_VIOLATED"]) == ([9], ["ON"])
+    assert (transition["MON_MONITOR"], transition["MON_LIMIT"]) == ([9], [20.0])
+    assert transition["MON_PREVIOUS"] == ["WITHIN_LIMITS"]
+    assert transition["MON_CURRENT"] == ["ABOVE_HIGH_LIMIT"]
     assert craft.command("MONITOR_REPORT_VIOLATED") == DONE
     assert craft.reports("MONITORS_VIOLATED")[-1]["MON_MONITOR"] == [9]
     assert craft.command("MONITOR_REPORT", MONITORS=[9]) == DONE
-    assert craft.reports("MONITOR_DEFINITIONS")[-1]["MON_LIMIT"] == [20.0]
+    definition = craft.reports("MONITOR_DEFINITIONS")[-1]
+    assert (definition["MON_HIGH_LIMIT"], definition["MON_LOW_EVENT"]) == ([20.0], ["NONE"])
+    turned = {**monitor, "MONITOR": 8, "LOW_LIMIT": 30.0}
+    assert craft.command("MONITOR_ADD", **turned) == refused("START", FailureCode.ILLEGAL_ARGUMENT)
     assert craft.command("MONITOR_DELETE", MONITORS=[9]) == refused(
         "START", FailureCode.STILL_ENABLED
     )
