@@ -18,6 +18,7 @@ class VirtualChannel(IntEnum):
     SCIENCE = 2
     PLAYBACK = 3
     RELAY = 4
+    FILES = 5
     #: 732.0-B §4.1.2.3: all ones marks frames that carry only idle data.
     IDLE = 63
 
@@ -41,6 +42,8 @@ class Apid(IntEnum):
     MAGNETOMETER = 66
     #: Requests to the flight software and its service reports: PUS packets.
     FLIGHT_SOFTWARE = 100
+    #: CFDP PDUs, one a packet, both ways.
+    FILES = 101
     IDLE = 2047
 
 
@@ -53,6 +56,13 @@ class BundleNode(IntEnum):
     PAYLOAD = 20
     MARS_ORBITER = 40
     MISSION_CENTRE = 100
+
+
+class CfdpEntity(IntEnum):
+    """Who sends and receives files (727.0-B §5.1.1)."""
+
+    GROUND = 10
+    SPACECRAFT = 76
 
 
 class Carrier(StrEnum):

@@ -141,6 +141,14 @@ class RelaySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSettings:
+    """The mass memory for files, and their part of the downlink's frames."""
+
+    store_octets: int = _number(64 << 20, 0, 1 << 32)
+    to_earth_bit_s: int = _number(4_000, 100, 100_000_000)
+
+
+@dataclass(frozen=True, slots=True)
 class Periods:
     """Seconds between packets of each kind; 0: never."""
 
@@ -166,6 +174,7 @@ class Latency:
     science: float = _number(20.0, 0.0, 3_600.0)
     playback: float = _number(5.0, 0.0, 3_600.0)
     relay: float = _number(2.0, 0.0, 3_600.0)
+    files: float = _number(5.0, 0.0, 3_600.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +315,7 @@ class Scenario:
     downlink: Downlink = Downlink()
     uplink: UplinkRates = UplinkRates()
     relay: RelaySettings = RelaySettings()
+    files: FileSettings = FileSettings()
     mars: Mars = Mars()
     period_s: Periods = Periods()
     max_latency_s: Latency = Latency()

@@ -13,7 +13,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from protocols.navigation.geometry import earth_sun_distance_au
 from protocols.navigation.planets import mars_l4_light_time_ns
 from spacecraft_sim.faults import Faults
 from spacecraft_sim.flight_software.computer import FlightSoftware
+from spacecraft_sim.flight_software.files import Files
 from spacecraft_sim.flight_software.framing import (
     ChannelEncoder,
     Framer,
@@ -141,6 +142,7 @@ class Spacecraft:
                 VirtualChannel.HOUSEKEEPING: int(latency.housekeeping * 1e9),
                 VirtualChannel.SCIENCE: int(latency.science * 1e9),
                 VirtualChannel.RELAY: int(latency.relay * 1e9),
+                VirtualChannel.FILES: int(latency.files * 1e9),
                 VirtualChannel.PLAYBACK: int(latency.playback * 1e9),
             },
             idle_vcid(downlink),
@@ -166,12 +168,13 @@ class Spacecraft:
             settings.keys,
             settings.contact_loss_h,
             self._record,
+            partial(Files, scenario.files, _EARTH_LIGHT_TIME_NS),
         )
         if settings.time_report_exponent >= 0:
             self.software.time_exponent = settings.time_report_exponent
         self._faults = Faults(scenario.fault)
         self._arrived: deque[Packet] = deque()
-        #: Of the block: telemetry that is recorded, reports that are not, and the payload's.
+        #: Of the block: telemetry that is recorded, reports that are not, the payload's and files.
         self._recorded: list[Packet] = []
         self._reported: list[Packet] = []
         self._relayed: list[Packet] = []
@@ -351,6 +354,10 @@ class Spacecraft:
         self.software.step(t_ns, commands, measured, protons)
         for store, packets in self.software.stores.retrievals():
             self._playbacks.append((t_ns, store, packets))
+        self._relayed += [
+            Packet(t_ns, VirtualChannel.FILES, packet, self.clock.read(t_ns))
+            for packet in self.software.files.down()
+        ]
         if self.software.time_due:
             self.software.time_due = False
             self._time_due.append((t_ns, copy.copy(self.clock)))
@@ -403,6 +410,7 @@ class Spacecraft:
 
     def _raise(self, events: list[Event], t_ns: int) -> None:
         for event in events:
+            self.software.files.log(event)
             self.software.act_on(event.event_id)
             if not self.software.reported(event.event_id):
                 continue

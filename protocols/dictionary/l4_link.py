@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from protocols.coding.cltu import CltuCoding
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.cmac import CMAC
+
+from protocols.coding.cltu import CltuCoding, build_cltu, transmission
 from protocols.errors import LocalError
 from protocols.frames.sdls import (
     Channel,
@@ -15,8 +19,9 @@ from protocols.frames.sdls import (
     SecurityEndpoint,
     Service,
 )
+from protocols.frames.sdls_frames import protect_tc
 from protocols.frames.sdls_initiator import SecurityInitiator
-from protocols.frames.tc import TcParameters
+from protocols.frames.tc import FrameType, SequenceFlags, TcFrame, TcParameters, build
 from protocols.identifiers import SCID_L4_RELAY
 
 #: Telecommand virtual channel, and the MAP of packets.
@@ -24,7 +29,9 @@ TC_VCID: Final = 0
 TC_MAP: Final = 0
 #: MAP of the packets that manage keys and security associations (355.1-B), and of no others.
 TC_MANAGEMENT_MAP: Final = 1
-TC_PARAMETERS: Final = TcParameters(SCID_L4_RELAY, vcids=frozenset({TC_VCID}))
+#: Files: BD service on a channel of their own, so that they never wait for FOP-1, nor it for them.
+FILE_VCID: Final = 1
+TC_PARAMETERS: Final = TcParameters(SCID_L4_RELAY, vcids=frozenset({TC_VCID, FILE_VCID}))
 CLTU_CODING: Final = CltuCoding()
 
 
@@ -47,6 +54,16 @@ TC_ASSOCIATIONS: Final = (
     TC_NEXT_SECURITY,
     TC_NEXT_MANAGEMENT_SECURITY,
 )
+#: Files are authenticated, too, and by an association that can do nothing else.
+FILE_SECURITY: Final = SaParameters(
+    spi=5,
+    service=Service.AUTHENTICATION,
+    channels=frozenset({Channel(0, SCID_L4_RELAY, FILE_VCID, TC_MAP)}),
+    window=65_536,
+)
+FILE_KEY_ID: Final = 3
+#: A PDU and its packet header fill one frame.
+FILE_PACKET_OCTETS: Final = TC_PARAMETERS.room(FILE_VCID) - FILE_SECURITY.overhead
 #: Keys loaded before launch, one for each association that is operational from the start.
 TC_KEY_ID: Final = 1
 TC_MANAGEMENT_KEY_ID: Final = 2
@@ -144,3 +161,38 @@ def security_initiator(keys: CommandKeys) -> SecurityInitiator:
         raise LocalError("managing keys wants a management key and a master key")
     routes = {TC_MAP: TC_SECURITY.spi, TC_MANAGEMENT_MAP: TC_MANAGEMENT_SECURITY.spi}
     return SecurityInitiator(security_endpoint(keys), master_key_id=MASTER_KEY_ID, routes=routes)
+
+
+def file_security(keys: bytes | CommandKeys, number: int = 0) -> SecurityEndpoint:
+    """Either end of the files' association, operational; numbers above `number` follow.
+
+    Its key is derived from the command key, so that neither says anything of the other.
+    """
+    derivation = CMAC(AES(keys if isinstance(keys, bytes) else keys.command))
+    derivation.update(b"\x01L4 relay: files\x00\x00\x80")
+    store = KeyStore()
+    store.load(FILE_KEY_ID, derivation.finalize())
+    store.move(FILE_KEY_ID, KeyEvent.ACTIVATE)
+    endpoint = SecurityEndpoint(store, (FILE_SECURITY,))
+    endpoint.rekey(FILE_SECURITY.spi, FILE_KEY_ID, number)
+    endpoint.start(FILE_SECURITY.spi)
+    return endpoint
+
+
+def file_uplink(security: SecurityEndpoint, packets: Iterable[bytes]) -> bytes:
+    """Packets with files as octets for the command carrier: a BD frame and a CLTU each.
+
+    security: of `file_security`; what it has counted is to be kept before this is radiated.
+    """
+    cltus: list[bytes] = []
+    for packet in packets:
+        frame = TcFrame(
+            FILE_VCID,
+            packet,
+            FrameType.BD,
+            map_id=TC_MAP,
+            sequence_flags=SequenceFlags.UNSEGMENTED,
+        )
+        secured = protect_tc(security, FILE_SECURITY.spi, frame, TC_PARAMETERS)
+        cltus.append(build_cltu(build(secured, TC_PARAMETERS), CLTU_CODING))
+    return transmission(cltus) if cltus else b""

@@ -71,6 +71,9 @@ class EventId(IntEnum):
     SECURITY_REFUSED = 109
     PROTONS_EXTREME = 112
     BUS_UNDERVOLTAGE = 113
+    FILE_RECEIVED = 116
+    FILE_SENT = 117
+    FILE_FAILED = 118
 
 
 class CheckType(IntEnum):

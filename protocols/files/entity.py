@@ -178,32 +178,30 @@ class FileEntity:
                 self._hear_as_receiver(pdu, octets)
         self._store.commit()
 
-    def take(self, now_ns: int, room: int) -> list[bytes]:
-        """PDUs that leave now, of at most `room` octets together; what they say is durable.
-
-        Answers first, then the transactions in turn.
-        """
+    def take(self, now_ns: int, room: int, *, overhead: int = 0) -> list[bytes]:
+        """PDUs that leave now, of at most `room` octets together with `overhead` for each; what
+        they say is durable.  Answers first, then the transactions in turn."""
         self._advance(now_ns)
         self._expire()
         out: list[bytes] = []
         if not self._link_up:
             return out
-        while self._replies and len(self._replies[0]) <= room:
+        while self._replies and len(self._replies[0]) + overhead <= room:
             out.append(self._replies.popleft())
-            room -= len(out[-1])
+            room -= len(out[-1]) + overhead
         changed: set[Key] = set()
         idle = 0
         while self._turn and idle < len(self._turn):
             key = self._turn[0]
             self._turn.rotate(-1)
             machine = self._machines[key]
-            pdu = machine.next_pdu(room) if self._clocks[key].running else None
+            pdu = machine.next_pdu(room - overhead) if self._clocks[key].running else None
             if pdu is None:
                 idle += 1
                 continue
             idle = 0
             out.append(pdu)
-            room -= len(pdu)
+            room -= len(pdu) + overhead
             changed.add(key)
             if machine.done and not machine.out:
                 self._settle(key)
@@ -373,8 +371,12 @@ class FileEntity:
         if not isinstance(machine, Destination):
             return
         self.statistics["ignored"] += not machine.hear(pdu, octets)
-        # A record changes with directives only; what there is of the data the store knows.
-        if not isinstance(pdu, FileDataPdu) or machine.done or not machine.record.metadata:
+        if isinstance(pdu, MetadataPdu):
+            self._answers(machine.record, _messages(machine))
+        # What there is of the data the store knows; a record changes with what else comes, and
+        # with the end.
+        record = machine.record
+        if not (isinstance(pdu, FileDataPdu) and record.state is State.ACTIVE and record.metadata):
             self._settle(key)
 
     def _unknown(self, key: Key, pdu: GenericPduPacket) -> Source | Destination | None:
@@ -420,25 +422,27 @@ class FileEntity:
         else:
             self._store.discard(record.key)
         record.state = State.FINISHING
-        metadata = machine.listener.metadata
-        if metadata is not None and metadata.msgs_to_user and whole:
-            self._messages(record, [message.value for message in metadata.msgs_to_user])
+        if whole:
+            self._asked(record, _messages(machine))
         what = Happening.RECEIVED if whole else Happening.FAILED
         self._notices.append(Notice(what, replace(record)))
 
-    def _messages(self, record: Record, messages: Sequence[bytes]) -> None:
-        """Proxy operations (§6.2)."""
+    def _answers(self, record: Record, messages: Sequence[bytes]) -> None:
+        """Whether a transaction that begins answers one of ours (§6.2.5)."""
         said = proxy.read(messages)
-        if said.origin is not None:
-            record.origin = said.origin
-            asked = self._records.get(said.origin)
-            if asked is not None and asked.kind is Kind.GET:
-                asked.answered_by = record.key
-                if said.response is not None:
-                    asked.state, asked.condition = State.FAILED, said.response.name.lower()
-                    record.kind = Kind.RECEIVE
-                    self._notices.append(Notice(Happening.FAILED, replace(asked)))
-                self._save(asked)
+        asked = None if said.origin is None else self._records.get(said.origin)
+        if asked is None or asked.kind is not Kind.GET or asked.answered_by is not None:
+            return
+        record.origin, asked.answered_by = said.origin, record.key
+        if said.response is not None:
+            asked.state, asked.condition = State.FAILED, said.response.name.lower()
+            asked.ended_ns = self._now_ns
+            self._notices.append(Notice(Happening.FAILED, replace(asked)))
+        self._save(asked)
+
+    def _asked(self, record: Record, messages: Sequence[bytes]) -> None:
+        """Do what a transaction asked for, once it is whole: proxy put requests (§6.2)."""
+        said = proxy.read(messages)
         if said.request is None:
             return
         wanted = said.request
@@ -496,6 +500,12 @@ _END: Final = {
     ConditionCode.NO_ERROR.name.lower(): State.COMPLETE,
     ConditionCode.CANCEL_REQUEST_RECEIVED.name.lower(): State.CANCELLED,
 }
+
+
+def _messages(machine: Source | Destination) -> list[bytes]:
+    """To user, values of their TLVs."""
+    metadata = machine.listener.metadata
+    return [one.value for one in (metadata.msgs_to_user or ())] if metadata is not None else []
 
 
 def _check_class(class_: int) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from protocols.coding.cltu import CltuDecoder
 from protocols.dictionary.l4_link import (
     CLTU_CODING,
+    FILE_VCID,
     TC_MANAGEMENT_MAP,
     TC_PARAMETERS,
     TC_VCID,
@@ -15,9 +16,9 @@ from protocols.dictionary.l4_link import (
 from protocols.errors import RemoteError
 from protocols.frames.clcw import CLCW
 from protocols.frames.farm import Farm
-from protocols.frames.sdls import SecurityEndpoint
+from protocols.frames.sdls import Processed, SecurityEndpoint
 from protocols.frames.sdls_frames import process_tc
-from protocols.frames.tc import FrameType, delimit, parse
+from protocols.frames.tc import FrameType, SequenceFlags, TcFrame, delimit, parse
 from protocols.frames.tc_segments import MapReassembler
 from protocols.packets.space_packet import split
 
@@ -26,12 +27,13 @@ from protocols.packets.space_packet import split
 class Received:
     """A packet, and the association that authenticated its last frame.
 
-    management: it came on the MAP that manages link security.
+    management: it came on the MAP that manages link security; file: on the files' channel.
     """
 
     packet: bytes
     spi: int
-    management: bool
+    management: bool = False
+    file: bool = False
 
 
 @dataclass(slots=True)
@@ -55,10 +57,12 @@ class ReceiverStatistics:
 
 
 class CommandReceiver:
-    """One command link; nothing comes out of it that `security` has not authenticated."""
+    """One command link; nothing comes out of it that `security` has not authenticated, and nothing
+    of its files' channel that `files` has not."""
 
-    def __init__(self, security: SecurityEndpoint) -> None:
+    def __init__(self, security: SecurityEndpoint, files: SecurityEndpoint) -> None:
         self.security = security
+        self._file_security = files
         self._decoder = CltuDecoder(CLTU_CODING)
         self._farm = Farm(TC_VCID)
         self._segments = MapReassembler()
@@ -86,6 +90,8 @@ class CommandReceiver:
             self.statistics.malformed += 1
             self._farm.invalid_frame()
             return []
+        if frame.vcid == FILE_VCID:
+            return self._file(frame)
         commands = self._farm.statistics.control_commands
         accepted = self._farm.receive(frame)
         if frame.frame_type is FrameType.BC:
@@ -97,16 +103,38 @@ class CommandReceiver:
         if accepted is None:
             self.statistics.discarded += 1
             return []
-        processed = process_tc(self.security, frame, TC_PARAMETERS)
+        processed = self._processed(self.security, frame)
         if processed.data is None:
-            self.statistics.insecure += 1
-            assert processed.refusal is not None
-            self.statistics.refusals[processed.refusal.value] += 1
             return []
-        self.statistics.accepted += 1
         unit = self._segments.push(replace(frame, data=processed.data))
         if unit is None:
             return []
         assert processed.spi is not None
         management = frame.map_id == TC_MANAGEMENT_MAP
         return [Received(bytes(p), processed.spi, management) for p in split(unit).packets]
+
+    def _file(self, frame: TcFrame) -> list[Received]:
+        """BD frames only, each with whole packets: CFDP does what FARM-1 does for commands."""
+        if (
+            frame.frame_type is not FrameType.BD
+            or frame.sequence_flags is not SequenceFlags.UNSEGMENTED
+        ):
+            self.statistics.discarded += 1
+            return []
+        processed = self._processed(self._file_security, frame)
+        if processed.data is None:
+            return []
+        assert processed.spi is not None
+        packets = split(processed.data).packets
+        return [Received(bytes(packet), processed.spi, file=True) for packet in packets]
+
+    def _processed(self, security: SecurityEndpoint, frame: TcFrame) -> Processed:
+        """Without link security; refusals are counted."""
+        processed = process_tc(security, frame, TC_PARAMETERS)
+        if processed.data is None:
+            self.statistics.insecure += 1
+            assert processed.refusal is not None
+            self.statistics.refusals[processed.refusal.value] += 1
+        else:
+            self.statistics.accepted += 1
+        return processed

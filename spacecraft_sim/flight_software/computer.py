@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from protocols.dictionary.l4_commands import COMMANDS
-from protocols.dictionary.l4_link import CommandKeys, security_endpoint
+from protocols.dictionary.l4_link import CommandKeys, file_security, security_endpoint
 from protocols.dictionary.l4_states import EventId, ReceiverState, Severity
 from protocols.errors import RemoteError
 from protocols.frames.clcw import CLCW
@@ -22,6 +22,7 @@ from protocols.telecommand.verification import FailureCode, Stage, Verification
 from spacecraft_sim.flight_software.command_receiver import CommandReceiver, Received
 from spacecraft_sim.flight_software.contact import Contact
 from spacecraft_sim.flight_software.execution import Handlers, Refusal, Running
+from spacecraft_sim.flight_software.files import Files
 from spacecraft_sim.flight_software.functions import ALLOWED, Functions
 from spacecraft_sim.flight_software.housekeeping import Housekeeping, ParameterPool
 from spacecraft_sim.flight_software.large_packets import LargePackets
@@ -48,7 +49,8 @@ _NS: Final = 1_000_000_000
 
 class FlightSoftware:
     """platform: the spacecraft it runs on; recorder: packet store 1; noise: of upsets; keys: of the
-    command link; synchronise: see `PacketStores`."""
+    command link; synchronise: see `PacketStores`; files: makes the file service, given what raises
+    its events."""
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class FlightSoftware:
         keys: CommandKeys,
         contact_loss_h: float,
         synchronise: Callable[[], None],
+        files: Callable[[Callable[[Event], None]], Files],
     ) -> None:
         self._platform = platform
         self.clock = clock
@@ -66,7 +69,8 @@ class FlightSoftware:
         self.pool = ParameterPool()
         self.pool.set("FSW_CONTACT_LOSS", contact_loss_h)
         endpoint = security_endpoint(keys)
-        self.receiver = CommandReceiver(endpoint)
+        self.receiver = CommandReceiver(endpoint, file_security(keys))
+        self.files = files(self.raise_event)
         self.security = SecurityManagement(endpoint, self.reports, self.raise_event)
         self.contact = Contact(self.pool, self.raise_event)
         self.memory = Memory(noise, self.raise_event, self._lose_memory)
@@ -114,7 +118,11 @@ class FlightSoftware:
         else:
             self.pool.update({"FSW_PROTON_FLUX": protons_pfu})
         for received in self.receiver.push(commands) if commands else ():
-            self._execute(received.packet, received)
+            if received.file:
+                self.files.hear(received.packet)
+            else:
+                self._execute(received.packet, received)
+        self.files.step(t_ns)
         rejected = self.receiver.statistics.rejected
         if rejected > self._rejected:
             text = f"{rejected - self._rejected} telecommand frames rejected, {rejected} in all"
@@ -258,6 +266,7 @@ class FlightSoftware:
 
     def raise_event(self, event: Event) -> None:
         """An event of flight software: reported by service 5, and its action taken."""
+        self.files.log(event)
         if event.event_id not in self._disabled:
             self._events += 1
             values = {

@@ -15,6 +15,7 @@ PRIORITY = (
     VirtualChannel.HOUSEKEEPING,
     VirtualChannel.SCIENCE,
     VirtualChannel.RELAY,
+    VirtualChannel.FILES,
     VirtualChannel.PLAYBACK,
 )
 #: 133.0-B-2 §4.1.2.2: the shortest packet, primary header and one octet.
