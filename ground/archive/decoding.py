@@ -87,9 +87,7 @@ class Decoder:
     ) -> list[TableColumns]:
         """first: of the packets in the batch; scet_ns: written."""
         decoded = dictionary.decode(packets, self.sampler)
-        # Encapsulation packets belong to whoever is named in them, here the relay.
-        versions = packets.version[decoded.unmatched]
-        self.counts["undefined"] += int(np.count_nonzero(versions == 0))
+        self.counts["undefined"] += dictionary.undefined(packets, decoded.unmatched)
         self.counts["wrong_length"] += len(decoded.wrong_length)
         tables: list[TableColumns] = []
         for table in decoded:

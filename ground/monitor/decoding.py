@@ -179,9 +179,7 @@ class Decoder:
         assert self._dictionary is not None
         decoded = self._dictionary.decode(message.packets, self.sampler)
         self.counts["playback"] += int(np.count_nonzero(message.playback))
-        # Encapsulation packets belong to whoever is named in them, here the relay.
-        versions = message.packets.version[decoded.unmatched]
-        self.counts["undefined"] += int(np.count_nonzero(versions == 0))
+        self.counts["undefined"] += self._dictionary.undefined(message.packets, decoded.unmatched)
         self.counts["wrong_length"] += len(decoded.wrong_length)
         sent: list[ParameterTable] = []
         events: list[Event] = []

@@ -320,6 +320,7 @@ EVERYTHING: Final = Dictionary(
     "L4_RELAY",
     (*DICTIONARY.definitions, *REPORTS.definitions),
     "Telemetry and service reports of the L4 relay spacecraft",
+    foreign=frozenset({int(Apid.FILES)}),
 )
 
 

@@ -50,6 +50,7 @@ def with_structures(structures: Mapping[int, tuple[str, ...]]) -> Dictionary:
             *(housekeeping_definition(n, names) for n, names in sorted(structures.items())),
         ),
         EVERYTHING.description,
+        foreign=EVERYTHING.foreign,
     )
 
 

@@ -406,12 +406,15 @@ class Dictionary:
 
     A parameter name means the same parameter in every packet that carries it; packets may give it
     fields of different widths, if their columns are of one type.
+
+    foreign: APIDs of packets that are none of telemetry, but somebody's: files, for one.
     """
 
     name: str
     definitions: tuple[PacketDefinition, ...]
     description: str = ""
     notes: str = ""
+    foreign: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         _check_name(self.name, "dictionary")
@@ -440,6 +443,13 @@ class Dictionary:
                         f"dictionary {self.name}: parameter {name} is declared differently in "
                         f"{before[1]} and {definition.name}"
                     )
+
+    def undefined(self, packets: PacketBatch, unmatched: npt.NDArray[np.integer[Any]]) -> int:
+        """How many of the packets that match nothing ought to: encapsulation packets belong to
+        whoever is named in them, and `foreign` ones to somebody, too."""
+        space = packets.version[unmatched] == 0
+        ours = ~np.isin(packets.apid[unmatched], list(self.foreign))
+        return int(np.count_nonzero(space & ours))
 
     @cached_property
     def by_name(self) -> Mapping[str, PacketDefinition]:

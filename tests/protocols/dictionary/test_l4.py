@@ -16,6 +16,7 @@ from protocols.dictionary.l4_fields import THERMISTOR
 from protocols.dictionary.l4_reports import EVERYTHING
 from protocols.identifiers import Apid
 from protocols.packets.batch import PacketBatch
+from protocols.packets.space_packet import SpacePacket, build_packet
 from protocols.telemetry.calibration import Enumeration
 from protocols.telemetry.declaration import PacketDefinition
 from protocols.telemetry.fields import Kind
@@ -36,7 +37,8 @@ def test_every_parameter_is_named_described_and_dated(definition: PacketDefiniti
 
 
 def test_every_apid_but_idle_has_its_packet() -> None:
-    assert {d.apid for d in EVERYTHING.definitions} == {int(a) for a in Apid} - {int(Apid.IDLE)}
+    known = {d.apid for d in EVERYTHING.definitions} | EVERYTHING.foreign
+    assert known == {int(a) for a in Apid} - {int(Apid.IDLE)}
 
 
 def test_labels_are_those_of_the_states() -> None:
@@ -118,3 +120,15 @@ def test_scet_resolves_sixty_nanoseconds() -> None:
     t_ns = 2_177_452_837 * 10**9 + 123_456_789
     assert abs(TIME_FORMAT.parse(TIME_FORMAT.build(t_ns)) - t_ns) <= 30
     assert TIME_FORMAT.size == 7
+
+
+def test_packets_of_files_are_not_missed_from_telemetry() -> None:
+    packets = [
+        build_packet(SpacePacket(int(Apid.FILES), b"pdu")),
+        build_packet(SpacePacket(99, b"nobody's")),
+        b"\xe0",  # 133.1-B: an idle encapsulation packet
+    ]
+    batch = PacketBatch.from_packets(packets)
+    unmatched = EVERYTHING.decode(batch).unmatched
+    assert len(unmatched) == 3
+    assert EVERYTHING.undefined(batch, unmatched) == 1
