@@ -107,7 +107,7 @@ def dictionary(
 
     found = [COMMANDS.command(name.upper())] if name else list(COMMANDS.commands)
     if json_:
-        show_json([_described(one) for one in found])
+        show_json([one.described for one in found])
         return
     if name:
         for label, text in _described_lines(found[0]):
@@ -122,30 +122,6 @@ def dictionary(
         table.add_row(one.name, hazard, arguments, one.description)
     _print(table)
     print("! hazardous: a second person approves")
-
-
-def _described(command: Any) -> dict[str, Any]:
-    return {
-        "name": command.name,
-        "service": command.service,
-        "subtype": command.subtype,
-        "description": command.description,
-        "hazard": command.hazard,
-        "arguments": [
-            {
-                "name": one.name,
-                "description": one.description,
-                "allowed": one.allowed,
-                "unit": one.unit,
-                "default": one.default,
-                "list": one.name in command.repeated,
-            }
-            for one in command.given
-        ],
-        "constraints": [str(one) for one in command.constraints],
-        "stages": [one.value for one in command.stages],
-        "execution_s": command.execution_s,
-    }
 
 
 def _described_lines(command: Any) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from ground.command.arguments import parse_arguments, parse_time
 from ground.command.light_time import Visibility
 from ground.command.progress import Progress
 from ground.command.requests import ENDED, UNDER_WAY, Event, Request, State
@@ -142,13 +143,24 @@ class Desk:
             self._store.save(request)
 
     def _add(self, now_ns: int, arguments: dict[str, Any]) -> Any:
+        """Arguments as values, or as people write them (`texts`, `earliest`, `latest`)."""
+        command = _text(arguments, "command")
+        given = arguments.get("arguments") or {}
+        if "texts" in arguments:
+            given = parse_arguments(self._commands, command, arguments["texts"], now_ns=now_ns)
+        times = {
+            name: parse_time(arguments[name], now_ns=now_ns)
+            if arguments.get(name)
+            else int(arguments.get(f"{name}_ns", 0))
+            for name in ("earliest", "latest")
+        }
         request = self.submit(
             now_ns,
-            _text(arguments, "command"),
-            arguments.get("arguments") or {},
+            command,
+            given,
             _actor(arguments),
-            earliest_ns=int(arguments.get("earliest_ns", 0)),
-            latest_ns=int(arguments.get("latest_ns", 0)),
+            earliest_ns=times["earliest"],
+            latest_ns=times["latest"],
             expedited=bool(arguments.get("expedited", False)),
             comment=str(arguments.get("comment", "")),
         )

@@ -86,7 +86,7 @@ class Argument(Parameter):
         super().__post_init__()
         where = f"argument {self.name}"
         ranged = self.minimum is not None or self.maximum is not None
-        if ranged and (self._labels or self.type.kind is Kind.OCTETS):
+        if ranged and (self.labels or self.type.kind is Kind.OCTETS):
             raise LocalError(f"{where}: a range on a value without a number")
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise LocalError(f"{where}: minimum {self.minimum} above maximum {self.maximum}")
@@ -94,15 +94,16 @@ class Argument(Parameter):
             self.check(self.default)
 
     @property
-    def _labels(self) -> tuple[str, ...]:
+    def labels(self) -> tuple[str, ...]:
+        """What an enumeration allows; empty for other arguments."""
         known = self.calibration
         return tuple(label for _, label in known.labels) if isinstance(known, Enumeration) else ()
 
     @property
     def allowed(self) -> str:
         """What may be given, in words."""
-        if self._labels:
-            return " | ".join(self._labels)
+        if self.labels:
+            return " | ".join(self.labels)
         if self.type.kind is Kind.OCTETS:
             what = "text" if isinstance(self.calibration, Text) else "octets"
             return what if self.type.variable else f"{what} of {self.type.bits // 8} octets"
@@ -118,8 +119,8 @@ class Argument(Parameter):
     def check(self, value: Any) -> None:
         """LocalError, naming value and what is allowed, for an engineering value out of range."""
         wrong = f"argument {self.name}: {value!r}; {self.allowed} allowed"
-        if self._labels:
-            if not isinstance(value, str) or value not in self._labels:
+        if self.labels:
+            if not isinstance(value, str) or value not in self.labels:
                 raise LocalError(wrong)
             return
         if self.type.kind is Kind.OCTETS:
@@ -231,6 +232,32 @@ class Command:
     @property
     def hazardous(self) -> bool:
         return bool(self.hazard)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """As maps, lists and texts, for who offers it to people."""
+        return {
+            "name": self.name,
+            "service": self.service,
+            "subtype": self.subtype,
+            "description": self.description,
+            "hazard": self.hazard,
+            "arguments": [
+                {
+                    "name": one.name,
+                    "description": one.description,
+                    "allowed": one.allowed,
+                    "labels": list(one.labels),
+                    "unit": one.unit,
+                    "default": one.default,
+                    "list": one.name in self.repeated,
+                }
+                for one in self.given
+            ],
+            "constraints": [str(one) for one in self.constraints],
+            "stages": [one.value for one in self.stages],
+            "execution_s": self.execution_s,
+        }
 
     @property
     def acknowledgement(self) -> Acknowledgement:

@@ -1,0 +1,317 @@
+"""Who may do what: people with roles, sessions, and an audit that nobody can change.
+
+    accounts = Accounts.open(path)
+    link = accounts.setup_token(now_s)         None once there is anybody
+    accounts.set_up(token, "ann", password, now_s)
+    session = accounts.sign_in("ann", password, now_s)
+    accounts.session(session.token, now_s).role
+
+Passwords are kept as Argon2id; tokens as SHA-256.  Times are Unix seconds of the wall: a session's
+length has nothing to do with how fast the world runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from protocols.errors import LocalError
+
+FORMAT: Final = 1
+#: A session ends so long after its last use, and in any case so long after sign-in.
+IDLE_S, LONGEST_S = 8 * 3_600, 24 * 3_600
+SETUP_S: Final = 24 * 3_600
+#: Wrong passwords for one name, and how long they count.
+ATTEMPTS, ATTEMPTS_S = 5, 60
+SHORTEST_PASSWORD: Final = 10
+_SCHEMA = """
+CREATE TABLE person (name TEXT PRIMARY KEY, role INTEGER NOT NULL, password TEXT NOT NULL) STRICT;
+CREATE TABLE session (
+    token TEXT PRIMARY KEY, name TEXT NOT NULL REFERENCES person ON DELETE CASCADE,
+    csrf TEXT NOT NULL, began_s INTEGER NOT NULL, used_s INTEGER NOT NULL) STRICT;
+CREATE TABLE setup (token TEXT PRIMARY KEY, until_s INTEGER NOT NULL) STRICT;
+CREATE TABLE layout (name TEXT PRIMARY KEY, owner TEXT NOT NULL, body TEXT NOT NULL) STRICT;
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY, time_s REAL NOT NULL, name TEXT NOT NULL, address TEXT NOT NULL,
+    action TEXT NOT NULL, outcome TEXT NOT NULL, detail TEXT NOT NULL) STRICT;
+CREATE TRIGGER audit_kept BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'kept'); END;
+CREATE TRIGGER audit_as_it_was BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'kept'); END
+"""
+
+
+class Role(IntEnum):
+    """Each may do what those before may."""
+
+    VIEWER = 1
+    OPERATOR = 2
+    APPROVER = 3
+    ADMIN = 4
+
+
+class NotSignedIn(LocalError):
+    """Name and password, or a session, that are none; or too many attempts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """token: the cookie's, known here and to the browser alone; csrf: to be sent with writes."""
+
+    name: str
+    role: Role
+    csrf: str
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    id: int
+    time_s: float
+    name: str
+    address: str
+    action: str
+    outcome: str
+    detail: str
+
+
+class Accounts:
+    """One file; any thread may call."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self._lock = threading.RLock()
+        self._hasher = PasswordHasher()
+        #: Checked where there is no such person, so that nobody learns names by the clock.
+        self._nobody = self._hasher.hash(secrets.token_urlsafe(16))
+        self._failed: dict[str, list[float]] = {}
+
+    @classmethod
+    def open(cls, path: Path | str) -> Accounts:
+        """Makes the file if it is not there.  LocalError: it is another kind of file."""
+        if path != ":memory:":
+            path = Path(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("BEGIN IMMEDIATE")
+            (found,) = connection.execute("PRAGMA user_version").fetchone()
+            if found == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                for statement in _SCHEMA.split(";\nCREATE"):
+                    text = statement.strip()
+                    connection.execute(text if text.startswith("CREATE") else f"CREATE {text}")
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+            elif found != FORMAT:
+                raise LocalError(f"{path}: accounts of format {found}, {FORMAT} wanted")
+            connection.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise LocalError(f"{path}: no file of accounts: {error}") from error
+        return cls(connection)
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    # People --------------------------------------------------------------------------------------
+
+    def people(self) -> dict[str, Role]:
+        with self._lock:
+            rows = self._db.execute("SELECT name, role FROM person ORDER BY name").fetchall()
+        return {name: Role(role) for name, role in rows}
+
+    def setup_token(self, now_s: float) -> str | None:
+        """A new one-time token for the first administrator; None if there is anybody."""
+        if self.people():
+            return None
+        token = secrets.token_urlsafe(24)
+        with self._writing():
+            self._db.execute("DELETE FROM setup")
+            self._db.execute("INSERT INTO setup VALUES (?, ?)", (_digest(token), now_s + SETUP_S))
+        return token
+
+    def set_up(self, token: str, name: str, password: str, now_s: float) -> None:
+        """The first administrator.  NotSignedIn for a token that is none; LocalError for a
+        password that is too short."""
+        hashed = self._hashed(name, password)
+        with self._writing():
+            row = self._db.execute(
+                "SELECT until_s FROM setup WHERE token = ?", (_digest(token),)
+            ).fetchone()
+            anybody = self._db.execute("SELECT 1 FROM person").fetchone()
+            if row is None or row[0] < now_s or anybody:
+                raise NotSignedIn("this set-up link has been used, or is too old")
+            self._db.execute("DELETE FROM setup")
+            self._db.execute("INSERT INTO person VALUES (?, ?, ?)", (name, Role.ADMIN, hashed))
+
+    def add(self, name: str, role: Role, password: str) -> None:
+        """LocalError for a name that is there, and a password that is too short."""
+        hashed = self._hashed(name, password)
+        with self._writing():
+            if self._db.execute("SELECT 1 FROM person WHERE name = ?", (name,)).fetchone():
+                raise LocalError(f"{name} is there already")
+            self._db.execute("INSERT INTO person VALUES (?, ?, ?)", (name, role, hashed))
+
+    def set_role(self, name: str, role: Role) -> None:
+        """LocalError for nobody, and for the last administrator."""
+        with self._writing():
+            self._known(name)
+            if role is not Role.ADMIN:
+                self._not_the_last(name)
+            self._db.execute("UPDATE person SET role = ? WHERE name = ?", (role, name))
+
+    def set_password(self, name: str, password: str) -> None:
+        """Ends the sessions of this person."""
+        hashed = self._hashed(name, password)
+        with self._writing():
+            self._known(name)
+            self._db.execute("UPDATE person SET password = ? WHERE name = ?", (hashed, name))
+            self._db.execute("DELETE FROM session WHERE name = ?", (name,))
+
+    def remove(self, name: str) -> None:
+        with self._writing():
+            self._known(name)
+            self._not_the_last(name)
+            self._db.execute("DELETE FROM person WHERE name = ?", (name,))
+
+    def _hashed(self, name: str, password: str) -> str:
+        if not name or not name.isprintable() or len(name) > 64 or name != name.strip():
+            raise LocalError(f"name {name[:80]!r}: 1..64 printable characters wanted")
+        if len(password) < SHORTEST_PASSWORD or len(password) > 1_000:
+            raise LocalError(f"password: {SHORTEST_PASSWORD}..1000 characters wanted")
+        return self._hasher.hash(password)
+
+    def _known(self, name: str) -> None:
+        if not self._db.execute("SELECT 1 FROM person WHERE name = ?", (name,)).fetchone():
+            raise LocalError(f"nobody is called {name!r}")
+
+    def _not_the_last(self, name: str) -> None:
+        others = self._db.execute(
+            "SELECT 1 FROM person WHERE role = ? AND name != ?", (Role.ADMIN, name)
+        ).fetchone()
+        if not others:
+            raise LocalError(f"{name} is the last administrator")
+
+    # Sessions ------------------------------------------------------------------------------------
+
+    def sign_in(self, name: str, password: str, now_s: float) -> Session:
+        """NotSignedIn for a wrong name or password, and after too many of them."""
+        with self._lock:
+            recent = [at for at in self._failed.get(name, []) if now_s - at < ATTEMPTS_S]
+            if len(recent) >= ATTEMPTS:
+                raise NotSignedIn("too many attempts; wait a minute")
+            row = self._db.execute(
+                "SELECT role, password FROM person WHERE name = ?", (name,)
+            ).fetchone()
+        try:
+            self._hasher.verify(self._nobody if row is None else row[1], password)
+        except (VerificationError, InvalidHashError):
+            row = None
+        if row is None:
+            with self._lock:
+                self._failed[name] = [*recent, now_s]
+                while len(self._failed) > 10_000:
+                    del self._failed[next(iter(self._failed))]
+            raise NotSignedIn("name or password is wrong")
+        self._failed.pop(name, None)
+        return self._begin(name, Role(row[0]), now_s)
+
+    def _begin(self, name: str, role: Role, now_s: float) -> Session:
+        session = Session(name, role, secrets.token_urlsafe(24), secrets.token_urlsafe(32))
+        with self._writing():
+            self._db.execute("DELETE FROM session WHERE used_s < ?", (int(now_s) - IDLE_S,))
+            self._db.execute(
+                "INSERT INTO session VALUES (?, ?, ?, ?, ?)",
+                (_digest(session.token), name, session.csrf, int(now_s), int(now_s)),
+            )
+        return session
+
+    def session(self, token: str, now_s: float) -> Session:
+        """Of a cookie.  NotSignedIn: there is none, or it has ended."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT s.name, p.role, s.csrf, s.began_s, s.used_s FROM session s "
+                "JOIN person p ON p.name = s.name WHERE s.token = ?",
+                (_digest(token),),
+            ).fetchone()
+        if row is None or now_s - row[3] > LONGEST_S or now_s - row[4] > IDLE_S:
+            raise NotSignedIn("sign in")
+        if now_s - row[4] > 60:
+            with self._writing():
+                self._db.execute(
+                    "UPDATE session SET used_s = ? WHERE token = ?", (int(now_s), _digest(token))
+                )
+        return Session(row[0], Role(row[1]), row[2])
+
+    def sign_out(self, token: str) -> None:
+        with self._writing():
+            self._db.execute("DELETE FROM session WHERE token = ?", (_digest(token),))
+
+    # Layouts -------------------------------------------------------------------------------------
+
+    def layouts(self) -> dict[str, tuple[str, str]]:
+        """Name → owner and body."""
+        with self._lock:
+            rows = self._db.execute("SELECT name, owner, body FROM layout ORDER BY name").fetchall()
+        return {name: (owner, body) for name, owner, body in rows}
+
+    def save_layout(self, name: str, owner: str, body: str) -> None:
+        """LocalError for somebody else's."""
+        with self._writing():
+            row = self._db.execute("SELECT owner FROM layout WHERE name = ?", (name,)).fetchone()
+            if row is not None and row[0] != owner:
+                raise LocalError(f"layout {name!r} is {row[0]}'s; take another name")
+            self._db.execute(
+                "INSERT INTO layout VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE "
+                "SET body = excluded.body",
+                (name, owner, body),
+            )
+
+    # Audit ---------------------------------------------------------------------------------------
+
+    def audit(
+        self, time_s: float, name: str, address: str, action: str, outcome: str, detail: str = ""
+    ) -> None:
+        """One line, for ever."""
+        with self._writing():
+            self._db.execute(
+                "INSERT INTO audit (time_s, name, address, action, outcome, detail) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (time_s, name, address, action, outcome, detail[:1_000]),
+            )
+
+    def audited(self, last: int = 200, before: int = 0) -> list[AuditEntry]:
+        """Newest first."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT * FROM audit WHERE ? = 0 OR id < ? ORDER BY id DESC LIMIT ?",
+                (before, before, last),
+            ).fetchall()
+        return [AuditEntry(*row) for row in rows]
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

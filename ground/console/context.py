@@ -1,0 +1,62 @@
+"""What the console has been given: its own store and the other services, as it sees them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import Any, Protocol
+
+from ground.console.accounts import Accounts
+from ground.console.model import ConsoleModel
+from ground.ports import Clock
+from protocols.identifiers import Topic
+
+#: Services' calls: actor, operation, arguments → result; LocalError: refused, or no answer.
+Caller = Callable[[str, str, dict[str, Any]], Any]
+
+
+class Archive(Protocol):
+    """The store, as far as the console reads it; see `ground.archive.model`."""
+
+    def parameters(self) -> list[Any]: ...
+
+    def plot(self, name: str, start_ns: int, stop_ns: int, points: int = 1600) -> Any: ...
+
+    def query(self, name: str, start_ns: int, stop_ns: int, axis: Any = "scet") -> Any: ...
+
+    def packets(
+        self, *, apid: int | None = None, start_ns: int = 0, stop_ns: int = 0, axis: Any = "ert"
+    ) -> Iterator[Any]: ...
+
+    def events(
+        self, *, start_ns: int = 0, stop_ns: int = 0, axis: Any = "scet", name: str | None = None
+    ) -> Iterator[Any]: ...
+
+
+@dataclass
+class Context:
+    """archive: opens it for one question; command, relay: services' sockets; commands: the
+    dictionary, described; packet: a packet's octets as a tree; lock: around the model, which the
+    thread of the bus changes."""
+
+    accounts: Accounts
+    model: ConsoleModel
+    clock: Clock
+    speed: float
+    mission: str
+    archive: Callable[[], AbstractContextManager[Archive]]
+    command: Caller
+    relay: Caller
+    commands: list[dict[str, Any]]
+    subsystems: dict[str, list[str]]
+    packet: Callable[[bytes], Any]
+    origins: frozenset[str] = frozenset()
+    lock: RLock = field(default_factory=RLock)
+    wall_s: Callable[[], float] = time.time
+
+
+#: What the console hears on the bus.
+TOPICS = (Topic.PARAMETERS, Topic.LINK, Topic.PASSES, Topic.TIME, Topic.COMMANDS, Topic.STATUS)

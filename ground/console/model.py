@@ -1,0 +1,294 @@
+"""The present as the bus says it, in the form in which browsers get it, and what has changed.
+
+Times for browsers are milliseconds since 1970 UTC: JavaScript has no integers of 64 bits.  Which
+packets are stale is the monitor's judgement.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from ground.console.alarms import Alarm, Alarms
+from ground.ports import Message
+from protocols.bus.messages import (
+    CommandMessage,
+    Event,
+    EventKind,
+    EventMessage,
+    LinkMessage,
+    ParametersMessage,
+    ParameterTable,
+    Pass,
+    PassesMessage,
+    StatusMessage,
+    TimeMessage,
+    parse,
+)
+from protocols.identifiers import Topic
+from protocols.telemetry.limits import LimitState
+from protocols.timecodes.tai import unix_ns_from_tai_ns
+
+#: Events and command changes that a page begins with.
+RECENT: Final = 200
+
+
+def ms(tai_ns: int) -> float:
+    """Milliseconds since 1970 UTC; 0 stays 0."""
+    return 0.0 if not tai_ns else int(unix_ns_from_tai_ns(tai_ns)) / 1e6
+
+
+@dataclass(slots=True)
+class _Block:
+    """Newest live values of a packet definition: [value, unit, limit state, since ms] by name."""
+
+    ert_ns: int = 0
+    scet_ns: int = 0
+    packets: int = 0
+    values: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
+
+
+class ConsoleModel:
+    """`take` what the bus says; `snapshot` is all of it, `changes` what is new since the last
+    call."""
+
+    def __init__(self, alarms: Alarms, stale: Iterable[str] = ()) -> None:
+        self.alarms = alarms
+        #: Packet definitions that have stopped coming.
+        self.stale = set(stale)
+        self._blocks: dict[str, _Block] = {}
+        self._events: deque[dict[str, Any]] = deque(maxlen=RECENT)
+        self._commands: deque[dict[str, Any]] = deque(maxlen=RECENT)
+        #: By topic, as browsers get it: link, passes, time; services by name.
+        self._last: dict[str, Any] = {"link": None, "passes": None, "time": None}
+        self._services: dict[str, Any] = {}
+        self._changed: dict[str, Any] = {}
+        self._parameters: set[str] = set()
+
+    def take(self, message: Message, now_ns: int) -> None:
+        """RemoteError for what is no such message."""
+        topic = message.topic
+        if topic == Topic.PARAMETERS:
+            for table in parse(ParametersMessage, message.body).tables:
+                self._table(table)
+        elif topic == Topic.EVENTS:
+            for one in parse(EventMessage, message.body).events:
+                self._hear(one, now_ns)
+        elif topic == Topic.LINK:
+            self._set("link", _link(parse(LinkMessage, message.body)))
+        elif topic == Topic.PASSES:
+            self._set("passes", _passes(parse(PassesMessage, message.body)))
+        elif topic == Topic.TIME:
+            self._set("time", _time(parse(TimeMessage, message.body)))
+        elif topic == Topic.COMMANDS:
+            change = _command(parse(CommandMessage, message.body))
+            self._commands.append(change)
+            self._changed.setdefault("commands", []).append(change)
+        elif topic.startswith(Topic.STATUS):
+            status = parse(StatusMessage, message.body)
+            self._services[status.service] = _status(status)
+            self._changed["services"] = self._services
+
+    def _set(self, name: str, value: Any) -> None:
+        self._last[name] = self._changed[name] = value
+
+    def _hear(self, event: Event, now_ns: int) -> None:
+        if event.kind == EventKind.STALE:
+            self.stale.add(event.name)
+        elif event.kind == EventKind.FRESH:
+            self.stale.discard(event.name)
+        if event.kind in (EventKind.STALE, EventKind.FRESH):
+            self._parameters.add(event.name)
+        shown = _event(event)
+        self._events.append(shown)
+        self._changed.setdefault("events", []).append(shown)
+        self.alarms.hear(event, now_ns)
+
+    def _table(self, table: ParameterTable) -> None:
+        live = np.flatnonzero(~table.playback)
+        if not len(live):
+            return
+        row = int(live[np.argmax(table.scet_ns[live])])
+        block = self._blocks.setdefault(table.definition, _Block())
+        scet_ns = int(table.scet_ns[row])
+        if scet_ns < block.scet_ns:
+            return  # late data belongs to the archive: the newest by SCET stays on show
+        block.ert_ns, block.scet_ns = int(table.ert_ns[row]), scet_ns
+        block.packets += len(live)
+        for column in table.columns:
+            if column.raw is None:
+                continue
+            state = LimitState(int(column.limit_state[row])).name if len(column.limit_state) else ""
+            before = block.values.get(column.name)
+            since = before[3] if before is not None and before[2] == state else ms(scet_ns)
+            value = plain(column.engineering[row])
+            block.values[column.name] = [value, column.unit, state, since]
+        self._parameters.add(table.definition)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All definitions, as browsers get them."""
+        return self._shown(self._blocks)
+
+    @property
+    def services(self) -> dict[str, Any]:
+        return self._services
+
+    def last(self, name: str) -> Any:
+        """link, passes or time; None: not heard."""
+        return self._last[name]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Newest last."""
+        return list(self._events)
+
+    def alarms_changed(self) -> None:
+        """Tell them with the next changes."""
+        self._changed["alarms"] = self.alarms_shown
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            "parameters": self.parameters,
+            "events": self.events,
+            **self._last,
+            "commands": list(self._commands),
+            "services": self._services,
+            "alarms": self.alarms_shown,
+        }
+
+    @property
+    def alarms_shown(self) -> list[dict[str, Any]]:
+        """Those that are not normal, worst first."""
+        return [_alarm(one) for one in self.alarms.shown]
+
+    def changes(self) -> dict[str, Any]:
+        """Empty if there is nothing new."""
+        out, self._changed = self._changed, {}
+        if self._parameters:
+            out["parameters"] = self._shown(self._parameters)
+            self._parameters = set()
+        return out
+
+    def _shown(self, definitions: Iterable[str]) -> dict[str, Any]:
+        return {
+            name: {
+                "ert": ms(block.ert_ns),
+                "scet": ms(block.scet_ns),
+                "packets": block.packets,
+                "stale": name in self.stale,
+                "values": block.values,
+            }
+            for name, block in self._blocks.items()
+            if name in definitions
+        }
+
+
+def plain(value: Any) -> Any:
+    """For JSON: a number, a text, octets in hexadecimal; what is no number is null."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray):
+        return [plain(one) for one in value.tolist()]
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _event(one: Event) -> dict[str, Any]:
+    return {
+        "kind": one.kind,
+        "severity": one.severity,
+        "name": one.name,
+        "text": one.text,
+        "scet": ms(one.scet_ns),
+        "ert": ms(one.ert_ns),
+        "playback": one.playback,
+        "value": one.value,
+    }
+
+
+def _alarm(one: Alarm) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "state": str(one.state),
+        "severity": one.severity,
+        "text": one.text,
+        "value": one.value,
+        "active": one.active,
+        "raised": ms(one.raised_ns),
+        "since": ms(one.since_ns),
+        "count": one.count,
+        "acknowledged_by": one.acknowledged_by,
+        "shelved_by": one.shelved_by,
+        "shelved_until": ms(one.shelved_until_ns),
+        "reason": one.reason,
+    }
+
+
+def _pass(one: Pass) -> dict[str, Any]:
+    arrival = one.uplink_arrival_ns or (0, 0)
+    return {
+        "id": one.id,
+        "mission": one.mission,
+        "station": one.station,
+        "antenna": one.antenna,
+        "place": one.place,
+        "aos": ms(one.aos_ns),
+        "los": ms(one.los_ns),
+        "uplink_from": ms(one.uplink_from_ns),
+        "uplink_to": ms(one.uplink_to_ns),
+        "arrives_from": ms(arrival[0]),
+        "arrives_to": ms(arrival[1]),
+        "owlt_s": one.owlt_aos_ns / 1e9,
+    }
+
+
+def _command(one: CommandMessage) -> dict[str, Any]:
+    return {
+        "number": one.number,
+        "command": one.command,
+        "state": one.state,
+        "event": one.event,
+        "time": ms(one.time_ns),
+        "text": one.text,
+        "actor": one.actor,
+    }
+
+
+def _passes(passes: PassesMessage) -> dict[str, Any]:
+    return {
+        "version": passes.version,
+        "until": ms(passes.horizon_end_ns),
+        "passes": [_pass(one) for one in passes.passes],
+    }
+
+
+def _link(link: LinkMessage) -> dict[str, Any]:
+    return {**asdict(link), "time": ms(link.time_ns), "last_ert": ms(link.last_ert_ns)}
+
+
+def _status(status: StatusMessage) -> dict[str, Any]:
+    return {
+        "state": status.state,
+        "detail": status.detail,
+        "time": ms(status.time_ns),
+        "started": ms(status.started_ns),
+        "mib": round(status.rss_octets / 2**20, 1),
+        "lag": sum(position.lag for position in status.positions),
+        "counters": status.counters,
+    }
+
+
+def _time(one: TimeMessage) -> dict[str, Any]:
+    instants = ("time_ns", "last_report_ns", "segment_start_ns")
+    return {
+        **asdict(one),
+        **{name.removesuffix("_ns"): ms(getattr(one, name)) for name in instants},
+    }

@@ -1,0 +1,160 @@
+"""console: the process. The bus has a thread, the server the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+
+from ground.console.app import make_app
+from ground.console.context import TOPICS, Context
+from ground.ports import Bus, StateStore, Stop
+from ground.status import StatusReporter
+from protocols.bus.messages import ServiceState
+from protocols.errors import RemoteError
+from protocols.identifiers import Topic
+
+TURN_S: Final = 0.05
+#: Alarms are kept at least so often, wall seconds, and whenever somebody has done something.
+KEEP_S: Final = 2.0
+STATE_VERSION: Final = 1
+
+
+class ConsoleService:
+    """state: alarms, and how far the events were heard; setup_file: where the set-up link is put
+    while nobody can sign in."""
+
+    def __init__(
+        self,
+        context: Context,
+        bus: Bus,
+        state: StateStore,
+        *,
+        service: str,
+        events_from: str,
+        host: str,
+        port: int,
+        setup_file: Path,
+        version: str,
+    ) -> None:
+        self._context = context
+        self._bus = bus
+        self._state = state
+        self._events_from = events_from
+        self._host, self._port = host, port
+        self._setup_file = setup_file
+        self._app = make_app(context, version)
+        self._status = StatusReporter(service, context.clock, bus)
+        self._position: tuple[str, int] = ("", -1)
+        self._malformed = 0
+        self._kept_s = 0.0
+
+    def run(self, stop: Stop) -> None:
+        self._restore()
+        self._tell_setup()
+        thread = threading.Thread(target=self._serve_bus, args=(stop,), name="bus", daemon=True)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                self._app,
+                host=self._host,
+                port=self._port,
+                log_level="warning",
+                server_header=False,
+                ws_max_size=1 << 16,
+                ws_per_message_deflate=True,
+                timeout_graceful_shutdown=2,
+                h11_max_incomplete_event_size=64 * 1024,
+                limit_concurrency=400,
+            )
+        )
+        thread.start()
+        asyncio.run(self._serve(server, stop))
+        thread.join(10)
+        self._keep()
+
+    async def _serve(self, server: uvicorn.Server, stop: Stop) -> None:
+        self._app.state.hub.loop = asyncio.get_running_loop()
+        serving = asyncio.create_task(server.serve())
+        while not stop() and not serving.done():
+            await asyncio.sleep(0.1)
+        server.should_exit = True
+        await serving
+
+    def _tell_setup(self) -> None:
+        """The one-time link, in a file that its owner alone can read."""
+        token = self._context.accounts.setup_token(self._context.wall_s())
+        if token is None:
+            self._setup_file.unlink(missing_ok=True)
+            return
+        self._setup_file.parent.mkdir(parents=True, exist_ok=True)
+        self._setup_file.touch(mode=0o600)
+        self._setup_file.write_text(f"http://{self._host}:{self._port}/setup#{token}\n")
+
+    # The bus -------------------------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        state = self._state.load()
+        if state and state.get("version") == STATE_VERSION:
+            self._position = (state["journal"], state["sequence"])
+            model = self._context.model
+            model.alarms = type(model.alarms)(state["alarms"])
+            model.stale = set(state["stale"])
+
+    def _keep(self) -> None:
+        model = self._context.model
+        self._kept_s = time.monotonic()
+        with self._context.lock:
+            state: dict[str, Any] = {
+                "version": STATE_VERSION,
+                "journal": self._position[0],
+                "sequence": self._position[1],
+                "alarms": model.alarms.kept(),
+                "stale": sorted(model.stale),
+            }
+            model.alarms.changed.clear()
+        self._state.save(state)
+
+    def _serve_bus(self, stop: Stop) -> None:
+        self._bus.follow(Topic.EVENTS, self._events_from, *self._position)
+        for topic in TOPICS:
+            self._bus.subscribe(topic)
+        self._status.state = ServiceState.RUNNING
+        while not stop():
+            self._turn()
+        self._status.state = ServiceState.STOPPED
+        self._tick(now=True)
+
+    def _turn(self) -> None:
+        model, now_ns = self._context.model, self._context.clock.now_ns
+        messages = self._bus.receive(TURN_S)
+        with self._context.lock:
+            for message in messages:
+                try:
+                    model.take(message, now_ns())
+                except RemoteError:
+                    self._malformed += 1
+                if message.topic == Topic.EVENTS and message.journal:
+                    self._position = (message.journal, message.sequence)
+            model.alarms.tick(now_ns())
+            changed = bool(model.alarms.changed)
+            if changed:
+                model.alarms_changed()
+            changes = model.changes()
+        self._app.state.hub.tell(changes)
+        if changed or time.monotonic() - self._kept_s >= KEEP_S:
+            self._keep()
+        self._tick()
+
+    def _tick(self, *, now: bool = False) -> None:
+        if not (now or self._status.due):
+            return
+        browsers = self._app.state.hub.browsers
+        shown = len(self._context.model.alarms_shown)
+        self._status.detail = f"http://{self._host}:{self._port}, {browsers} looking"
+        self._status.tick(
+            {"browsers": browsers, "alarms": shown, "malformed": self._malformed}, now=now
+        )
