@@ -110,6 +110,9 @@ def run(
             "--passes/--no-passes", help="The link is up in planned passes only, or always."
         ),
     ] = True,
+    console: Annotated[
+        bool, typer.Option("--console/--no-console", help="Serve the web console.")
+    ] = True,
     stations: Annotated[
         str,
         typer.Option(help="Antennas of the passes, the preferred first, as YEOJU,DSS-26."),
@@ -154,6 +157,7 @@ def run(
                 replay=replay,
                 pace=pace,
                 passes=passes,
+                console=console,
                 stations=stations,
                 sample_hz=sample_hz,
             )

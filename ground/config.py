@@ -11,19 +11,21 @@ argument (`python -m ground SERVICE --run-dir D`):
     D/state/SERVICE.state          snapshot of a service: msgpack with a CRC, replaced atomically
     D/archive/archive.sqlite       archive
     D/procedures/                  operators' procedures, YAML or Python
+    D/console/                     accounts.sqlite: people, sessions, audit; setup-link at first
     D/command/command.sqlite       requests to the spacecraft, what became of them, COP-1, security
     D/schedule/passes.json         pass list in force, which stations read; beside it schedule.html,
                                    .ics, and requests.json, schedule.json for `l4 schedule`
     D/log/SERVICE.log              what a service wrote to standard error (supervisor)
 
 Services: `bus` (broker), `receive`, `monitor`, `archive`, `relay`, `scheduling` if the run has
-passes, `command` if it commands, `timing` if it watches the on-board clock; `spacecraft_sim` is the
+passes, `command` if it commands, `timing` if it watches the on-board clock, `console` if it
+serves one; `spacecraft_sim` is the
 other end of the link.  Ports, all on 127.0.0.1, from `base_port`:
 
     +0  bus in (services publish)    +1  bus out (services subscribe)
     +2  link (the station's ROUTER: spacecraft_sim binds, receive connects)
     +3, +4  applications of site's and mission centre's bundle nodes    +5  the centre's TCPCL
-    +6  operators of `command`
+    +6  operators of `command`    +7  the console (HTTP)
     +8 + i  replay endpoint of journaling service i of `JOURNALING`
 
 A service ends at SIGTERM or SIGINT, and, started with L4_EXIT_WITH_STDIN=1, when its standard input
@@ -52,12 +54,12 @@ PORTS = 16
 
 BUS, RECEIVE, MONITOR, ARCHIVE = "bus", "receive", "monitor", "archive"
 SCHEDULING, RELAY, MISSION_CENTRE = "scheduling", "relay", "mission_centre"
-COMMAND, TIMING = "command", "timing"
+COMMAND, TIMING, CONSOLE = "command", "timing", "console"
 SIMULATOR = "spacecraft_sim"
 #: Start in this order, stop in the reverse one; any other order works too, only slower.
 SERVICES = (BUS, RECEIVE, MONITOR, ARCHIVE)
 #: With those that only some runs have.
-ALL_SERVICES = (*SERVICES, SCHEDULING, COMMAND, TIMING, MISSION_CENTRE, RELAY)
+ALL_SERVICES = (*SERVICES, SCHEDULING, COMMAND, TIMING, MISSION_CENTRE, RELAY, CONSOLE)
 
 #: Who keeps which topics in a journal; a service's place here is its replay port.
 JOURNALING: dict[str, tuple[str, ...]] = {
@@ -81,6 +83,7 @@ class RunSettings:
         a restart decodes again.
     passes: plan the spacecraft's passes; the link is up in them only.
     relay: the site's end of the relay takes part.
+    console: the page and its API are served.
     command: the spacecraft is commanded.  command_key: file with the keys of the command link
         (`protocols.dictionary.l4_link.CommandKeys`); empty: the simulated spacecraft's.
     timing: the on-board clock is correlated with TAI.  timing_station: the antenna whose light time
@@ -107,6 +110,7 @@ class RunSettings:
     passes: bool = False
     relay: bool = False
     command: bool = False
+    console: bool = False
     command_key: str = ""
     timing: bool = False
     timing_station: str = "CEB"
@@ -163,6 +167,15 @@ class RunSettings:
         return self._endpoint(6)
 
     @property
+    def console_port(self) -> int:
+        return self.base_port + 7
+
+    @property
+    def console_dir(self) -> Path:
+        """Accounts, audit, and the set-up link while nobody can sign in."""
+        return self.run_dir / "console"
+
+    @property
     def command_file(self) -> Path:
         return self.run_dir / "command" / "command.sqlite"
 
@@ -193,6 +206,7 @@ class RunSettings:
             *((COMMAND,) if self.command else ()),
             *((TIMING,) if self.timing else ()),
             *((MISSION_CENTRE, RELAY) if self.relay else ()),
+            *((CONSOLE,) if self.console else ()),
         )
 
     @property

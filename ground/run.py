@@ -64,6 +64,7 @@ class RunOptions:
     pace: str = "recorded"
     #: Plan passes over these antennas (empty: the usual ones) and have the link up in them only.
     passes: bool = True
+    console: bool = True
     stations: str = ""
     #: Decode at most so many packets a second of each definition and virtual channel; 0: all.
     sample_hz: int = 0
@@ -106,6 +107,7 @@ def run_site(options: RunOptions) -> int:
             passes=options.passes and options.replay is None,
             relay=options.replay is None,
             command=options.replay is None,
+            console=options.console,
             timing=options.replay is None,
             stations=options.stations,
             sample_hz=options.sample_hz,

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ground.config import (
     ARCHIVE,
     BUS,
     COMMAND,
+    CONSOLE,
     JOURNALING,
     MISSION_CENTRE,
     MONITOR,
@@ -403,6 +404,67 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
     _with_bus(COMMAND, settings, work)
 
 
+def _run_console(settings: RunSettings, stop: Stop) -> None:
+    from contextlib import closing
+    from importlib.metadata import version
+
+    from ground.adapters.state_file import StateFile
+    from ground.archive.store import ArchiveStore
+    from ground.command.client import CommandClient
+    from ground.console.accounts import Accounts
+    from ground.console.alarms import Alarms
+    from ground.console.context import Context
+    from ground.console.model import ConsoleModel
+    from ground.console.packets import PacketTree, subsystems
+    from ground.console.service import ConsoleService
+    from ground.receive.profile import load_profile
+    from ground.relay.client import BundleClient
+    from protocols.dictionary.l4_commands import COMMANDS
+
+    dictionary = open_dictionary(load_profile(settings.mission).dictionary)
+
+    def command(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
+        if not settings.command:
+            raise LocalError("no command service answers: this run commands nothing")
+        with CommandClient(settings.command_endpoint, actor=actor, timeout_s=5) as client:
+            return client.call(operation, **arguments)
+
+    def relay(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
+        if not settings.relay:
+            raise LocalError("no bundle node: this run has no relay")
+        with BundleClient(settings.relay_applications, timeout_s=5) as client:
+            return client.ask(operation, **arguments)
+
+    def work(bus: Bus, clock: Clock) -> None:
+        with closing(Accounts.open(settings.console_dir / "accounts.sqlite")) as accounts:
+            context = Context(
+                accounts=accounts,
+                model=ConsoleModel(Alarms()),
+                clock=clock,
+                speed=1 / clock.wall_seconds(1.0),
+                mission=settings.mission,
+                archive=lambda: ArchiveStore.open(settings.archive_file, read_only=True),
+                command=command,
+                relay=relay,
+                commands=[one.described for one in COMMANDS.commands] if settings.command else [],
+                subsystems=subsystems(dictionary),
+                packet=PacketTree(dictionary),
+            )
+            ConsoleService(
+                context,
+                bus,
+                StateFile(settings.state_file(CONSOLE)),
+                service=CONSOLE,
+                events_from=MONITOR,
+                host="127.0.0.1",
+                port=settings.console_port,
+                setup_file=settings.console_dir / "setup-link",
+                version=version("l4-relay-ground"),
+            ).run(stop)
+
+    _with_bus(CONSOLE, settings, work)
+
+
 def _run_timing(settings: RunSettings, stop: Stop) -> None:
     from ground.adapters.state_file import StateFile
     from ground.scheduling.sky import open_ephemeris
@@ -547,6 +609,7 @@ _SERVICES: dict[str, Callable[[RunSettings, Stop], None]] = {
     SCHEDULING: _run_scheduling,
     COMMAND: _run_command,
     TIMING: _run_timing,
+    CONSOLE: _run_console,
     RELAY: _run_relay,
     MISSION_CENTRE: _run_mission_centre,
 }

@@ -94,7 +94,7 @@ class OpenUplink:
 
 
 class CommandStore:
-    """One file of one process."""
+    """One file of one process; one thread at a time."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
@@ -107,7 +107,9 @@ class CommandStore:
         if path != ":memory:":
             path = Path(path)
             path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+        connection = sqlite3.connect(
+            path, isolation_level=None, timeout=30, check_same_thread=False
+        )
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             # What the spacecraft may have been told is on disk before it is told.

@@ -87,17 +87,20 @@ class AuditEntry:
 class Accounts:
     """One file; any thread may call."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, hasher: PasswordHasher) -> None:
         self._db = connection
         self._lock = threading.RLock()
-        self._hasher = PasswordHasher()
+        self._hasher = hasher
         #: Checked where there is no such person, so that nobody learns names by the clock.
         self._nobody = self._hasher.hash(secrets.token_urlsafe(16))
         self._failed: dict[str, list[float]] = {}
 
     @classmethod
-    def open(cls, path: Path | str) -> Accounts:
-        """Makes the file if it is not there.  LocalError: it is another kind of file."""
+    def open(cls, path: Path | str, hasher: PasswordHasher | None = None) -> Accounts:
+        """Makes the file if it is not there.  hasher: None: as strong as the library thinks right.
+
+        LocalError: it is another kind of file.
+        """
         if path != ":memory:":
             path = Path(path)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +123,7 @@ class Accounts:
         except sqlite3.DatabaseError as error:
             connection.close()
             raise LocalError(f"{path}: no file of accounts: {error}") from error
-        return cls(connection)
+        return cls(connection, hasher or PasswordHasher())
 
     def close(self) -> None:
         self._db.close()
@@ -150,7 +153,9 @@ class Accounts:
         token = secrets.token_urlsafe(24)
         with self._writing():
             self._db.execute("DELETE FROM setup")
-            self._db.execute("INSERT INTO setup VALUES (?, ?)", (_digest(token), now_s + SETUP_S))
+            self._db.execute(
+                "INSERT INTO setup VALUES (?, ?)", (_digest(token), int(now_s + SETUP_S))
+            )
         return token
 
     def set_up(self, token: str, name: str, password: str, now_s: float) -> None:

@@ -1,0 +1,95 @@
+// What every view uses: the framework's names, formats of times and numbers, calls of the API.
+import { h, render } from "preact";
+import { useEffect, useRef, useState, useMemo } from "preact/hooks";
+import { signal, computed, effect } from "@preact/signals";
+import htm from "htm";
+
+export const html = htm.bind(h);
+export { h, render, useEffect, useRef, useState, useMemo, signal, computed, effect };
+
+const two = (n) => String(n).padStart(2, "0");
+
+export function clock(ms) {
+  if (!ms) return "–";
+  const d = new Date(ms);
+  return `${two(d.getUTCHours())}:${two(d.getUTCMinutes())}:${two(d.getUTCSeconds())}`;
+}
+
+export function day(ms) {
+  if (!ms) return "–";
+  return new Date(ms).toISOString().slice(0, 10);
+}
+
+export const stamp = (ms) => (ms ? `${day(ms)} ${clock(ms)}` : "–");
+
+export function span(ms) {
+  const s = Math.round(Math.abs(ms) / 1000);
+  const [d, hours, m, rest] = [Math.floor(s / 86400), Math.floor(s / 3600) % 24, Math.floor(s / 60) % 60, s % 60];
+  if (d >= 2) return `${d} d ${hours} h`;
+  if (s >= 3600) return `${Math.floor(s / 3600)} h ${two(m)} min`;
+  return s >= 60 ? `${m} min ${two(rest)} s` : `${rest} s`;
+}
+
+export const until = (ms, now) => (ms >= now ? `in ${span(ms - now)}` : `${span(now - ms)} ago`);
+
+export function number(value) {
+  if (value === null || value === undefined) return "no value";
+  if (typeof value !== "number") return Array.isArray(value) ? `[${value.map(number).join(", ")}]` : String(value);
+  if (Number.isInteger(value)) return value.toLocaleString("en-US").replaceAll(",", " ");
+  const a = Math.abs(value);
+  return a >= 1e6 || (a > 0 && a < 1e-3) ? value.toExponential(3) : Number(value.toPrecision(6)).toString();
+}
+
+export const session = signal(null);
+export const notice = signal(null);
+
+export class ApiError extends Error {
+  constructor(status, text) {
+    super(text);
+    this.status = status;
+  }
+}
+
+export async function api(method, path, body) {
+  const headers = {};
+  if (body !== undefined) headers["content-type"] = "application/json";
+  if (session.value && method !== "GET") headers["x-csrf-token"] = session.value.csrf;
+  const answer = await fetch(`/api/v1${path}`, {
+    method, headers, body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  const found = await answer.json().catch(() => ({ error: answer.statusText }));
+  if (answer.ok) return found;
+  if (answer.status === 401 && session.value && path !== "/session") session.value = null;
+  throw new ApiError(answer.status, found.error ?? answer.statusText);
+}
+
+// Do something, and say so if it was refused.
+export async function attempt(work) {
+  try {
+    notice.value = null;
+    return await work();
+  } catch (error) {
+    notice.value = { text: error.message, at: Date.now() };
+    return null;
+  }
+}
+
+const RANK = { viewer: 1, operator: 2, approver: 3, admin: 4 };
+export const may = (role) => session.value !== null && RANK[session.value.role] >= RANK[role];
+
+export const severity = (state) =>
+  !state ? "" : state === "NOMINAL" ? "nominal" : state.startsWith("CRITICAL") ? "critical" : "warning";
+
+// Load again now and then while a view is open.
+export function useLoad(load, every, deps = []) {
+  const [value, set] = useState(null);
+  const [error, fail] = useState(null);
+  useEffect(() => {
+    let open = true;
+    const once = () => load().then((v) => open && (set(v), fail(null))).catch((e) => open && fail(e.message));
+    once();
+    const timer = every ? setInterval(once, every) : 0;
+    return () => { open = false; clearInterval(timer); };
+  }, deps);
+  return [value, error, set];
+}

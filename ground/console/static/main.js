@@ -1,0 +1,120 @@
+// The page: sign-in, navigation, palette, and one view at a time.
+import { api, attempt, effect, html, notice, render, session, signal, useEffect, useRef, useState } from "./lib.js";
+import { alarms, begin, connected, end, now, services } from "./live.js";
+import { ClockStrip } from "./views/clocks.js";
+import { Now } from "./views/now.js";
+import { Telemetry } from "./views/telemetry.js";
+import { Plots } from "./views/plots.js";
+import { Alarms } from "./views/alarms.js";
+import { Events } from "./views/events.js";
+import { Commands } from "./views/commands.js";
+import { Procedures } from "./views/procedures.js";
+import { Passes } from "./views/passes.js";
+import { Relay } from "./views/relay.js";
+import { Link } from "./views/link.js";
+import { Packets } from "./views/packets.js";
+import { Health } from "./views/health.js";
+import { Audit, People } from "./views/people.js";
+import { Palette } from "./palette.js";
+
+const VIEWS = [
+  ["now", "Now", Now], ["telemetry", "Telemetry", Telemetry], ["plots", "Plots", Plots],
+  ["alarms", "Alarms", Alarms], ["events", "Events", Events], ["commands", "Commands", Commands],
+  ["procedures", "Procedures", Procedures], ["passes", "Passes", Passes], ["relay", "Relay", Relay],
+  ["link", "Link", Link], ["packets", "Packets", Packets], ["health", "Health", Health],
+  ["people", "People", People, "admin"], ["audit", "Audit", Audit, "admin"],
+];
+export const route = signal(location.hash.slice(1) || "now");
+addEventListener("hashchange", () => (route.value = location.hash.slice(1) || "now"));
+export const go = (where) => (location.hash = where);
+const palette = signal(false);
+const theme = signal(localStorage.getItem("theme") ?? "dark");
+effect(() => {
+  document.documentElement.dataset.theme = theme.value;
+  localStorage.setItem("theme", theme.value);
+});
+
+addEventListener("keydown", (key) => {
+  if ((key.ctrlKey || key.metaKey) && key.key === "k") {
+    key.preventDefault();
+    palette.value = !palette.value;
+  } else if (key.key === "Escape") palette.value = false;
+});
+
+function Entry({ setup }) {
+  const [name, setName] = useState("");
+  const [password, setPassword] = useState("");
+  const enter = async (event) => {
+    event.preventDefault();
+    await attempt(async () => {
+      if (setup) await api("POST", "/setup", { token: setup, name, password });
+      await api("POST", "/session", { name, password });
+      if (setup) history.replaceState(null, "", "/");
+      await load();
+    });
+  };
+  return html`<main class="entry"><form onSubmit=${enter} aria-labelledby="title">
+    <h1 id="title">L4 Relay Ground</h1>
+    <p>${setup ? "Nobody can sign in yet. You become the administrator." : "Sign in to the console."}</p>
+    <label>Name <input autocomplete="username" required maxlength="64" value=${name} onInput=${(e) => setName(e.target.value)} autofocus /></label>
+    <label>Password <input type="password" required minlength="10" autocomplete=${setup ? "new-password" : "current-password"}
+      value=${password} onInput=${(e) => setPassword(e.target.value)} /></label>
+    ${setup && html`<p class="dim">At least ten characters.</p>`}
+    <button class="primary" type="submit">${setup ? "Set up" : "Sign in"}</button>
+    ${notice.value && html`<p role="alert" class="bad">${notice.value.text}</p>`}
+  </form></main>`;
+}
+
+async function signOut() {
+  await attempt(() => api("DELETE", "/session"));
+  end();
+  session.value = null;
+}
+
+function Shell() {
+  const [name, ...rest] = route.value.split("/");
+  const found = VIEWS.find(([id]) => id === name) ?? VIEWS[0];
+  const View = found[2];
+  const loud = alarms.value.filter((a) => a.state === "unacknowledged").length;
+  const silent = Object.values(services.value).filter((s) => now.value - s.time > 5000 * session.value.speed).length;
+  const shown = VIEWS.filter(([, , , role]) => !role || session.value.role === role);
+  return html`<div class="shell">
+    <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById("main").focus(); }}>To the view</a>
+    <header><${ClockStrip} />
+      <div class="who">
+        ${!connected.value && html`<strong class="tag critical" role="alert">NO CONNECTION: WHAT YOU SEE IS OLD</strong>`}
+        <button onClick=${() => (palette.value = true)} title="Ctrl K">Commands… <kbd>Ctrl K</kbd></button>
+        <button onClick=${() => (theme.value = theme.value === "dark" ? "light" : "dark")} aria-label="Dark or light">${theme.value === "dark" ? "☀" : "☾"}</button>
+        <span>${session.value.name} <span class="dim">${session.value.role}</span></span>
+        <button onClick=${signOut}>Sign out</button>
+      </div></header>
+    <nav aria-label="Views">${shown.map(([id, label]) => html`<a href=${"#" + id} aria-current=${id === found[0] ? "page" : null}>
+      ${label}${id === "alarms" && loud > 0 && html` <span class="badge critical">${loud}</span>`}
+      ${id === "health" && silent > 0 && html` <span class="badge warning">${silent}</span>`}</a>`)}</nav>
+    <main id="main" tabindex="-1" aria-label=${found[1]}>
+      ${notice.value && html`<div class="notice" role="alert">${notice.value.text}
+        <button onClick=${() => (notice.value = null)} aria-label="Close">×</button></div>`}
+      <${View} rest=${rest} key=${found[0]} /></main>
+    ${palette.value && html`<${Palette} views=${shown} close=${() => (palette.value = false)}
+      theme=${() => (theme.value = theme.value === "dark" ? "light" : "dark")} signOut=${signOut} />`}
+  </div>`;
+}
+
+function App() {
+  const [loading, setLoading] = useState(true);
+  useEffect(() => { load().finally(() => setLoading(false)); }, []);
+  if (loading) return html`<p class="dim entry">…</p>`;
+  const setup = location.pathname === "/setup" ? location.hash.slice(1) : "";
+  return session.value ? html`<${Shell} />` : html`<${Entry} setup=${setup} />`;
+}
+
+async function load() {
+  try {
+    session.value = await api("GET", "/session");
+    begin();
+  } catch (error) {
+    if (error.status !== 401) notice.value = { text: error.message };
+  }
+}
+
+render(html`<${App} />`, document.getElementById("app"));

@@ -1,0 +1,39 @@
+// Ctrl K: everything by name, without a mouse.
+import { api, attempt, html, may, useEffect, useRef, useState } from "./lib.js";
+import { alarms, parameters } from "./live.js";
+
+export function Palette({ views, close, theme, signOut }) {
+  const [text, setText] = useState("");
+  const [at, setAt] = useState(0);
+  const [dictionary, setDictionary] = useState([]);
+  const input = useRef(null);
+  useEffect(() => {
+    input.current.focus();
+    api("GET", "/commands").then(setDictionary).catch(() => {});
+  }, []);
+  const go = (where) => () => (location.hash = where);
+  const all = [
+    ...views.map(([id, label]) => ["View", label, go(id)]),
+    ...(may("operator") ? alarms.value.filter((a) => ["unacknowledged", "returned"].includes(a.state))
+      .map((a) => ["Acknowledge", a.name, () => attempt(() => api("POST", `/alarms/${encodeURIComponent(a.name)}/acknowledge`))]) : []),
+    ...(may("operator") ? dictionary.map((c) => ["Command", c.name, go(`commands/new/${c.name}`)]) : []),
+    ...Object.values(parameters.value).flatMap((b) => Object.keys(b.values)).map((n) => ["Plot", n, go(`plots/${n}`)]),
+    ["Page", "Dark or light", theme], ["Page", "Sign out", signOut],
+  ];
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  const found = all.filter(([kind, label]) => words.every((w) => `${kind} ${label}`.toLowerCase().includes(w))).slice(0, 12);
+  const run = (one) => { close(); one[2](); };
+  const key = (event) => {
+    if (event.key === "ArrowDown") setAt(Math.min(at + 1, found.length - 1));
+    else if (event.key === "ArrowUp") setAt(Math.max(at - 1, 0));
+    else if (event.key === "Enter" && found[at]) run(found[at]);
+    else if (event.key === "Escape") close();
+    else return;
+    event.preventDefault();
+  };
+  return html`<div class="veil" onClick=${close}><div class="palette" role="dialog" aria-label="Command palette" onClick=${(e) => e.stopPropagation()}>
+    <input ref=${input} role="combobox" aria-expanded="true" aria-controls="found" aria-label="View, command, parameter or alarm"
+      placeholder="View, command, parameter, alarm" value=${text} onKeyDown=${key} onInput=${(e) => { setText(e.target.value); setAt(0); }} />
+    <ul id="found" role="listbox">${found.map((one, i) => html`<li role="option" aria-selected=${i === at} onClick=${() => run(one)}>
+      <span class="dim">${one[0]}</span> ${one[1]}</li>`)}</ul></div></div>`;
+}

@@ -1,0 +1,118 @@
+"""The console's application without a bus: its own files, an archive, a clock of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from argon2 import PasswordHasher
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from ground.archive.store import ArchiveStore
+from ground.console.accounts import Accounts, Role, Session
+from ground.console.alarms import Alarms
+from ground.console.app import COOKIE, make_app
+from ground.console.context import Context
+from ground.console.model import ConsoleModel
+from ground.console.packets import PacketTree, subsystems
+from protocols.bus.messages import Event
+from protocols.dictionary.l4_commands import COMMANDS
+from protocols.dictionary.l4_reports import EVERYTHING
+from tests.ground.command.world import START_NS, World
+
+#: Quick, and nothing to keep a password with.
+WEAK = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+PASSWORD = "correct horse battery"
+ORIGIN = "http://testserver"
+
+
+class NumberClock:
+    def __init__(self) -> None:
+        self.ns = START_NS
+
+    def now_ns(self) -> int:
+        return self.ns
+
+    def wall_seconds(self, world_seconds: float) -> float:
+        return world_seconds
+
+
+class Console:
+    """One person for each role, named like it; commands go to a real engine."""
+
+    def __init__(self, directory: Path) -> None:
+        self.accounts = Accounts.open(directory / "accounts.sqlite", WEAK)
+        for role in Role:
+            self.accounts.add(role.name.lower(), role, PASSWORD)
+        self._lock = Lock()
+        self._sessions: dict[str, Session] = {}
+        self.model = ConsoleModel(Alarms())
+        self.clock = NumberClock()
+        self.world = World(store=directory / "command.sqlite")
+        self.wall_s = 1_000_000.0
+        archive = directory / "archive.sqlite"
+        ArchiveStore.open(archive).close()
+
+        def command(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
+            asked = {"actor": actor, **arguments}
+            with self._lock:
+                return self.world.engine.operate(self.world.now_ns, "", operation, asked)
+
+        def relay(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
+            return {"node": "ipn:10.0", "asked": operation}
+
+        self.context = Context(
+            accounts=self.accounts,
+            model=self.model,
+            clock=self.clock,
+            speed=1.0,
+            mission="l4_relay",
+            archive=lambda: ArchiveStore.open(archive, read_only=True),
+            command=command,
+            relay=relay,
+            commands=[one.described for one in COMMANDS.commands],
+            subsystems=subsystems(EVERYTHING),
+            packet=PacketTree(EVERYTHING),
+            wall_s=lambda: self.wall_s,
+        )
+        self.app: Starlette = make_app(self.context, "0")
+
+    def close(self) -> None:
+        self.accounts.close()
+        self.world.engine.store.close()
+
+    def session(self, name: str) -> Session:
+        """One for each name: hashing passwords is slow on purpose."""
+        if name not in self._sessions:
+            self._sessions[name] = self.accounts.sign_in(name, PASSWORD, self.wall_s)
+        return self._sessions[name]
+
+    def raise_alarm(self, name: str = "PWR_BUS_VOLTAGE", **more: Any) -> None:
+        values: dict[str, Any] = {
+            "kind": "limit",
+            "severity": "critical",
+            "name": name,
+            "text": f"{name} is CRITICAL_LOW",
+            "scet_ns": START_NS,
+            "ert_ns": START_NS,
+            "reception_ns": START_NS,
+            "after": "CRITICAL_LOW",
+            "before": "NOMINAL",
+            **more,
+        }
+        self.model.alarms.hear(Event(**values), self.clock.ns)
+
+
+@contextmanager
+def signed_in(console: Console, name: str) -> Iterator[TestClient]:
+    """A browser's session, with its CSRF token."""
+    with TestClient(console.app, base_url=ORIGIN) as client:
+        session = console.session(name)
+        client.cookies.set(COOKIE, session.token)
+        client.headers["x-csrf-token"] = session.csrf
+        client.headers["origin"] = ORIGIN
+        yield client
