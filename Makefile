@@ -66,6 +66,9 @@ trial-forgeries: $(VENV)/.installed-test  ## 100,000 forged, replayed, changed c
 trial-spacecraft-forgeries: $(VENV)/.installed-test  ## the same against the simulated spacecraft's command link
 	$(BIN)/python -m tests.long.spacecraft_forgeries $(ARGS)
 
+trial-cfdp: $(VENV)/.installed-test  ## files of 10 MB through 499 s and 10 % loss, both ends killed -9 again and again
+	$(BIN)/python -m tests.long.cfdp $(ARGS)
+
 bench-relay-growth: $(VENV)/.installed-test  ## the bundle node's time and memory as bundles pile up (ARGS="--bundles 200000")
 	$(BIN)/python -m tests.benchmarks.relay_growth $(ARGS)
 

@@ -59,7 +59,7 @@ class BundleNode(IntEnum):
 
 
 class CfdpEntity(IntEnum):
-    """Who sends and receives files (727.0-B §5.1.1)."""
+    """Who sends and receives files (727.0-B)."""
 
     GROUND = 10
     SPACECRAFT = 76

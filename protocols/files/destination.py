@@ -13,7 +13,7 @@ What is changed of cfdp-py 0.7, and why:
 - NAKs of gaps seen in one go share PDUs;
 - a Finished PDU that is never acknowledged ends the transaction as it was: cfdp-py would call a
   file that is complete cancelled, and go on for ever;
-- inactivity (§4.10), which it lacks;
+- inactivity, which it lacks;
 - it can begin in the middle, after a restart.
 """
 

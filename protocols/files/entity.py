@@ -62,7 +62,7 @@ class Notice:
 
 
 class FileEntity:
-    """number: of this entity (§5.1.1).  peers: whom it knows."""
+    """number: of this entity.  peers: whom it knows."""
 
     def __init__(
         self, number: int, peers: Sequence[Peer], store: TransferStore, now_ns: int
@@ -91,13 +91,13 @@ class FileEntity:
     def put(
         self, now_ns: int, source_name: str, dest_name: str, *, peer: int, class_: int = 2
     ) -> Key:
-        """Send a file (Put.request, §3.4.1).  Raises LocalError: no such file, peer or class."""
+        """Send a file (Put.request).  Raises LocalError: no such file, peer or class."""
         return self._put(now_ns, Kind.PUT, peer, class_, source_name, dest_name)
 
     def get(
         self, now_ns: int, remote_name: str, local_name: str, *, peer: int, class_: int = 2
     ) -> Key:
-        """Ask a peer to send a file here (proxy put request, §6.2); asked for with class 2 always,
+        """Ask a peer to send a file here (proxy put request); asked for with class 2 always,
         sent with `class_`."""
         _check_class(class_)
         for name in (remote_name, local_name):
@@ -428,7 +428,7 @@ class FileEntity:
         self._notices.append(Notice(what, replace(record)))
 
     def _answers(self, record: Record, messages: Sequence[bytes]) -> None:
-        """Whether a transaction that begins answers one of ours (§6.2.5)."""
+        """Whether a transaction that begins answers one of ours."""
         said = proxy.read(messages)
         asked = None if said.origin is None else self._records.get(said.origin)
         if asked is None or asked.kind is not Kind.GET or asked.answered_by is not None:
@@ -441,7 +441,7 @@ class FileEntity:
         self._save(asked)
 
     def _asked(self, record: Record, messages: Sequence[bytes]) -> None:
-        """Do what a transaction asked for, once it is whole: proxy put requests (§6.2)."""
+        """Do what a transaction asked for, once it is whole: proxy put requests."""
         said = proxy.read(messages)
         if said.request is None:
             return
@@ -474,7 +474,8 @@ class FileEntity:
         """Save what became of a transaction; an ended machine goes, what it still says stays."""
         machine = self._machines[key]
         record = machine.record
-        if machine.done and not (machine.out and isinstance(machine, Source)):
+        # What a sender of class 1 says last comes once: it has ended when that has left.
+        if machine.done and (record.class_ == 2 or not machine.out):
             self._replies.extend(machine.out)
             del self._machines[key], self._clocks[key]
             self._turn.remove(key)

@@ -50,7 +50,7 @@ _UNUSED = FilestoreResponseStatusCode.NOT_PERFORMED
 
 
 def checksum(store: TransferStore, key: Key, kind: ChecksumType, length: int) -> bytes:
-    """§4.2.2, of the first `length` octets.  Raises LocalError for a type not in `CHECKSUMS`."""
+    """Of the first `length` octets.  Raises LocalError for a type not in `CHECKSUMS`."""
     if kind is ChecksumType.NULL_CHECKSUM:
         return NULL_CHECKSUM_U32
     parts = store.octets(key, length)
@@ -105,7 +105,7 @@ class TransactionFile(VirtualFilestore):
     def delete_file(self, file: Any) -> FilestoreResponseStatusCode:
         return FilestoreResponseStatusCode.DELETE_SUCCESS
 
-    # Filestore requests (§4.9) are not among our procedures.
+    # Filestore requests are not among our procedures.
 
     def rename_file(self, _old_file: Any, _new_file: Any) -> FilestoreResponseStatusCode:
         return _UNUSED

@@ -27,7 +27,7 @@ from protocols.errors import LocalError, RemoteError
 from protocols.files.records import Key
 from protocols.files.timers import Timing
 
-#: §5.1.1: entity identifiers of one octet are enough here; longer ones are understood.
+#: Entity identifiers of one octet are enough here; longer ones are understood.
 HIGHEST_ENTITY: Final = 255
 _NS: Final = 1_000_000_000
 
@@ -49,7 +49,7 @@ def parse_pdu(octets: bytes) -> GenericPduPacket:
             raise RemoteError(f"PDU says {pdu.packet_len} octets, not {len(octets)}", data=octets)
         get_packet_destination(pdu)
         if isinstance(pdu, EofPdu) and pdu.condition_code.__class__ is int:
-            # spacepackets 0.32 leaves it in the upper half of its octet (§5.2.2).
+            # spacepackets 0.32 leaves it in the upper half of its octet.
             pdu.condition_code = ConditionCode(pdu.condition_code >> 4)
     except RemoteError:
         raise
@@ -96,7 +96,7 @@ class Peer:
     """Another entity as management sees it (§8.3).
 
     longest_pdu: octets that the link takes in one piece.  immediate_nak: gaps are asked for when
-    they are seen, not only at the end (§4.6.4.2): worth it where a file takes longer than light.
+    they are seen, not only at the end (§4.6.4): worth it where a file takes longer than light.
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""Asking a peer for a file: proxy operations in messages to user, 727.0-B §6.2."""
+"""Asking a peer for a file: proxy operations in messages to user, 727.0-B."""
 
 # cfdp-py and spacepackets are annotated, but without py.typed.
 # pyright: reportMissingTypeStubs=false
@@ -76,7 +76,7 @@ def originating(key: Key) -> tuple[bytes, ...]:
 
 
 def read(messages: Iterable[bytes]) -> Said:
-    """Those we know; others, and malformed ones, are passed over (§6.1)."""
+    """Those we know; others, and malformed ones, are passed over."""
     wanted: ProxyPutRequestParams | None = None
     class_ = 2
     response: ConditionCode | None = None

@@ -15,9 +15,9 @@ from zlib import crc32
 from protocols.errors import LocalError
 from protocols.files.spans import Spans, add
 
-#: (entity that sends the file, transaction sequence number), 727.0-B §5.1.
+#: (entity that sends the file, transaction sequence number), 727.0-B.
 Key = tuple[int, int]
-#: §5.1.9: a length octet stands before a name.
+#: A length octet stands before a name.
 LONGEST_NAME: Final = 255
 #: What may be received: bounds what a wrong offset can make a store allocate.
 LARGEST_FILE: Final = 1 << 30
@@ -42,7 +42,7 @@ class Kind(StrEnum):
     """What a transaction is for, at this entity."""
 
     PUT = "put"
-    #: Asks the peer for a file (proxy put request, §6.2); `answered_by` brings it.
+    #: Asks the peer for a file (proxy put request); `answered_by` brings it.
     GET = "get"
     RECEIVE = "receive"
     #: Says that a file that was asked for will not come.
@@ -56,7 +56,7 @@ class Record:
     progress: octets sent for the first time, or received.  size: −1 while it is not known.
     first, metadata, eof, finished: PDUs received, or sent (Finished), that a machine is made again
     from.  messages: to user, values of their TLVs.  origin: the transaction that asked for this
-    one.  condition: of its end, a name of §5.1.3 in lower case; "" before.
+    one.  condition: of its end, a condition code's name in lower case; "" before.
     """
 
     source: int
@@ -255,7 +255,7 @@ class MemoryStore:
 
 
 def file_crc32(parts: Iterable[bytes]) -> int:
-    """§4.2.2.3 allows it as checksum type 3 (ISO-HDLC, as zlib's)."""
+    """Checksum type 3 (ISO-HDLC, as zlib's)."""
     value = 0
     for part in parts:
         value = crc32(part, value)

@@ -7,7 +7,7 @@ What is changed of cfdp-py 0.7, and why:
   PDUs that a NAK asks for at once, and make them again for every NAK that asks again;
 - a Finished PDU says that the EOF arrived, too: cfdp-py refuses it until it has heard the EOF's
   acknowledgement, which may have been lost;
-- inactivity (§4.10), which it lacks;
+- inactivity, which it lacks;
 - it can begin in the middle, after a restart.
 """
 
@@ -38,7 +38,7 @@ _SENDING = (
     TransactionStep.RETRANSMITTING,
 )
 _LISTENING = (TransactionStep.WAITING_FOR_EOF_ACK, TransactionStep.WAITING_FOR_FINISHED)
-#: Of a file data PDU, beyond the data: header, offset and CRC, at most (§5.1, §5.3.1).
+#: Of a file data PDU, beyond the data: header, offset and CRC, at most.
 _AROUND = 4 + 3 * 8 + 8 + 2
 
 

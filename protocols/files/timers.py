@@ -46,7 +46,7 @@ class Timing:
 
     @property
     def inactivity_ns(self) -> int:
-        """§4.10: nothing heard for so long is a fault."""
+        """Nothing heard for so long is a fault."""
         return self.interval_ns + self.pause_ns
 
     @property

@@ -1,6 +1,6 @@
 """Files on board: the CFDP entity of the spacecraft, and the mass memory that outlives it.
 
-The ground puts files here and asks for them by proxy (727.0-B §6.2); nothing needs a telecommand.
+The ground puts files here and asks for them by proxy (727.0-B); nothing needs a telecommand.
 The entity is made when the first packet comes, and made again after `restart`: what goes on then is
 what the mass memory knows.
 """
@@ -96,9 +96,11 @@ class Files:
         return FileEntity(CfdpEntity.SPACECRAFT, [peer], self.store, t_ns)
 
     def _tell(self, notice: Notice) -> None:
-        if notice.what not in _EVENTS:
-            return
         record = notice.record
+        # A request that came or an answer that went is no file.
+        without = record.size < 0 and notice.what is not Happening.FAILED
+        if without or notice.what not in _EVENTS:
+            return
         event_id, severity = _EVENTS[notice.what]
         name = record.dest_name if notice.what is Happening.RECEIVED else record.source_name
         text = f"{name or 'request'} {record.source}:{record.number}"
