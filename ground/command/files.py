@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ground.command.files_store import FileStore
 from protocols.dictionary.l4_link import FILE_PACKET_OCTETS
@@ -27,6 +27,16 @@ from protocols.files.entity import FileEntity, Notice, new_peer
 from protocols.files.packets import PACKET_OVERHEAD, PacketWriter, pdu_of
 from protocols.files.records import Key, Kind, Record, State
 from protocols.identifiers import CfdpEntity
+
+#: Of `FileTransfers.operate`.
+OPERATIONS: Final = (
+    "file-put",
+    "file-get",
+    "file-list",
+    "file-cancel",
+    "file-suspend",
+    "file-resume",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +87,27 @@ class FileTransfers:
 
     # Requests ------------------------------------------------------------------------------------
 
-    def put(self, now_ns: int, path: Path, remote_name: str, *, class_: int = 2) -> str:
+    def put(
+        self, now_ns: int, path: Path, remote_name: str, *, class_: int = 2, request: str = ""
+    ) -> str:
         """Send a file; its octets are kept as they are now.  The transaction's id.
 
+        request: a name under which it is done once, however often it is asked for.
         Raises LocalError: no file, a name that is none, a class that is none.
         """
+        peer = CfdpEntity.SPACECRAFT
         key = self._entity.put(
-            now_ns, str(path), remote_name, peer=CfdpEntity.SPACECRAFT, class_=class_
+            now_ns, str(path), remote_name, peer=peer, class_=class_, request=request
         )
         return _id(key)
 
-    def get(self, now_ns: int, remote_name: str, local_name: str, *, class_: int = 2) -> str:
+    def get(
+        self, now_ns: int, remote_name: str, local_name: str, *, class_: int = 2, request: str = ""
+    ) -> str:
         """Have a file sent; it arrives as `received / local_name`.  Raises LocalError as `put`."""
+        peer = CfdpEntity.SPACECRAFT
         key = self._entity.get(
-            now_ns, remote_name, local_name, peer=CfdpEntity.SPACECRAFT, class_=class_
+            now_ns, remote_name, local_name, peer=peer, class_=class_, request=request
         )
         return _id(key)
 
@@ -114,6 +131,29 @@ class FileTransfers:
             for key, record in reversed(records.items())
             if key not in answers and record.kind is not Kind.RESPONSE and _said(record)
         ]
+
+    def operate(self, now_ns: int, key: str, operation: str, arguments: dict[str, Any]) -> Any:
+        """What operators ask, as `Desk.ask`: `OPERATIONS`.  Done once for each `key`."""
+        if operation == "file-list":
+            return [one.plain() for one in self.listing()]
+        class_ = arguments.get("class", 2)
+        if operation == "file-put":
+            path = Path(arguments["path"])
+            name = arguments.get("name") or path.name
+            found = self.put(now_ns, path, name, class_=class_, request=key)
+        elif operation == "file-get":
+            name = arguments["name"]
+            as_name = arguments.get("as") or name
+            found = self.get(now_ns, name, as_name, class_=class_, request=key)
+        elif operation in OPERATIONS:
+            found = arguments["id"]
+            before = next((one for one in self.listing() if one.id == found), None)
+            # Asked again for want of an answer.
+            if not (operation == "file-cancel" and before and before.state == "cancelled"):
+                getattr(self, operation.removeprefix("file-"))(now_ns, found)
+        else:
+            raise LocalError(f"operation {operation!r}; {', '.join(OPERATIONS)} are")
+        return next(one.plain() for one in self.listing() if one.id == found)
 
     # The link ------------------------------------------------------------------------------------
 

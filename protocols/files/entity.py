@@ -89,27 +89,51 @@ class FileEntity:
     # Requests ------------------------------------------------------------------------------------
 
     def put(
-        self, now_ns: int, source_name: str, dest_name: str, *, peer: int, class_: int = 2
+        self,
+        now_ns: int,
+        source_name: str,
+        dest_name: str,
+        *,
+        peer: int,
+        class_: int = 2,
+        request: str = "",
     ) -> Key:
-        """Send a file (Put.request).  Raises LocalError: no such file, peer or class."""
-        return self._put(now_ns, Kind.PUT, peer, class_, source_name, dest_name)
+        """Send a file (Put.request).  Raises LocalError: no such file, peer or class.
+
+        request: see `Record`.
+        """
+        known = self._asked_for(request)
+        if known is not None:
+            return known
+        return self._put(now_ns, Kind.PUT, peer, class_, source_name, dest_name, request=request)
 
     def get(
-        self, now_ns: int, remote_name: str, local_name: str, *, peer: int, class_: int = 2
+        self,
+        now_ns: int,
+        remote_name: str,
+        local_name: str,
+        *,
+        peer: int,
+        class_: int = 2,
+        request: str = "",
     ) -> Key:
         """Ask a peer to send a file here (proxy put request); asked for with class 2 always,
         sent with `class_`."""
+        known = self._asked_for(request)
+        if known is not None:
+            return known
         _check_class(class_)
         for name in (remote_name, local_name):
             if wrong := wrong_name(name):
                 raise LocalError(wrong)
         messages = proxy.put_request(self.number, remote_name, local_name, class_)
-        key = self._put(now_ns, Kind.GET, peer, 2, messages=messages)
-        record = self._records[key]
-        record.source_name, record.dest_name = remote_name, local_name
-        self._save(record)
-        self._store.commit()
-        return key
+        return self._put(
+            now_ns, Kind.GET, peer, 2, remote_name, local_name, messages=messages, request=request
+        )
+
+    def _asked_for(self, request: str) -> Key | None:
+        found = (one.key for one in self._records.values() if one.request == request)
+        return next(found, None) if request else None
 
     def cancel(self, now_ns: int, key: Key) -> None:
         """Of what was asked for here the answer is cancelled, too.  Raises LocalError: unknown, or
@@ -246,6 +270,7 @@ class FileEntity:
         *,
         messages: tuple[bytes, ...] = (),
         origin: Key | None = None,
+        request: str = "",
     ) -> Key:
         self._advance(now_ns)
         _check_class(class_)
@@ -261,15 +286,17 @@ class FileEntity:
             peer,
             class_,
             self._now_ns,
+            source_name=source_name,
+            dest_name=dest_name,
             messages=messages,
             origin=origin,
+            request=request,
         )
         if kind is Kind.PUT:
             if wrong := wrong_name(dest_name):
                 raise LocalError(wrong)
             record.size = self._store.hold(record.key, source_name)
             record.source_name = source_name.rsplit("/", 1)[-1]
-            record.dest_name = dest_name
         self._records[record.key] = record
         self._begin(record, restored=False)
         self._save(record)

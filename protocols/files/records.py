@@ -56,7 +56,8 @@ class Record:
     progress: octets sent for the first time, or received.  size: −1 while it is not known.
     first, metadata, eof, finished: PDUs received, or sent (Finished), that a machine is made again
     from.  messages: to user, values of their TLVs.  origin: the transaction that asked for this
-    one.  condition: of its end, a condition code's name in lower case; "" before.
+    one.  condition: of its end, a condition code's name in lower case; "" before.  request: who
+    asked, in the caller's terms: asked for twice under one name it is done once.
     """
 
     source: int
@@ -82,6 +83,7 @@ class Record:
     answered_by: Key | None = None
     condition: str = ""
     ended_ns: int = 0
+    request: str = ""
 
     @property
     def key(self) -> Key:
