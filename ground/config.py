@@ -10,6 +10,7 @@ argument (`python -m ground SERVICE --run-dir D`):
                                    mission_centre: bundles)
     D/state/SERVICE.state          snapshot of a service: msgpack with a CRC, replaced atomically
     D/archive/archive.sqlite       archive
+    D/files/                       files from the spacecraft (received/), transfers by CFDP
     D/procedures/                  operators' procedures, YAML or Python
     D/console/                     accounts.sqlite: people, sessions, audit; setup-link at first
     D/command/command.sqlite       requests to the spacecraft, what became of them, COP-1, security

@@ -366,6 +366,7 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
     import uuid
 
     from ground.command.engine import CommandEngine
+    from ground.command.files import FileTransfers
     from ground.command.light_time import NOMINAL_OWLT_NS, Visibility
     from ground.command.link import CommandLink
     from ground.command.progress import Timing
@@ -373,20 +374,24 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
     from ground.command.service import CommandService
     from ground.command.store import CommandStore
     from protocols.dictionary.l4_commands import COMMANDS
-    from protocols.dictionary.l4_link import security_initiator
+    from protocols.dictionary.l4_link import file_security, security_initiator
 
     def work(bus: Bus, clock: Clock) -> None:
         wall_ns = 1e9 / clock.wall_seconds(1.0)
         handover_ns = round(_HANDOVER_WALL_S * wall_ns)
         margin_ns = round(_ANSWER_S * 1e9 + _ANSWER_WALL_S * wall_ns)
+        keys = _command_keys(settings)
         store = CommandStore.open(settings.command_file)
+        transfers = FileTransfers(
+            settings.run_dir / "files", now_ns=clock.now_ns(), owlt_ns=NOMINAL_OWLT_NS
+        )
         server = CallServer(settings.command_endpoint)
         try:
             engine = CommandEngine(
                 store,
                 COMMANDS,
                 CommandLink(
-                    security_initiator(_command_keys(settings)),
+                    security_initiator(keys),
                     owlt_ns=NOMINAL_OWLT_NS,
                     margin_ns=4 * handover_ns + margin_ns,
                 ),
@@ -394,11 +399,14 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
                 Timing(handover_ns, margin_ns, round(_ARMED_WALL_S * wall_ns)),
                 lambda: open_procedures(settings),
                 os.urandom,
+                transfers=transfers,
+                file_security=file_security(keys),
                 boot=uuid.uuid4().hex[:12],
             )
             CommandService(engine, bus, clock, server, service=COMMAND, source=RECEIVE).run(stop)
         finally:
             server.close()
+            transfers.close()
             store.close()
 
     _with_bus(COMMAND, settings, work)
@@ -422,6 +430,7 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
     from protocols.dictionary.l4_commands import COMMANDS
 
     dictionary = open_dictionary(load_profile(settings.mission).dictionary)
+    setup_file = settings.console_dir / "setup-link"
 
     def command(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
         if not settings.command:
@@ -449,6 +458,7 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
                 commands=[one.described for one in COMMANDS.commands] if settings.command else [],
                 subsystems=subsystems(dictionary),
                 packet=PacketTree(dictionary),
+                set_up=lambda: setup_file.unlink(missing_ok=True),
             )
             ConsoleService(
                 context,
@@ -458,7 +468,7 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
                 events_from=MONITOR,
                 host="127.0.0.1",
                 port=settings.console_port,
-                setup_file=settings.console_dir / "setup-link",
+                setup_file=setup_file,
                 version=version("l4-relay-ground"),
             ).run(stop)
 

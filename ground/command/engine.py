@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ground.command.desk import Desk
+from ground.command.file_office import FileOffice
+from ground.command.files import FileTransfers
 from ground.command.light_time import Visibility
 from ground.command.link import CommandLink, Fate, Outgoing
 from ground.command.procedures.library import Library
@@ -34,6 +36,7 @@ from protocols.bus.messages import (
 )
 from protocols.dictionary.l4_link import TC_MANAGEMENT_MAP, TC_MAP
 from protocols.errors import LocalError
+from protocols.frames.sdls import SecurityEndpoint
 from protocols.frames.tc import FrameType
 from protocols.identifiers import Carrier
 from protocols.telecommand.declaration import Command, CommandDictionary
@@ -58,6 +61,8 @@ class CommandEngine:
         library: Callable[[], Library],
         entropy: Callable[[int], bytes],
         *,
+        transfers: FileTransfers | None = None,
+        file_security: SecurityEndpoint | None = None,
         name: str = "command",
         boot: str = "",
     ) -> None:
@@ -91,6 +96,18 @@ class CommandEngine:
         self.progress = Progress(store, commands, timing)
         self.desk = Desk(store, commands, self.progress, self)
         self.runs = Runs(store, self.desk, self, library)
+        #: Files have their place on the command carrier, if there is anything to keep them in.
+        self._files: FileOffice | None = None
+        if transfers is not None and file_security is not None:
+            self._files = FileOffice(
+                transfers,
+                file_security,
+                store,
+                self.desk,
+                name=f"{name}-{state['name']}",
+                service=name,
+                handover_ns=timing.handover_ns,
+            )
         self._security = SecurityOffice(link.security, store, self.desk, entropy, self._keep_link)
 
     # What leaves ---------------------------------------------------------------------------------
@@ -140,6 +157,7 @@ class CommandEngine:
             "unknown": sum(one.state is State.UNKNOWN for one in active),
             "unanswered_radiations": len(self._uplinks),
             **self.runs.counters,
+            **(self._files.transfers.counters if self._files is not None else {}),
         }
 
     # What the bus says ---------------------------------------------------------------------------
@@ -171,6 +189,8 @@ class CommandEngine:
         self, now_ns: int, message: PacketsMessage, journal: str, sequence: int
     ) -> None:
         """Verification reports; the position is kept with what they changed."""
+        if self._files is not None:
+            self._files.hear(now_ns, message)
         self._state["journal"], self._state["sequence"] = journal, sequence
         reports, replies = list(verifications(message)), list(security_replies(message))
         if not reports and not replies:
@@ -196,6 +216,8 @@ class CommandEngine:
 
     def hear_radiated(self, now_ns: int, message: RadiatedMessage) -> None:
         """What became of a radiation; one that is known already changes nothing."""
+        if self._files is not None and self._files.radiated(message):
+            return
         found = self._uplinks.get(message.id)
         if found is None:
             return
@@ -238,6 +260,11 @@ class CommandEngine:
             self._release(now_ns)
             self._radiate(now_ns)
             self._settle_link(now_ns)
+            if self._files is not None:
+                owlt_ns = self.visibility.owlt_ns(now_ns)
+                radiation = self._files.turn(now_ns, owlt_ns, transmits=self.transmits(now_ns))
+                if radiation is not None:
+                    self._to_radiate.append(radiation)
 
     # What the desk asks --------------------------------------------------------------------------
 

@@ -195,6 +195,7 @@ def _session_routes(context: Context) -> list[Route]:
     def set_up(call: Call) -> dict[str, Any]:
         body: SetUp = call.body
         accounts.set_up(body.token, body.name, body.password, context.wall_s())
+        context.set_up()
         return {"name": body.name}
 
     def session(call: Call) -> dict[str, Any]:

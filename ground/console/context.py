@@ -55,6 +55,8 @@ class Context:
     packet: Callable[[bytes], Any]
     origins: frozenset[str] = frozenset()
     lock: RLock = field(default_factory=RLock)
+    #: The first administrator is there: the link is of no use any more.
+    set_up: Callable[[], None] = lambda: None
     wall_s: Callable[[], float] = time.time
 
 

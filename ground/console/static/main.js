@@ -25,7 +25,7 @@ const VIEWS = [
   ["people", "People", People, "admin"], ["audit", "Audit", Audit, "admin"],
 ];
 export const route = signal(location.hash.slice(1) || "now");
-addEventListener("hashchange", () => (route.value = location.hash.slice(1) || "now"));
+addEventListener("hashchange", () => { notice.value = null; route.value = location.hash.slice(1) || "now"; });
 export const go = (where) => (location.hash = where);
 const palette = signal(false);
 const theme = signal(localStorage.getItem("theme") ?? "dark");

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ground.command.engine import CommandEngine
+from ground.command.files import FileTransfers
 from ground.command.light_time import Visibility
 from ground.command.link import CommandLink
 from ground.command.procedures.definitions import Definitions
@@ -33,7 +34,12 @@ from protocols.bus.messages import (
     PassesMessage,
 )
 from protocols.dictionary.l4_commands import COMMANDS
-from protocols.dictionary.l4_link import SIMULATION_KEYS, CommandKeys, security_initiator
+from protocols.dictionary.l4_link import (
+    SIMULATION_KEYS,
+    CommandKeys,
+    file_security,
+    security_initiator,
+)
 from protocols.dictionary.l4_reports import EVERYTHING
 from protocols.dictionary.l4_structures import KnownStructures
 from protocols.identifiers import Carrier, VirtualChannel
@@ -82,6 +88,7 @@ class World:
         loss: float = 0.0,
         store: Path | str = ":memory:",
         passes: PassesMessage | None = None,
+        files: Path | None = None,
         keys: CommandKeys = SIMULATION_KEYS,
         observer: Callable[[str, int, Any], None] | None = None,
     ) -> None:
@@ -109,11 +116,15 @@ class World:
         self.events: list[str] = []
         self.changes: list[CommandMessage] = []
         self.path = store
+        self.files = files
+        self.transfers: FileTransfers | None = None
         self.keys = keys
         self.engine = self.start()
 
     def start(self) -> CommandEngine:
         """The command service begins, or begins again where it was killed."""
+        if self.files is not None:
+            self.transfers = FileTransfers(self.files, now_ns=self.now_ns, owlt_ns=OWLT_NS)
         engine = CommandEngine(
             CommandStore.open(self.path),
             COMMANDS,
@@ -122,6 +133,8 @@ class World:
             TIMING,
             lambda: LIBRARY,
             lambda octets: self._random.randbytes(octets),
+            transfers=self.transfers,
+            file_security=file_security(self.keys),
             boot="world",
         )
         if self.passes is not None:
@@ -131,6 +144,8 @@ class World:
     def kill(self) -> None:
         """Of the command service: nothing of it is left but its file."""
         self.engine.store.close()
+        if self.transfers is not None:
+            self.transfers.close()
         self.engine = self.start()
         for message in self.engine.unanswered():
             self.station.request(self.now_ns, message)

@@ -1,6 +1,6 @@
 // Archive and real time in one plot: min/max band and mean, zoom by dragging, from years to a second.
 import uPlot from "uplot";
-import { api, attempt, html, number, stamp, useEffect, useRef, useState } from "../lib.js";
+import { api, html, number, stamp, useEffect, useRef, useState } from "../lib.js";
 import { events, now, owlt, parameters } from "../live.js";
 
 const SPANS = [["10 min", 600e3], ["1 h", 3600e3], ["6 h", 6 * 3600e3], ["1 d", 86400e3], ["30 d", 30 * 86400e3], ["1 y", 365.25 * 86400e3]];
@@ -13,7 +13,7 @@ export function Plots({ rest }) {
   const [width, setWidth] = useState(3600e3);
   const [marks, setMarks] = useState(true);
   const [data, setData] = useState(null);
-  const [took, setTook] = useState(0);
+  const [took, setTook] = useState(0), [failed, fail] = useState("");
   const box = useRef(null), plot = useRef(null);
   useEffect(() => { if (rest[0]) setName(rest[0]); }, [rest[0]]);
   useEffect(() => { api("GET", "/parameters").then(setKnown).catch(() => {}); }, []);
@@ -23,8 +23,8 @@ export function Plots({ rest }) {
     let open = true;
     const load = async () => {
       const [from, to] = ends(), began = performance.now();
-      const found = await attempt(() => api("GET", `/plot?name=${encodeURIComponent(name)}&from=${from}&to=${to}&points=1200`));
-      if (open && found) { setData({ ...found, from, to }); setTook(performance.now() - began); }
+      const found = await api("GET", `/plot?name=${encodeURIComponent(name)}&from=${from}&to=${to}&points=1200`).catch((e) => { if (open) fail(e.message); return null; });
+      if (open && found) { fail(""); setData({ ...found, from, to }); setTook(performance.now() - began); }
     };
     if (now.value) load();
     const timer = setInterval(() => { if (!range) load(); }, 2000);
@@ -87,6 +87,7 @@ export function Plots({ rest }) {
       <button onClick=${() => pan(-0.5)} aria-label="Earlier">◀</button><button onClick=${() => pan(0.5)} aria-label="Later">▶</button>
       <label><input type="checkbox" checked=${marks} onChange=${(e) => setMarks(e.target.checked)} /> events</label>
       <button onClick=${png} disabled=${!data}>PNG</button><button onClick=${csv} disabled=${!data}>CSV</button></div>
+    ${failed && html`<p class="warning" role="status">${failed}</p>`}
     <p class="dim">${data ? `${stamp(data.from)} to ${stamp(data.to)} SCET · ${number(data.count.reduce((a, b) => a + b, 0))} samples in ${data.time.length} bins of ${data.width_ms < 1 ? "one sample" : `${number(data.width_ms / 1000)} s`} · ${Math.round(took)} ms` : "…"}
       ${range ? " · fixed; a span above follows the newest" : " · follows the newest"}</p>
     <div ref=${box} class="panel" role="img" aria-label=${`Plot of ${name}`}></div>`;

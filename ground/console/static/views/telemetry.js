@@ -39,6 +39,7 @@ export function Telemetry() {
   const wanted = filter.toUpperCase();
   return html`<div class="row"><label>Filter <input type="search" value=${filter} onInput=${(e) => setFilter(e.target.value)} placeholder="PWR, TEMP…" /></label>
       <label><input type="checkbox" checked=${bad} onChange=${(e) => setBad(e.target.checked)} /> only out of limits</label></div>
+    ${Object.keys(parameters.value).length === 0 && html`<p class="dim">No telemetry has been received since the console began to listen.</p>`}
     <div class="grid">${Object.entries(all).map(([group, packets]) => packets.filter((p) => parameters.value[p]).map((packet) => {
       const block = parameters.value[packet];
       const rows = Object.entries(block.values).filter(([n, v]) => n.includes(wanted) && (!bad || ["warning", "critical"].includes(severity(v[2]))));
