@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
@@ -380,29 +381,27 @@ def _archive_routes(context: Context) -> list[Route]:
 
     def packets(call: Call) -> Any:
         query = call.query
-        out: list[dict[str, Any]] = []
         with context.archive() as archive:
-            for one in archive.packets(
+            found = archive.packets(
                 apid=query["apid"] if query["apid"] >= 0 else None,
                 start_ns=_tai_ns(query["from"]),
                 stop_ns=_tai_ns(query["to"]),
-            ):
-                out.append(
-                    {
-                        "number": one.number,
-                        "vcid": one.vcid,
-                        "apid": one.apid,
-                        "sequence_count": one.sequence_count,
-                        "scet": ms(one.scet_ns or 0),
-                        "ert": ms(one.ert_ns),
-                        "playback": one.playback,
-                        "octets": one.octets.hex(),
-                        "fields": context.packet(one.octets),
-                    }
-                )
-                if len(out) > query["last"]:
-                    del out[0]
-        return out
+            )
+            newest = deque(found, maxlen=query["last"])
+        return [
+            {
+                "number": one.number,
+                "vcid": one.vcid,
+                "apid": one.apid,
+                "sequence_count": one.sequence_count,
+                "scet": ms(one.scet_ns or 0),
+                "ert": ms(one.ert_ns),
+                "playback": one.playback,
+                "octets": one.octets.hex(),
+                "fields": context.packet(one.octets),
+            }
+            for one in newest
+        ]
 
     def events(call: Call) -> Any:
         query = call.query

@@ -31,7 +31,7 @@ from protocols.bus.messages import (
 )
 from protocols.identifiers import Topic
 from protocols.telemetry.limits import LimitState
-from protocols.timecodes.tai import unix_ns_from_tai_ns
+from protocols.timecodes.tai import unix_ns_from_tai_ns, utc_iso_from_tai_ns
 
 #: Events and command changes that a page begins with.
 RECENT: Final = 200
@@ -120,12 +120,12 @@ class ConsoleModel:
         block.ert_ns, block.scet_ns = int(table.ert_ns[row]), scet_ns
         block.packets += len(live)
         for column in table.columns:
-            if column.raw is None:
-                continue
+            if column.raw is None or column.name == "SCET":
+                continue  # shown for the whole packet
             state = LimitState(int(column.limit_state[row])).name if len(column.limit_state) else ""
             before = block.values.get(column.name)
             since = before[3] if before is not None and before[2] == state else ms(scet_ns)
-            value = plain(column.engineering[row])
+            value = shown(column.engineering[row], column.unit)
             block.values[column.name] = [value, column.unit, state, since]
         self._parameters.add(table.definition)
 
@@ -198,6 +198,14 @@ def plain(value: Any) -> Any:
         return value.hex()
     if isinstance(value, float) and not np.isfinite(value):
         return None
+    return value
+
+
+def shown(value: Any, unit: str) -> Any:
+    """As `plain`, an instant as UTC."""
+    value = plain(value)
+    if unit == "ns" and isinstance(value, int) and value > 10**17:
+        return utc_iso_from_tai_ns(value)
     return value
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ground.console.model import plain
+from ground.console.model import plain, shown
 from protocols.errors import ProtocolError
 from protocols.packets.batch import PacketBatch
 from protocols.telemetry.declaration import Dictionary
+from protocols.telemetry.tables import calibrated
 
 #: First part of a parameter's name → what the page calls it.
 _SUBSYSTEMS: Final = {
@@ -63,6 +64,6 @@ class PacketTree:
             if name not in table.raw:
                 continue
             raw = table.raw[name]
-            value = parameter.engineering(raw) if parameter.calibration is not None else raw
-            out.append([name, plain(value[0]), parameter.unit, plain(raw[0])])
+            value = calibrated(parameter.calibration, raw)
+            out.append([name, shown(value[0], parameter.unit), parameter.unit, plain(raw[0])])
         return out

@@ -35,7 +35,7 @@ function Limits() {
   const out = [];
   for (const [packet, block] of Object.entries(parameters.value))
     for (const [name, [value, unit, state, since]] of Object.entries(block.values))
-      if (severity(state) === "warning" || severity(state) === "critical") out.push({ name, value, unit, state, since, stale: block.stale, packet });
+      if (!name.startsWith("EVT_") && (severity(state) === "warning" || severity(state) === "critical")) out.push({ name, value, unit, state, since, stale: block.stale, packet });
   out.sort((a, b) => (severity(b.state) === "critical") - (severity(a.state) === "critical"));
   return html`<section class="panel" aria-label="Out of limits"><h2>Out of limits</h2>
     ${out.length === 0 && html`<p class="nominal">all within limits</p>`}
