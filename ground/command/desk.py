@@ -65,6 +65,8 @@ class Desk:
             "close": self._step(Event.CLOSE, _take_reason),
             "link": self._direct,
         }
+        #: Those that keep for themselves that they were done once.
+        self.keyed: dict[str, Callable[[int, str, dict[str, Any]], Any]] = {}
         self.questions: dict[str, Callable[[int, dict[str, Any]], Any]] = {
             "list": self._list,
             "show": self._show,
@@ -80,13 +82,16 @@ class Desk:
         """
         if operation in self.questions:
             return self.questions[operation](now_ns, arguments)
-        if operation not in self.operations:
-            known = ", ".join(sorted((*self.questions, *self.operations)))
+        if operation not in self.operations and operation not in self.keyed:
+            known = ", ".join(sorted((*self.questions, *self.operations, *self.keyed)))
             raise LocalError(f"operation {operation!r}; {known} are")
         if key and (known := self._store.reply(key)) is not None:
             return known["result"]
         with self._store.transaction():
-            result = self.operations[operation](now_ns, arguments)
+            if operation in self.keyed:
+                result = self.keyed[operation](now_ns, key, arguments)
+            else:
+                result = self.operations[operation](now_ns, arguments)
             if key:
                 self._store.keep_reply(key, {"result": result})
         return result

@@ -6,11 +6,10 @@ station, and it is short, so that a command waits for seconds at most.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final
 
 from ground.command.desk import Desk
-from ground.command.files import FileTransfers
+from ground.command.files import OPERATIONS, FileTransfers
 from ground.command.store import CommandStore
 from protocols.bus.messages import PacketsMessage, RadiatedMessage, UplinkMessage
 from protocols.dictionary.l4_link import FILE_PACKET_OCTETS, file_uplink
@@ -51,14 +50,10 @@ class FileOffice:
         #: The radiation that is out, and until when it is waited for.
         self._out: tuple[str, int] | None = None
         self._owlt_ns = -1
-        desk.operations |= {
-            "file-put": self._put,
-            "file-get": self._get,
-            "file-cancel": self._change("cancel"),
-            "file-suspend": self._change("suspend"),
-            "file-resume": self._change("resume"),
-        }
-        desk.questions["file-list"] = self._list
+        desk.keyed |= {name: self._ask(name) for name in OPERATIONS if name != "file-list"}
+        desk.questions["file-list"] = lambda now_ns, arguments: transfers.operate(
+            now_ns, "", "file-list", arguments
+        )
 
     # The link ------------------------------------------------------------------------------------
 
@@ -116,42 +111,19 @@ class FileOffice:
 
     # Operators -----------------------------------------------------------------------------------
 
-    def _put(self, now_ns: int, arguments: dict[str, Any]) -> Any:
-        path = Path(str(arguments.get("path", "")))
-        name = str(arguments.get("name") or path.name)
-        class_ = int(arguments.get("class", 2))
-        found = self.transfers.put(now_ns, path, name, class_=class_)
-        self._note(now_ns, arguments, f"put {path.name} as {name}, {found}")
-        return self._shown(found)
+    def _ask(self, operation: str) -> Any:
+        """Done once for each key, by the transfers' own memory, which is written before ours."""
 
-    def _get(self, now_ns: int, arguments: dict[str, Any]) -> Any:
-        name = str(arguments.get("name", ""))
-        local = str(arguments.get("as") or name)
-        class_ = int(arguments.get("class", 2))
-        found = self.transfers.get(now_ns, name, local, class_=class_)
-        self._note(now_ns, arguments, f"get {name} as {local}, {found}")
-        return self._shown(found)
+        def ask(now_ns: int, key: str, arguments: dict[str, Any]) -> Any:
+            actor = arguments.get("actor", "")
+            if not isinstance(actor, str) or not actor:
+                raise LocalError("actor '': who asks wanted")
+            try:
+                found = self.transfers.operate(now_ns, key, operation, arguments)
+            except KeyError as error:
+                raise LocalError(f"{operation}: {error.args[0]} wanted") from error
+            text = f"{operation.removeprefix('file-')} {found['id']} {found['ground_name']}"
+            self._store.note(0, now_ns, "file", text=text, actor=actor)
+            return found
 
-    def _change(self, what: str) -> Any:
-        def change(now_ns: int, arguments: dict[str, Any]) -> Any:
-            transfer = str(arguments.get("id", ""))
-            getattr(self.transfers, what)(now_ns, transfer)
-            self._note(now_ns, arguments, f"{what} {transfer}")
-            return self._shown(transfer)
-
-        return change
-
-    def _note(self, now_ns: int, arguments: dict[str, Any], text: str) -> None:
-        actor = str(arguments.get("actor", ""))
-        if not actor:
-            raise LocalError("actor '': who asks wanted")
-        self._store.note(0, now_ns, "file", text=text, actor=actor)
-
-    def _list(self, now_ns: int, arguments: dict[str, Any]) -> Any:
-        return [one.plain() for one in self.transfers.listing()]
-
-    def _shown(self, transfer: str) -> dict[str, Any]:
-        for one in self.transfers.listing():
-            if one.id == transfer:
-                return one.plain()
-        return {"id": transfer, "state": "unknown", "size": -1, "progress": 0}
+        return ask

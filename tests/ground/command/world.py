@@ -107,7 +107,7 @@ class World:
         self._loss = loss
         self._up: list[tuple[int, int, Uplink]] = []
         self._down: deque[tuple[int, bytes]] = deque()
-        self._sent = 0
+        self._sent = self._asked = 0
         self._frame_ns = self.spacecraft.scenario.downlink.frame_time_ns(1)
         self._chain = ReceiveChain(load_profile("l4_relay"))
         self._decoder = Decoder(KnownStructures(), ON_BOARD)
@@ -241,7 +241,9 @@ class World:
     # An operator ---------------------------------------------------------------------------------
 
     def ask(self, operation: str, actor: str = "ann", **arguments: Any) -> Any:
-        result = self.engine.operate(self.now_ns, "", operation, {"actor": actor, **arguments})
+        self._asked += 1
+        key, asked = f"call {self._asked}", {"actor": actor, **arguments}
+        result = self.engine.operate(self.now_ns, key, operation, asked)
         if operation == "link":
             # What it wants radiated leaves at once.
             self.turn()
