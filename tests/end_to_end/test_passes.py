@@ -107,6 +107,7 @@ def test_without_passes_the_link_is_always_up(tmp_path: Path) -> None:
     assert report["pass"] is None
     parts = {
         "bus", "receive", "monitor", "archive", "command", "timing", "relay", "mission_centre",
+        "console",
         "spacecraft_sim",
     }  # fmt: skip
     assert set(report["restarts"]) == parts

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -18,10 +16,10 @@ S = 1_000_000_000
 
 
 @pytest.fixture(scope="module")
-def geometry() -> Iterator[GeometricLightTime]:
+def geometry() -> GeometricLightTime:
+    # One for the whole process: whoever closes it closes everybody's.
     ephemeris, timescale, _ = open_ephemeris()
-    yield GeometricLightTime(ephemeris, timescale, load_stations()["CEB"].itrf_km)
-    ephemeris.close()
+    return GeometricLightTime(ephemeris, timescale, load_stations()["CEB"].itrf_km)
 
 
 def test_it_is_the_channels_within_the_antennas_place(geometry: GeometricLightTime) -> None:
