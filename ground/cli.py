@@ -73,6 +73,8 @@ Examples:
 `l4 run --duration 60 --no-view --json` — run for a minute, print what was received
 
 `l4 run --replay frames.u8 -m danuri --pace full` — a recording through the live services
+
+`l4 run --mqtt mqtt://localhost` — telemetry, events, commands as JSON at an MQTT broker
 """
 )
 def run(
@@ -125,6 +127,12 @@ def run(
             help="Decode so many packets a second of each kind (0: all); archive all.",
         ),
     ] = 0,
+    mqtt: Annotated[
+        str, typer.Option(help="Tell this MQTT broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT].")
+    ] = "",
+    mqtt_file: Annotated[
+        str, typer.Option(help="TOML: the broker's user, password, certificates, topics.")
+    ] = "",
 ) -> None:
     """Start the simulated spacecraft and the ground services, and watch them. Ctrl-C stops all.
 
@@ -160,6 +168,8 @@ def run(
                 console=console,
                 stations=stations,
                 sample_hz=sample_hz,
+                mqtt=mqtt,
+                mqtt_file=mqtt_file,
             )
         )
     )

@@ -7,7 +7,7 @@ argument (`python -m ground SERVICE --run-dir D`):
     D/clock.json                   {"origin_tai_ns", "origin_unix_ns", "speed"}; missing: wall clock
     D/capture/                     receive: capture-NNNNNN.pcapng, every chunk as it came
     D/journal/SERVICE/TOPIC/       journals (receive: packets, opaque; monitor: parameters, events;
-                                   mission_centre: bundles)
+                                   mission_centre: bundles; command: commands)
     D/state/SERVICE.state          snapshot of a service: msgpack with a CRC, replaced atomically
     D/archive/archive.sqlite       archive
     D/files/                       files from the spacecraft (received/), transfers by CFDP
@@ -20,7 +20,7 @@ argument (`python -m ground SERVICE --run-dir D`):
 
 Services: `bus` (broker), `receive`, `monitor`, `archive`, `relay`, `scheduling` if the run has
 passes, `command` if it commands, `timing` if it watches the on-board clock, `console` if it
-serves one; `spacecraft_sim` is the
+serves one, `mqtt_bridge` if it tells a broker; `spacecraft_sim` is the
 other end of the link.  Ports, all on 127.0.0.1, from `base_port`:
 
     +0  bus in (services publish)    +1  bus out (services subscribe)
@@ -56,17 +56,19 @@ PORTS = 16
 BUS, RECEIVE, MONITOR, ARCHIVE = "bus", "receive", "monitor", "archive"
 SCHEDULING, RELAY, MISSION_CENTRE = "scheduling", "relay", "mission_centre"
 COMMAND, TIMING, CONSOLE = "command", "timing", "console"
+MQTT_BRIDGE = "mqtt_bridge"
 SIMULATOR = "spacecraft_sim"
 #: Start in this order, stop in the reverse one; any other order works too, only slower.
 SERVICES = (BUS, RECEIVE, MONITOR, ARCHIVE)
 #: With those that only some runs have.
-ALL_SERVICES = (*SERVICES, SCHEDULING, COMMAND, TIMING, MISSION_CENTRE, RELAY, CONSOLE)
+ALL_SERVICES = (*SERVICES, SCHEDULING, COMMAND, TIMING, MISSION_CENTRE, RELAY, CONSOLE, MQTT_BRIDGE)
 
 #: Who keeps which topics in a journal; a service's place here is its replay port.
 JOURNALING: dict[str, tuple[str, ...]] = {
     RECEIVE: (Topic.PACKETS, Topic.OPAQUE),
     MONITOR: (Topic.PARAMETERS, Topic.EVENTS),
     MISSION_CENTRE: (Topic.BUNDLES,),
+    COMMAND: (Topic.COMMANDS,),
 }
 
 MIB = 1024 * 1024
@@ -94,6 +96,8 @@ class RunSettings:
         and one of each complex of the DSN.
     sample_hz: parameters are decoded of at most so many packets a second of each definition and
         virtual channel (0: of every packet), on-board events of all; packets are archived all.
+    mqtt: address of an MQTT broker that is told what the bus says, mqtt://HOST:PORT or mqtts://…;
+        empty: none.  mqtt_file: credentials and what is told (`ground.mqtt_bridge.settings`).
     sync: wait for the disk before a chunk is acknowledged, and put journals there in passing, so
         that even a power failure loses nothing; without it only kill -9 loses nothing.
     """
@@ -116,6 +120,8 @@ class RunSettings:
     timing: bool = False
     timing_station: str = "CEB"
     stations: str = ""
+    mqtt: str = ""
+    mqtt_file: str = ""
 
     def __post_init__(self) -> None:
         if not 1024 <= self.base_port <= 65535 - PORTS:
@@ -132,6 +138,8 @@ class RunSettings:
             raise LocalError(f"sample_hz {self.sample_hz}: 0..{MOST_HZ} wanted")
         if not self.mission or not self.link_name.isprintable() or not self.link_name:
             raise LocalError("mission and link_name must not be empty")
+        if self.mqtt_file and not self.mqtt:
+            raise LocalError(f"mqtt_file {self.mqtt_file}: mqtt, the broker's address, wanted too")
 
     def _endpoint(self, offset: int) -> str:
         return f"tcp://127.0.0.1:{self.base_port + offset}"
@@ -208,6 +216,7 @@ class RunSettings:
             *((TIMING,) if self.timing else ()),
             *((MISSION_CENTRE, RELAY) if self.relay else ()),
             *((CONSOLE,) if self.console else ()),
+            *((MQTT_BRIDGE,) if self.mqtt else ()),
         )
 
     @property

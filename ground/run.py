@@ -68,6 +68,9 @@ class RunOptions:
     stations: str = ""
     #: Decode at most so many packets a second of each definition and virtual channel; 0: all.
     sample_hz: int = 0
+    #: A broker that is told what the bus says, and the file with credentials; empty: none.
+    mqtt: str = ""
+    mqtt_file: str = ""
 
 
 class Interrupted(Exception):
@@ -111,6 +114,9 @@ def run_site(options: RunOptions) -> int:
             timing=options.replay is None,
             stations=options.stations,
             sample_hz=options.sample_hz,
+            mqtt=options.mqtt,
+            # Of where we were called; services run elsewhere.
+            mqtt_file=os.path.abspath(options.mqtt_file) if options.mqtt_file else "",
         )
         if resumed and sys.stderr.isatty():
             began = utc_iso_from_tai_ns(open_clock(settings).now_ns(), decimals=0)

@@ -20,6 +20,7 @@ from ground.config import (
     JOURNALING,
     MISSION_CENTRE,
     MONITOR,
+    MQTT_BRIDGE,
     RECEIVE,
     RELAY,
     SCHEDULING,
@@ -496,6 +497,20 @@ def _run_timing(settings: RunSettings, stop: Stop) -> None:
     _with_bus(TIMING, settings, work)
 
 
+def _run_mqtt_bridge(settings: RunSettings, stop: Stop) -> None:
+    from ground.adapters.state_file import StateFile
+    from ground.mqtt_bridge.service import MqttBridge
+    from ground.mqtt_bridge.settings import load_broker_settings
+
+    broker = load_broker_settings(settings.mqtt, settings.mission, settings.mqtt_file)
+
+    def work(bus: Bus, clock: Clock) -> None:
+        state = StateFile(settings.state_file(MQTT_BRIDGE))
+        MqttBridge(broker, bus, clock, state, service=MQTT_BRIDGE).run(stop)
+
+    _with_bus(MQTT_BRIDGE, settings, work)
+
+
 def _node_settings(settings: RunSettings, number: int, plan: ContactPlan) -> RelaySettings:
     """A bundle node of the run: the site's, or the mission centre's, which the site connects to."""
     from ground.relay.settings import RelaySettings, TlsFiles
@@ -620,6 +635,7 @@ _SERVICES: dict[str, Callable[[RunSettings, Stop], None]] = {
     COMMAND: _run_command,
     TIMING: _run_timing,
     CONSOLE: _run_console,
+    MQTT_BRIDGE: _run_mqtt_bridge,
     RELAY: _run_relay,
     MISSION_CENTRE: _run_mission_centre,
 }

@@ -24,6 +24,7 @@ settings.register_profile(
 settings.load_profile("l4")
 
 ROOT = Path(__file__).resolve().parents[1]
+PROGRAM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
 
 
 def _missing(what: str) -> None:
@@ -37,7 +38,8 @@ def _missing(what: str) -> None:
 def _programs(request: pytest.FixtureRequest) -> None:
     for marker in request.node.iter_markers("program"):
         for name in marker.args:
-            if shutil.which(name) is None:
+            # Debian keeps servers in /usr/sbin, which is in no user's PATH.
+            if shutil.which(name, path=PROGRAM_PATH) is None:
                 _missing(f"program {name}")
 
 

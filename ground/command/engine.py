@@ -138,9 +138,14 @@ class CommandEngine:
                     time_ns=entry.time_ns,
                     text=entry.text,
                     actor=entry.actor,
+                    id=entry.id,
                 )
             )
         return out
+
+    def recover_changes(self, last: CommandMessage | None) -> None:
+        """`changes` will go on after the last one that was told, before a kill perhaps."""
+        self.store.noted = self.store.history_after(0 if last is None else last.id)
 
     @property
     def position(self) -> tuple[str, int]:

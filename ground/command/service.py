@@ -12,6 +12,7 @@ from ground.ports import Bus, Clock, Message, Stop
 from ground.status import StatusReporter
 from protocols.bus.messages import (
     BusMessage,
+    CommandMessage,
     LinkMessage,
     OcfMessage,
     PacketsMessage,
@@ -67,6 +68,8 @@ class CommandService:
 
     def run(self, stop: Stop) -> None:
         self._status.announce(ServiceState.RECOVERING, "")
+        told = self._bus.last(Topic.COMMANDS)
+        self._engine.recover_changes(parse(CommandMessage, told.body) if told else None)
         self._bus.follow(Topic.PACKETS, self._source, *self._engine.position)
         for topic in self._takes:
             if topic != Topic.PACKETS:

@@ -283,6 +283,11 @@ class CommandStore:
         )
         return [HistoryEntry(*row) for row in rows]
 
+    def history_after(self, last_id: int) -> list[HistoryEntry]:
+        """All that was noted after an entry, oldest first."""
+        rows = self._db.execute("SELECT * FROM history WHERE id > ? ORDER BY id", (last_id,))
+        return [HistoryEntry(*row) for row in rows]
+
     # Radiations ----------------------------------------------------------------------------------
 
     def next_uplink(self) -> int:

@@ -464,7 +464,7 @@ class CommandMessage(BusMessage):
     """A request to the spacecraft has changed; `l4 command show` has all of it.
 
     number: of the request; state: of `ground.command.requests.State`; event: what happened;
-    text: for people; actor: who did it, empty if nobody did.
+    text: for people; actor: who did it, empty if nobody did.  id: in the store's history.
     """
 
     number: int = declare(INTEGER)
@@ -474,6 +474,7 @@ class CommandMessage(BusMessage):
     time_ns: int = declare(INTEGER)
     text: str = declare(TEXT, default="")
     actor: str = declare(TEXT, default="")
+    id: int = declare(INTEGER, default=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ def test_every_endpoint_is_loopback_and_has_a_port_of_its_own() -> None:
         ("capture_octets = 1", "capture_octets"),
         ("journal_octets = 70000000", "journal_octets"),
         ("sample_hz = 1001", "sample_hz 1001: 0..1000 wanted"),
+        ("mqtt_file = 'f'", "mqtt_file f: mqtt, the broker's address, wanted too"),
         ("= 1", "run.toml"),
     ],
 )

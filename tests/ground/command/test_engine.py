@@ -308,3 +308,21 @@ def test_thirty_percent_lost_both_ways_and_killed_meanwhile(tmp_path: Path) -> N
             assert shown["sequence_count"] in executed
     # COP-1 carries them all through unless it gives up, which is reported.
     assert sum(world.state(n) == "completed" for n in numbers) >= 8
+
+
+def test_changes_that_a_kill_kept_from_being_told_are_told_after_it(tmp_path: Path) -> None:
+    world = World(store=tmp_path / "command.sqlite")
+    world.command("TEST_CONNECTION")
+    told = world.engine.changes()
+    assert [change.event for change in told][:3] == ["add", "arm", "send"]
+    world.command("TEST_CONNECTION")
+    # Noted on disk, and killed before any of it was published.
+    world.kill()
+    world.engine.recover_changes(told[-1])
+    again = world.engine.changes()
+    assert [(c.number, c.event) for c in again][:3] == [(2, "add"), (2, "arm"), (2, "send")]
+    everything = [*told, *again]
+    assert [change.id for change in everything] == list(range(1, len(everything) + 1))
+    assert world.engine.changes() == []
+    world.engine.recover_changes(None)
+    assert world.engine.changes() == everything
