@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tests.conftest import PROGRAM_PATH
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def program(name: str) -> str:
@@ -95,9 +95,10 @@ class Mosquitto:
             process.kill()
             process.wait()
 
-    def retained(self, topic: str, *arguments: str) -> list[Heard]:
-        """What a newcomer is told at once."""
-        command = self.command("mosquitto_sub", "--retained-only", "-W", "1", "-F", "%t %r %p")
+    def retained(self, topic: str, *arguments: str, count: int = 0) -> list[Heard]:
+        """What a newcomer is told at once: `count` messages, or those of two seconds."""
+        ends = ("-C", str(count), "-W", "30") if count else ("-W", "2")
+        command = self.command("mosquitto_sub", "--retained-only", *ends, "-F", "%t %r %p")
         done = subprocess.run([*command, "-t", topic, *arguments], capture_output=True, text=True)
         return heard(done.stdout)
 
