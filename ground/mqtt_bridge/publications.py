@@ -170,6 +170,7 @@ def _iso(tai_ns: int) -> str | None:
     return utc_iso_from_tai_ns(tai_ns, decimals=6) if tai_ns > 0 else None
 
 
+LIMIT_NAMES: Final = {state.value: state.name for state in LimitState}
 Cell = Callable[[int], dict[str, Any]]
 
 
@@ -183,7 +184,8 @@ def _column(column: ParameterColumn) -> tuple[str, Cell]:
         if column.unit:
             made["unit"] = column.unit
         if len(column.limit_state):
-            made["limit"] = LimitState(int(column.limit_state[row])).name
+            # A number that we do not know says as little as no value does.
+            made["limit"] = LIMIT_NAMES.get(int(column.limit_state[row]), "UNDEFINED")
         return made
 
     return column.name, cell
