@@ -68,6 +68,14 @@ def enter(page: Page, name: str, button: str) -> None:
     expect(page.get_by_text("Ground UTC")).to_be_visible(timeout=PATIENCE_MS)
 
 
+def choose(page: Page, words: str) -> None:
+    """By the palette, without a mouse."""
+    page.keyboard.press("Control+k")
+    page.get_by_role("combobox").fill(words)
+    expect(page.get_by_role("option").first).to_be_visible()
+    page.keyboard.press("Enter")
+
+
 @pytest.mark.program("chromium")
 @pytest.mark.timeout(400)
 def test_sign_in_alarm_command_and_plot(site: Site, browser: Browser) -> None:
@@ -104,17 +112,13 @@ def test_sign_in_alarm_command_and_plot(site: Site, browser: Browser) -> None:
     views.get_by_role("link", name="Alarms").click()
     alarms = ann.get_by_role("table", name="Alarms")
     expect(alarms.get_by_text("PRO_INTEGRAL_FLUX").first).to_be_visible(timeout=PATIENCE_MS)
-    ann.keyboard.press("Control+k")
-    ann.get_by_role("combobox").fill("acknowledge pro_integral")
-    ann.keyboard.press("Enter")
+    choose(ann, "acknowledge pro_integral")
     row = alarms.get_by_role("row").filter(has_text="PRO_INTEGRAL_FLUX")
     expect(row.get_by_text("acknowledged", exact=True)).to_be_visible()
     expect(row).to_contain_text("seen by ann")
 
     # A hazardous command: armed by one, approved by another, sent, and watched to its end.
-    ann.keyboard.press("Control+k")
-    ann.get_by_role("combobox").fill("command array_turn")
-    ann.keyboard.press("Enter")
+    choose(ann, "command array_turn")
     ann.get_by_label(re.compile("^ANGLE")).fill("5")
     ann.get_by_role("button", name="Put on the stack").click()
     requests = ann.get_by_role("table", name="Requests")

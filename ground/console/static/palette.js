@@ -2,14 +2,17 @@
 import { api, attempt, html, may, useEffect, useRef, useState } from "./lib.js";
 import { alarms, parameters } from "./live.js";
 
+// Asked for once: the next time it is there at once.
+let known = [];
+
 export function Palette({ views, close, theme, signOut }) {
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
-  const [dictionary, setDictionary] = useState([]);
+  const [dictionary, setDictionary] = useState(known);
   const input = useRef(null);
   useEffect(() => {
     input.current.focus();
-    api("GET", "/commands").then(setDictionary).catch(() => {});
+    api("GET", "/commands").then((found) => { known = found; setDictionary(found); }).catch(() => {});
   }, []);
   const go = (where) => () => (location.hash = where);
   const all = [
