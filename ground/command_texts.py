@@ -125,6 +125,8 @@ def next_text(one: Mapping[str, Any], now_ns: int) -> Text:
             if opens > now_ns:
                 return Text(f"{pending[0][0]} due {left(opens, now_ns)}")
             return Text(f"{pending[0][0]} expected, overdue {left(closes, now_ns)}")
+    if state == "unknown":
+        return Text("no answer: a late report counts; when telemetry tells, close it")
     return Text(one["reason"], style="dim")
 
 

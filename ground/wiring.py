@@ -380,7 +380,9 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
     def work(bus: Bus, clock: Clock) -> None:
         wall_ns = 1e9 / clock.wall_seconds(1.0)
         handover_ns = round(_HANDOVER_WALL_S * wall_ns)
-        margin_ns = round(_ANSWER_S * 1e9 + _ANSWER_WALL_S * wall_ns)
+        cop_margin_ns = round(_ANSWER_S * 1e9 + _ANSWER_WALL_S * wall_ns) + 4 * handover_ns
+        # Whatever is lost is repeated before its answer is overdue.
+        margin_ns = cop_margin_ns + handover_ns
         keys = _command_keys(settings)
         store = CommandStore.open(settings.command_file)
         transfers = FileTransfers(
@@ -394,7 +396,7 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
                 CommandLink(
                     security_initiator(keys),
                     owlt_ns=NOMINAL_OWLT_NS,
-                    margin_ns=4 * handover_ns + margin_ns,
+                    margin_ns=cop_margin_ns,
                 ),
                 Visibility(planned=settings.passes),
                 Timing(handover_ns, margin_ns, round(_ARMED_WALL_S * wall_ns)),

@@ -74,6 +74,11 @@ class CommandEngine:
         self.telemetry.restore(store.state("telemetry") or [])
         self.visibility = visibility
         self.timing = timing
+        if timing.margin_ns < link.margin_ns + timing.handover_ns:
+            raise LocalError(
+                f"margin of answers {timing.margin_ns} ns: COP-1's {link.margin_ns} ns and the "
+                f"handover's {timing.handover_ns} ns at least: COP-1 repeats before it is overdue"
+            )
         self._link = link
         self._name = name
         state = store.state("engine")
@@ -228,7 +233,9 @@ class CommandEngine:
             return
         with self.store.transaction():
             self.store.close_uplink(found.number, message.build())
-            if message.refused and found.attempt < _ATTEMPTS and self.transmits(now_ns):
+            wanted = self._awaits(found)
+            again = wanted and found.attempt < _ATTEMPTS and self.transmits(now_ns)
+            if message.refused and again:
                 # Too late for its turn, as after a restart on the way: it may still go.
                 self.store.note(found.request, now_ns, "refused", text=message.refused)
                 self._ask_station(
@@ -239,6 +246,8 @@ class CommandEngine:
                     again=found.again,
                     attempt=found.attempt + 1,
                 )
+                self._link.asked_again(now_ns)
+                self._settle_link(now_ns)
                 del self._uplinks[message.id]
                 return
             if found.request:
@@ -251,10 +260,18 @@ class CommandEngine:
                 )
             elif message.refused:
                 self.store.note(0, now_ns, "refused", text=f"control command: {message.refused}")
-            if message.refused:
+            if message.refused and wanted:
                 self._link.refused(now_ns, _FRAME_TYPES[found.kind])
                 self._settle_link(now_ns)
         del self._uplinks[message.id]
+
+    def _awaits(self, uplink: OpenUplink) -> bool:
+        """Whether a radiation still serves what it was for: a station that comes back after hours
+        shall not send what was given up meanwhile, nor end the service that has begun since."""
+        frame_type = _FRAME_TYPES[uplink.kind]
+        if frame_type is FrameType.BD:
+            return self.store.request(uplink.request).state is State.RELEASED
+        return self._link.awaits(frame_type, uplink.request)
 
     def turn(self, now_ns: int) -> None:
         """What time brings."""

@@ -91,7 +91,7 @@ class CommandLink:
     ) -> None:
         self.security = security
         self.automatic = True
-        self._margin_ns = margin_ns
+        self.margin_ns = margin_ns
         self._owlt_ns = owlt_ns
         self._fop = Fop(
             TC_VCID,
@@ -202,6 +202,17 @@ class CommandLink:
             if self.automatic and not report.lockout:
                 self._initiate(now_ns, report.report_value)
 
+    def awaits(self, frame_type: FrameType, tag: int) -> bool:
+        """Whether COP-1 counts on a frame of type AD or BC; not once it has given up on it."""
+        if frame_type is FrameType.BC:
+            return self._fop.state is FopState.INITIALISING_WITH_BC
+        return tag in self._tags.values()
+
+    def asked_again(self, now_ns: int) -> None:
+        """A frame that `turn` gave goes up as much later."""
+        self.changed = True
+        self._quiet_ns = max(self._quiet_ns, now_ns + 2 * self._owlt_ns + self.margin_ns)
+
     def refused(self, now_ns: int, frame_type: FrameType) -> None:
         """The station has not radiated a frame and never will."""
         self._fop.lower_rejects(now_ns, frame_type)
@@ -224,6 +235,7 @@ class CommandLink:
 
         Raises LocalError where it makes no sense now.
         """
+        self.changed = True
         if directive == "terminate":
             self.automatic = False
             self._note(self._fop.terminate(now_ns), "terminated")
@@ -237,11 +249,23 @@ class CommandLink:
                 raise LocalError("no CLCW has been heard: what V(S) is is not known")
             if self._clcw[0].lockout:
                 raise LocalError("FARM-1 is in lockout: `unlock`")
+            if self._clcw[1] < self._quiet_ns:
+                # What is under way would move V(R) on, and pass for frames that are numbered now.
+                wait_s = max(0, self._quiet_ns - now_ns) / 1e9
+                return (
+                    "frames of ours may still be under way: the AD service begins by itself with "
+                    f"the first CLCW in {wait_s:.0f} s or later"
+                )
+            self._settle_doubts(self._clcw[0].report_value)
             self._initiate(now_ns, self._clcw[0].report_value)
             return f"initiated with V(S) = {self._clcw[0].report_value}; a CLCW confirms it"
         if directive == "unlock":
             if self._clcw is None:
                 raise LocalError("no CLCW has been heard: what V(S) is is not known")
+            if self._clcw[0].lockout:
+                # What is still under way is discarded: V(R) stays.
+                self._settle_doubts(self._clcw[0].report_value)
+            self._doubtful.clear()
             self._fop.set_vs(now_ns, self._clcw[0].report_value)
             self._note(self._fop.initiate_with_unlock(now_ns), "unlocked")
             self._hear(now_ns)
@@ -250,6 +274,8 @@ class CommandLink:
             if value is None:
                 raise LocalError("set-vr: a value 0..255 wanted")
             self._note(self._fop.initiate_with_set_vr(now_ns, value), f"V(R) set to {value}")
+            # V(R) will tell nothing more of what was sent before.
+            self._doubtful.clear()
             self._hear(now_ns)
             return f"Set V(R) to {value} is sent; a CLCW that expects {value} confirms it"
         raise LocalError(f"directive {directive!r}; initiate, unlock, set-vr, terminate are")
@@ -267,7 +293,7 @@ class CommandLink:
     def _set_light_time(self, now_ns: int, owlt_ns: int) -> None:
         if abs(owlt_ns - self._owlt_ns) >= _T1_STEP_NS:
             self._owlt_ns = owlt_ns
-            self._fop.set_t1(now_ns, t1_initial_ns(owlt_ns, self._margin_ns))
+            self._fop.set_t1(now_ns, t1_initial_ns(owlt_ns, self.margin_ns))
             self._hear(now_ns)
 
     def _secured(self, part: _Waiting, frame_type: FrameType) -> TcFrame:
@@ -279,8 +305,7 @@ class CommandLink:
         return protect_tc(self.security.endpoint, spi, frame, TC_PARAMETERS)
 
     def _outgoing(self, now_ns: int, frame: TcFrame) -> Outgoing:
-        self.changed = True
-        self._quiet_ns = max(self._quiet_ns, now_ns + 2 * self._owlt_ns + self._margin_ns)
+        self.asked_again(now_ns)
         tag, repeated = 0, False
         if frame.frame_type is FrameType.AD:
             number = frame.sequence_number

@@ -101,6 +101,10 @@ class Progress:
                 self.move(now_ns, request, Event.REFUSE, text=request.reason)
                 self._store.save(request)
             return
+        if not request.stages:
+            # Held, since a frame before this one was refused: it cannot arrive whole.
+            self.note(now_ns, request, "radiated", "in vain: a frame before it was refused")
+            return
         request.radiated_frames += not again
         request.radiated_ns, request.station = fate.end_ns, fate.station
         self.expect(request, fate.end_ns, owlt_ns)

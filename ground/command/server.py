@@ -59,5 +59,6 @@ def _answered(body: bytes, handle: Handler) -> Answer:
         return Answer(call.key, handle(call.key, call.operation, call.arguments))
     except ProtocolError as error:
         return Answer(call.key, error=str(error))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        # OverflowError: a number that the store has no room for.
         return Answer(call.key, error=f"{call.operation}: {type(error).__name__}: {error}")

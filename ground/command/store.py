@@ -55,6 +55,11 @@ CREATE TABLE run_record (
 CREATE TABLE reply (key TEXT PRIMARY KEY, id INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
 CREATE TABLE state (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
 """
+#: A request is shown, and an operation answered, as fast after years.
+_INDEXES: Final = (
+    "CREATE INDEX IF NOT EXISTS uplink_request ON uplink (request)",
+    "CREATE INDEX IF NOT EXISTS reply_id ON reply (id)",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ class CommandStore:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
-        #: What was noted in the transaction that is on.
+        #: What was noted, this transaction's last, until `CommandEngine.changes` takes it.
         self.noted: list[HistoryEntry] = []
 
     @classmethod
@@ -122,6 +127,9 @@ class CommandStore:
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
             elif found != FORMAT:
                 raise LocalError(f"{path}: commands of format {found}, {FORMAT} wanted")
+            # Not in the schema: files that were made without them get them here.
+            for statement in _INDEXES:
+                connection.execute(statement)
             connection.execute("COMMIT")
         except (sqlite3.DatabaseError, LocalError) as error:
             connection.close()
@@ -139,12 +147,14 @@ class CommandStore:
         if self._db.in_transaction:
             yield
             return
+        # What earlier transactions have noted is not told yet.
+        noted = len(self.noted)
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
             self._db.execute("ROLLBACK")
-            self.noted.clear()
+            del self.noted[noted:]
             raise
         self._db.execute("COMMIT")
 

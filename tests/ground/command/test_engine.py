@@ -205,10 +205,14 @@ def test_no_answer_leaves_it_unknown_until_a_report_comes_or_a_person_closes_it(
     number = world.command("TEST_CONNECTION")
     world.turn()
     world._loss = 1.0  # pyright: ignore[reportPrivateUsage]
+    # COP-1 repeats it, and then gives up; one that is sent once is overdue sooner.
+    expedited = world.command("TEST_CONNECTION", expedited=True)
     world.run(2_500, step_s=20)
-    shown = world.ask("show", number=number)
-    assert shown["state"] == "unknown"
-    assert [one[1] for one in shown["stages"][2:]] == ["overdue", "overdue"]
+    assert (world.state(number), world.state(expedited)) == ("radiated", "unknown")
+    assert set(world.stages(expedited).values()) == {"passed", "overdue"}
+    world.run(1_200, step_s=20)
+    assert world.state(number) == "unknown"
+    assert world.stages(number)["received"] == "failed"
     assert world.ask("close", number=number, reason="telemetry shows nothing")["state"] == "failed"
 
 

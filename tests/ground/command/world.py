@@ -53,7 +53,7 @@ START_NS = 2_000_000_000_000_000_000
 OWLT_NS = 499_000_000_000
 S = 1_000_000_000
 LIBRARY = Library(Definitions(COMMANDS, EVERYTHING.parameters), [shipped()])
-TIMING = Timing(handover_ns=3 * S, margin_ns=90 * S, armed_ns=600 * S)
+TIMING = Timing(handover_ns=3 * S, margin_ns=130 * S, armed_ns=600 * S)
 
 
 def quiet(name: str = "nominal") -> Scenario:

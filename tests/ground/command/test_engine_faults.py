@@ -1,0 +1,170 @@
+"""What goes wrong between command service, station and operators, one thing at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ground.command.client import CommandClient
+from ground.command.engine import CommandEngine
+from ground.command.link import CommandLink
+from ground.command.server import CallServer
+from ground.command.store import CommandStore
+from ground.config import free_base_port
+from protocols.bus.messages import RadiatedMessage, UplinkMessage
+from protocols.dictionary.l4_commands import COMMANDS
+from protocols.dictionary.l4_link import security_initiator
+from protocols.errors import LocalError
+from tests.ground.command.test_engine import begun
+from tests.ground.command.world import LIBRARY, OWLT_NS, TIMING, S, World
+
+
+def fate_of(message: UplinkMessage, *, refused: str = "", at_ns: int = 0) -> RadiatedMessage:
+    return RadiatedMessage(
+        *(message.id, message.service, message.carrier, at_ns, at_ns + S, refused, "Yeoju")
+    )
+
+
+def handed_over(world: World) -> list[UplinkMessage]:
+    """What the engine wants radiated now; the station never hears of it."""
+    world.engine.turn(world.now_ns)
+    return world.engine.to_radiate()
+
+
+def test_a_refused_call_takes_nothing_back_that_others_have_done() -> None:
+    world = World()
+    add = {"actor": "ann", "command": "TEST_CONNECTION"}
+    number = world.engine.operate(world.now_ns, "1", "add", add)["number"]
+    with pytest.raises(LocalError, match="cannot send"):
+        world.engine.operate(world.now_ns, "2", "send", {"actor": "ann", "number": number})
+    assert [one.event for one in world.engine.changes()] == ["add"]
+
+
+def test_a_frame_that_goes_up_behind_one_that_was_refused_changes_nothing() -> None:
+    world = begun(World())
+    octets = b"\xaa" * 2_500
+    number = world.command("SCHEDULE_INSERT", RELEASE_TIME=world.now_ns, REQUEST=octets)
+    first, second, third = handed_over(world)
+    for attempt in range(3):
+        world.engine.hear_radiated(world.now_ns, fate_of(first, refused="too late"))
+        if attempt < 2:
+            (first,) = world.engine.to_radiate()
+    assert world.state(number) == "held"
+    for message in (second, third):
+        world.engine.hear_radiated(world.now_ns, fate_of(message, at_ns=world.now_ns))
+    assert world.state(number) == "held"
+    world.until(lambda: world.ask("status")["link"]["state"] == "ACTIVE", 3_000)
+
+
+def test_a_station_that_comes_back_after_hours_sends_nothing_that_was_given_up() -> None:
+    world = begun(World())
+    number = world.command("TEST_CONNECTION")
+    expedited = world.command("TEST_CONNECTION", expedited=True)
+    lost = handed_over(world)
+    for _ in range(4):
+        # FOP-1 repeats and gives up; the station is dead.
+        world.now_ns += 2 * OWLT_NS + 300 * S
+        lost += handed_over(world)
+    assert world.state(number) == world.state(expedited) == "unknown"
+    assert len(lost) == 4
+    world.until(lambda: world.ask("status")["link"]["state"] == "ACTIVE", 3_000)
+    for message in lost:
+        world.engine.hear_radiated(world.now_ns, fate_of(message, refused="hours too late"))
+    # Neither are they sent now, nor do they end the service that has begun since.
+    assert handed_over(world) == []
+    assert not world.engine.unanswered()
+    assert world.ask("status")["link"]["state"] == "ACTIVE"
+
+
+def test_a_lost_frame_is_repeated_before_its_answer_is_overdue() -> None:
+    world = begun(World())
+    number = world.command("TEST_CONNECTION")
+    world._loss = 1.0  # pyright: ignore[reportPrivateUsage]
+    world.turn()
+    world._loss = 0.0  # pyright: ignore[reportPrivateUsage]
+    world.until(lambda: world.state(number) == "completed", 3_000)
+    states = {one["state"] for one in world.ask("show", number=number)["history"]}
+    assert "unknown" not in states
+    with pytest.raises(LocalError, match="COP-1's 120000000000 ns and the handover's"):
+        CommandEngine(
+            CommandStore.open(":memory:"),
+            COMMANDS,
+            CommandLink(security_initiator(world.keys), owlt_ns=OWLT_NS, margin_ns=120 * S),
+            world.engine.visibility,
+            replace(TIMING, margin_ns=120 * S),
+            lambda: LIBRARY,
+            bytes,
+            boot="narrow",
+        )
+
+
+def test_initiating_waits_for_what_is_under_way() -> None:
+    world = begun(World())
+    numbers = [world.command("TEST_CONNECTION") for _ in range(2)]
+    world.run(60)
+    world.ask("link", directive="terminate")
+    assert {world.state(number) for number in numbers} == {"unknown"}
+    # Numbered now, a frame would have the number of one that is under way.
+    assert "may still be under way" in world.ask("link", directive="initiate")
+    third = world.command("TEST_CONNECTION")
+    world.run(300)
+    assert world.state(third) == "waiting"
+    world.until(lambda: world.state(third) == "completed", 4_000)
+    assert {world.state(number) for number in numbers} == {"completed"}
+    assert len(world.executed) == len(set(world.executed)) == 3
+
+
+def test_v_r_that_was_set_tells_nothing_of_frames_before() -> None:
+    world = begun(World())
+    number = world.command("TEST_CONNECTION")
+    handed_over(world)
+    world.ask("link", directive="terminate")
+    assert world.state(number) == "unknown"
+    world.ask("link", directive="set-vr", value=9)
+    world.until(lambda: world.ask("status")["link"]["state"] == "ACTIVE", 3_000)
+    world.ask("link", directive="terminate")
+    world.run(2_000, step_s=20)
+    # N(S) = 0 is behind V(R) = 9, and was never there.
+    assert world.stages(number)["received"] != "passed"
+    assert world.state(number) == "unknown"
+
+
+def test_a_number_without_room_is_refused_and_the_service_goes_on() -> None:
+    world = World()
+    endpoint = f"tcp://127.0.0.1:{free_base_port()}"
+    server = CallServer(endpoint)
+    stop = threading.Event()
+
+    def serve() -> None:
+        while not stop.wait(0.005):
+            server.turn(partial(world.engine.operate, world.now_ns))
+        server.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with CommandClient(endpoint, actor="ann") as client:
+            with pytest.raises(LocalError, match="show: OverflowError: Python int too large"):
+                client.show(2**63)
+            assert client.add("TEST_CONNECTION")["number"] == 1
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_file_of_commands_gets_the_indexes_that_it_was_made_without(tmp_path: Path) -> None:
+    path = tmp_path / "command.sqlite"
+    CommandStore.open(path).close()
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("DROP INDEX uplink_request")
+        old.execute("DROP INDEX reply_id")
+    CommandStore.open(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        (plan,) = db.execute("EXPLAIN QUERY PLAN SELECT message FROM uplink WHERE request = 7")
+    assert "uplink_request" in plan[3]
