@@ -343,11 +343,17 @@ class CommandEngine:
         for request in sorted(waiting, key=lambda one: (one.sent_ns, one.number)):
             if now_ns < request.earliest_ns or not self._link.ready(expedited=request.expedited):
                 continue
-            command = self.commands.command(request.command)
-            violations = self.violations(now_ns, command)
-            if violations and self._is_new(now_ns, command):
-                continue
-            if violations:
+            try:
+                # It may be on the stack since a dictionary or an association that is no more.
+                self.commands.build(request.command, request.arguments)
+                command = self.commands.command(request.command)
+                violations = self.violations(now_ns, command)
+                if violations and self._is_new(now_ns, command):
+                    continue
+                violations += filter(None, [self._link.obstacle(_map_of(command))])
+            except LocalError as error:
+                command, violations = None, [str(error)]
+            if command is None or violations:
                 request.reason = "; ".join(violations)
                 self.progress.move(now_ns, request, Event.HOLD, text=request.reason)
                 self.store.save(request)
@@ -373,7 +379,7 @@ class CommandEngine:
             request.number,
             request.octets,
             expedited=request.expedited,
-            map_id=TC_MANAGEMENT_MAP if command.name == SECURITY else TC_MAP,
+            map_id=_map_of(command),
         )
         self.progress.begin(now_ns, request, command, self.visibility.owlt_ns(now_ns))
 
@@ -439,6 +445,10 @@ class CommandEngine:
         """Counters of security are on disk before anything that was made with them is sent."""
         self._link.changed = False
         self.store.keep_state("link", self._link.snapshot())
+
+
+def _map_of(command: Command) -> int:
+    return TC_MANAGEMENT_MAP if command.name == SECURITY else TC_MAP
 
 
 #: Of an open radiation, by the number kept with it.

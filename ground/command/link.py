@@ -137,6 +137,10 @@ class CommandLink:
             and self._fop.outstanding < self._fop.window
         )
 
+    def obstacle(self, map_id: int) -> str:
+        """Why frames of a MAP cannot leave, whatever COP-1 does; empty if they can."""
+        return self.security.obstacle(map_id)
+
     def frames_of(self, packet: bytes) -> int:
         """Transfer frames that a packet takes."""
         return len(segments(TC_MAP, packet, _room()))
@@ -163,7 +167,7 @@ class CommandLink:
         if not transmits:
             return out
         while True:
-            if self._expedited:
+            if self._expedited and not self.obstacle(self._expedited[0].map_id):
                 part = self._expedited.popleft()
                 self._fop.send_bd(now_ns, self._secured(part, FrameType.BD))
                 self._last_expedited = part.tag
@@ -172,6 +176,7 @@ class CommandLink:
                 and self._fop.state is FopState.ACTIVE
                 and self._fop.can_accept_ad
                 and self._fop.outstanding < self._fop.window
+                and not self.obstacle(self._queue[0].map_id)
             ):
                 part = self._queue.popleft()
                 self._last_request = self._fop.send_ad(now_ns, self._secured(part, FrameType.AD))

@@ -77,7 +77,7 @@ class Progress:
         margin_ns = self.timing.margin_ns
         request.at_spacecraft_ns = end_ns + owlt_ns
         reply_ns = request.at_spacecraft_ns + owlt_ns
-        command = self._commands.command(request.command)
+        command = self._commands.by_name.get(request.command)
         for one in request.stages:
             if one.state is not StageState.PENDING:
                 continue
@@ -85,7 +85,8 @@ class Progress:
                 one.opens_ns, one.closes_ns = request.released_ns, end_ns + margin_ns
                 continue
             long = one.name in (Stage.PROGRESS.value, Stage.COMPLETION.value)
-            execution_ns = round(command.execution_s * 1e9) if long else 0
+            # A dictionary of later may have it no more.
+            execution_ns = round(command.execution_s * 1e9) if long and command else 0
             one.opens_ns, one.closes_ns = reply_ns, reply_ns + execution_ns + margin_ns
         request.reply_due_ns = max(one.closes_ns for one in request.stages)
 

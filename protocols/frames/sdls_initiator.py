@@ -100,6 +100,17 @@ class SecurityInitiator:
             raise LocalError(f"MAP {map_id} has no security association")
         return self._routes[map_id]
 
+    def obstacle(self, map_id: int) -> str:
+        """Why no frame of a MAP can be protected now, in words; empty if it can."""
+        association = self.endpoint.association(self.spi(map_id))
+        spi, key_id = association.parameters.spi, association.key_id
+        if association.state is not SaState.OPERATIONAL or key_id is None:
+            return f"MAP {map_id} goes under SPI {spi}, which is {association.state.name}"
+        state = self.endpoint.keys.state(key_id)
+        if state is not KeyState.ACTIVE:
+            return f"MAP {map_id} goes under SPI {spi}, whose key {key_id} is {state.name}"
+        return ""
+
     def use(self, map_id: int, spi: int) -> None:
         """Send frames of a MAP under another association, which has to be operational here."""
         association = self.endpoint.association(spi)

@@ -22,6 +22,7 @@ from protocols.dictionary.l4_commands import COMMANDS
 from protocols.dictionary.l4_link import security_initiator
 from protocols.errors import LocalError
 from tests.ground.command.test_engine import begun
+from tests.ground.command.test_security import manage
 from tests.ground.command.world import LIBRARY, OWLT_NS, TIMING, S, World
 
 
@@ -133,6 +134,33 @@ def test_v_r_that_was_set_tells_nothing_of_frames_before() -> None:
     # N(S) = 0 is behind V(R) = 9, and was never there.
     assert world.stages(number)["received"] != "passed"
     assert world.state(number) == "unknown"
+
+
+def test_what_cannot_be_built_or_protected_any_more_is_held() -> None:
+    world = begun(World())
+    gone = world.command("TEST_CONNECTION")
+    request = world.engine.store.request(gone)
+    # As if a later version of the dictionary had it no more.
+    request.command = "GONE"
+    world.engine.store.save(request)
+    for action, *numbers in (("otar", 10), ("activate", 10), ("rekey", 3, 10), ("start", 3)):
+        manage(world, str(action), *map(int, numbers))
+    stop = world.ask("security", action="stop", numbers=[3])["number"]
+    world.ask("arm", number=stop)
+    world.ask("approve", actor="bob", number=stop)
+    world.ask("send", number=stop)
+    # While it is on its way to be stopped, it is taken into use.
+    world.ask("security", action="use", numbers=[0, 3])
+    world.until(lambda: world.state(stop) == "completed", 3_000)
+    number = world.command("TEST_CONNECTION")
+    world.run(10)
+    assert world.state(gone) == world.state(number) == "held"
+    assert world.ask("show", number=gone)["reason"].startswith("no command 'GONE'")
+    assert world.ask("show", number=number)["reason"] == "MAP 0 goes under SPI 3, which is KEYED"
+    world.ask("security", action="use", numbers=[0, 1])
+    world.ask("arm", number=number)
+    world.ask("send", number=number)
+    world.until(lambda: world.state(number) == "completed", 3_000)
 
 
 def test_a_number_without_room_is_refused_and_the_service_goes_on() -> None:
