@@ -352,6 +352,9 @@ def follow(number: Number, run_dir: RunDir = _RUN) -> None:
                 time.sleep(_LOOK_S)
     except KeyboardInterrupt:
         return
+    if not console.is_terminal:
+        # Live leaves its last line open there.
+        console.line()
     raise typer.Exit(0 if found["state"] == "completed" else 1)
 
 

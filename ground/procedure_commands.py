@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ground.command.procedures.procedure import Procedure
 
 procedure_app = typer.Typer(
-    help="Operators' procedures: what there is, and whether a file is one.",
+    help="Operators' procedures: what there is, runs of them, and whether a file is one.",
     epilog="`l4 procedure dictionary` lists them; docs/howto/write-a-procedure.md tells how to "
     "write one; `l4 procedure check FILE` says what is wrong with it, and what it will do.",
     no_args_is_help=True,

@@ -119,6 +119,8 @@ def test_a_run_is_operated_by_commands(run_dir: str) -> None:
     shown = l4("show", number).stdout
     assert "wrong span" in shown
     assert "bob" in shown
-    assert l4("follow", number).exit_code == 1
+    followed = l4("follow", number)
+    assert followed.exit_code == 1
+    assert followed.stdout.endswith("\n")
     missing = l4("run", "storm_recovery", "CHARGE=300")
     assert "CHARGE: 300; 45..100 % allowed" in str(missing.exception)
