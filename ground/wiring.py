@@ -421,6 +421,7 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
 
     from ground.adapters.state_file import StateFile
     from ground.archive.store import ArchiveStore
+    from ground.asking import NoAnswer
     from ground.command.client import CommandClient
     from ground.console.accounts import Accounts
     from ground.console.alarms import Alarms
@@ -437,13 +438,13 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
 
     def command(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
         if not settings.command:
-            raise LocalError("no command service answers: this run commands nothing")
+            raise NoAnswer("no command service answers: this run commands nothing")
         with CommandClient(settings.command_endpoint, actor=actor, timeout_s=5) as client:
             return client.call(operation, **arguments)
 
     def relay(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
         if not settings.relay:
-            raise LocalError("no bundle node: this run has no relay")
+            raise NoAnswer("no bundle node: this run has no relay")
         with BundleClient(settings.relay_applications, timeout_s=5) as client:
             return client.ask(operation, **arguments)
 

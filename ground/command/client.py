@@ -12,14 +12,11 @@ A call is said again until it is answered, and done once.
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, Final
 
-import zmq
-
+from ground.asking import Asking
 from protocols.bus.calls import Answer, Call
 from protocols.errors import LocalError
 
@@ -27,54 +24,28 @@ from protocols.errors import LocalError
 REPEAT_S: Final = 1.0
 
 
-class CommandClient:
+class CommandClient(Asking):
     """endpoint: the service's; actor: who commands.  LocalError where it does not answer in time,
     or refuses."""
 
     def __init__(self, endpoint: str, *, actor: str = "", timeout_s: float = 10.0) -> None:
-        self.endpoint = endpoint
+        super().__init__(endpoint, name="command service", timeout_s=timeout_s)
         self.actor = actor
-        self._timeout_s = timeout_s
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
-        self._socket.connect(endpoint)
-
-    def __enter__(self) -> CommandClient:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._socket.close()
-        self._context.term()
 
     def call(self, operation: str, **arguments: Any) -> Any:
         """The result of an operation."""
-        key = uuid.uuid4().hex
-        call = Call(key, operation, {"actor": self.actor, **arguments}).build()
-        deadline = time.monotonic() + self._timeout_s
-        while (left := deadline - time.monotonic()) > 0:
-            self._socket.send(call)
-            again = time.monotonic() + min(REPEAT_S, left)
-            while (wait := again - time.monotonic()) > 0:
-                if not self._socket.poll(round(wait * 1e3)):
-                    continue
-                answer = Answer.parse(self._socket.recv())
-                if answer.key != key:
-                    continue
-                if answer.error:
-                    raise LocalError(answer.error)
-                return answer.result
-        raise LocalError(f"no command service answers at {self.endpoint}")
+        call = Call(uuid.uuid4().hex, operation, {"actor": self.actor, **arguments})
+
+        def read(wait_s: float) -> Answer | None:
+            if not self._socket.poll(round(wait_s * 1e3)):
+                return None
+            answer = Answer.parse(self._socket.recv())
+            return answer if answer.key == call.key else None
+
+        answer = self._asked(call.build(), read, REPEAT_S)
+        if answer.error:
+            raise LocalError(answer.error)
+        return answer.result
 
     def add(
         self,

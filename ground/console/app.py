@@ -23,6 +23,7 @@ from starlette.routing import Route as HttpRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
+from ground.asking import NoAnswer
 from ground.console.accounts import NotSignedIn, Session
 from ground.console.api import SignIn, routes
 from ground.console.context import Context
@@ -184,7 +185,7 @@ def _endpoint(context: Context, route: Route) -> Callable[[Request], Awaitable[R
             return _problem(401, str(error))
         except LocalError as error:
             text = str(error)
-            status = 503 if "service answers" in text or "no bundle node" in text else 409
+            status = 503 if isinstance(error, NoAnswer) else 409
             if route.writes:
                 await _audit(context, request, session, action, str(status), text)
             return _problem(status, text)

@@ -14,7 +14,7 @@ from ground.console.model import ConsoleModel
 from ground.ports import Clock
 from protocols.identifiers import Topic
 
-#: Services' calls: actor, operation, arguments → result; LocalError: refused, or no answer.
+#: Services' calls: actor, operation, arguments → result; LocalError: refused; NoAnswer: silent.
 Caller = Callable[[str, str, dict[str, Any]], Any]
 
 

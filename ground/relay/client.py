@@ -12,11 +12,9 @@ and what the node delivers again for want of our acknowledgement is not given ou
 from __future__ import annotations
 
 import time
-from types import TracebackType
 from typing import Any, Final
 
-import zmq
-
+from ground.asking import Asking
 from protocols.bus.agent import Delivery, Reply, Request, parse_from_node
 from protocols.dtn.dtn_time import dtn_ms_from_tai_ns
 from protocols.errors import LocalError
@@ -28,18 +26,11 @@ REPEAT_S: Final = 2.0
 _REMEMBERED: Final = 100_000
 
 
-class BundleClient:
+class BundleClient(Asking):
     """endpoint: the node's, for applications.  LocalError where it does not answer in time."""
 
     def __init__(self, endpoint: str, *, timeout_s: float = 10.0) -> None:
-        self.endpoint = endpoint
-        self._timeout_s = timeout_s
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
-        self._socket.connect(endpoint)
+        super().__init__(endpoint, name="bundle node", timeout_s=timeout_s)
         self._id = 0
         self._registered: dict[str, float] = {}
         self._taken: dict[tuple[str, int, int], bool] = {}
@@ -48,37 +39,19 @@ class BundleClient:
         #: The node's clock (a site's runs at its own speed) less ours, DTN milliseconds.
         self._ahead_ms = 0
 
-    def __enter__(self) -> BundleClient:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Bundles not acknowledged stay with the node."""
-        self._socket.close()
-        self._context.term()
-
     def ask(self, operation: str, **arguments: Any) -> Any:
         """The result of an operation.  LocalError: the node's refusal, or its silence."""
         self._id += 1
-        request = Request(self._id, operation, arguments).build()
-        deadline = time.monotonic() + self._timeout_s
-        while (left := deadline - time.monotonic()) > 0:
-            self._socket.send(request)
-            again = time.monotonic() + min(REPEAT_S, left)
-            while (wait := again - time.monotonic()) > 0:
-                reply = self._read(wait)
-                if reply is not None and reply.id == self._id:
-                    if reply.error:
-                        raise LocalError(reply.error)
-                    return reply.result
-        raise LocalError(f"no bundle node answers at {self.endpoint}")
+
+        def read(wait_s: float) -> Reply | None:
+            reply = self._read(wait_s)
+            return reply if reply is not None and reply.id == self._id else None
+
+        question = Request(self._id, operation, arguments).build()
+        reply = self._asked(question, read, REPEAT_S)
+        if reply.error:
+            raise LocalError(reply.error)
+        return reply.result
 
     def _read(self, wait_s: float) -> Reply | None:
         if not self._socket.poll(round(wait_s * 1e3)):

@@ -1,0 +1,67 @@
+"""A caller's end of a service's socket: a question is said again until it is answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import zmq
+
+from protocols.errors import LocalError
+
+Answered = TypeVar("Answered")
+_RECONNECT_MS: Final = (50, 500)
+
+
+class NoAnswer(LocalError):
+    """A service is silent, or not part of this run."""
+
+
+class Asking:
+    """A DEALER to a service's ROUTER.  name: what does not answer, in words."""
+
+    def __init__(self, endpoint: str, *, name: str, timeout_s: float) -> None:
+        self.endpoint = endpoint
+        self._name = name
+        self._timeout_s = timeout_s
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS[0])
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MS[1])
+        self._socket.connect(endpoint)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """What is under way is lost."""
+        self._socket.close()
+        self._context.term()
+
+    def _asked(
+        self, question: bytes, read: Callable[[float], Answered | None], repeat_s: float
+    ) -> Answered:
+        """What `read` makes of the answer, in at most so many seconds; None from it: not ours.
+
+        repeat_s: after which the question is said again.  Raises NoAnswer.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        while (left := deadline - time.monotonic()) > 0:
+            self._socket.send(question)
+            again = time.monotonic() + min(repeat_s, left)
+            while (wait := again - time.monotonic()) > 0:
+                answer = read(wait)
+                if answer is not None:
+                    return answer
+        raise NoAnswer(f"no {self._name} answers at {self.endpoint}")
