@@ -25,6 +25,7 @@ from typing import Any, Final
 import msgpack
 
 from ground.command.requests import ENDED, Request, State
+from ground.sqlite_file import open_file
 from protocols.bus.messages import UplinkMessage, parse
 from protocols.errors import LocalError
 
@@ -44,7 +45,7 @@ CREATE TABLE history (
 CREATE INDEX history_request ON history (request);
 CREATE TABLE uplink (
     number INTEGER PRIMARY KEY, request INTEGER NOT NULL, kind INTEGER NOT NULL,
-    again INTEGER NOT NULL, attempt INTEGER NOT NULL,    message BLOB NOT NULL, fate BLOB) STRICT;
+    again INTEGER NOT NULL, attempt INTEGER NOT NULL, message BLOB NOT NULL, fate BLOB) STRICT;
 CREATE INDEX uplink_open ON uplink (number) WHERE fate IS NULL;
 CREATE TABLE run (
     number INTEGER PRIMARY KEY, procedure TEXT NOT NULL, actor TEXT NOT NULL,
@@ -87,8 +88,8 @@ class KeptRun:
 @dataclass(frozen=True, slots=True)
 class OpenUplink:
     """A radiation whose fate is not known.  request: 0: of none; kind: of its frame, place in
-    `FrameType`; again: the frame had been sent before;
-    attempt: how often the station was asked for this radiation."""
+    `FrameType`; again: the frame had been sent before; attempt: how often the station was asked
+    for this radiation."""
 
     number: int
     request: int
@@ -109,33 +110,12 @@ class CommandStore:
     @classmethod
     def open(cls, path: Path | str) -> CommandStore:
         """Makes the file if it is not there (":memory:": none).  LocalError: it is another kind."""
-        if path != ":memory:":
-            path = Path(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(
-            path, isolation_level=None, timeout=30, check_same_thread=False
+        connection = open_file(
+            path, _SCHEMA, FORMAT, "commands", foreign_keys=False, any_thread=True
         )
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            # What the spacecraft may have been told is on disk before it is told.
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("BEGIN IMMEDIATE")
-            (found,) = connection.execute("PRAGMA user_version").fetchone()
-            if found == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {FORMAT}")
-            elif found != FORMAT:
-                raise LocalError(f"{path}: commands of format {found}, {FORMAT} wanted")
-            # Not in the schema: files that were made without them get them here.
-            for statement in _INDEXES:
-                connection.execute(statement)
-            connection.execute("COMMIT")
-        except (sqlite3.DatabaseError, LocalError) as error:
-            connection.close()
-            if isinstance(error, LocalError):
-                raise
-            raise LocalError(f"{path}: no file of commands: {error}") from error
+        # Not in the schema: files that were made without them get them here.
+        for statement in _INDEXES:
+            connection.execute(statement)
         return cls(connection)
 
     def close(self) -> None:

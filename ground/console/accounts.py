@@ -26,6 +26,7 @@ from typing import Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from ground.sqlite_file import open_file
 from protocols.errors import LocalError
 
 FORMAT: Final = 1
@@ -105,24 +106,7 @@ class Accounts:
             path = Path(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("BEGIN IMMEDIATE")
-            (found,) = connection.execute("PRAGMA user_version").fetchone()
-            if found == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                for statement in _SCHEMA.split(";\nCREATE"):
-                    text = statement.strip()
-                    connection.execute(text if text.startswith("CREATE") else f"CREATE {text}")
-                connection.execute(f"PRAGMA user_version = {FORMAT}")
-            elif found != FORMAT:
-                raise LocalError(f"{path}: accounts of format {found}, {FORMAT} wanted")
-            connection.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            raise LocalError(f"{path}: no file of accounts: {error}") from error
+        connection = open_file(path, _SCHEMA, FORMAT, "accounts", any_thread=True)
         return cls(connection, hasher or PasswordHasher())
 
     def close(self) -> None:

@@ -38,6 +38,7 @@ from ground.scheduling.versions import (
     own_part,
     view_of,
 )
+from ground.sqlite_file import open_file
 from protocols.errors import LocalError
 
 PUBLISHED = "published"
@@ -100,29 +101,7 @@ class ScheduleStore:
     def open(cls, path: Path | str) -> ScheduleStore:
         """Makes the file if it is not there.  LocalError if it is another kind of file."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, isolation_level=None, timeout=30)
-        try:
-            # A published schedule is acted upon: it is on disk before anybody is told of it.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("BEGIN IMMEDIATE")
-            (found,) = connection.execute("PRAGMA user_version").fetchone()
-            if found == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {_FORMAT}")
-            elif found != _FORMAT:
-                raise LocalError(f"{path}: schedules of format {found}, {_FORMAT} wanted")
-            connection.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            raise LocalError(f"{path} cannot be opened as a store of schedules: {error}") from error
-        except LocalError:
-            connection.close()
-            raise
-        return cls(path, connection)
+        return cls(path, open_file(path, _SCHEMA, _FORMAT, "schedules"))
 
     def __enter__(self) -> ScheduleStore:
         return self

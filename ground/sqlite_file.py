@@ -1,0 +1,64 @@
+"""A service's own SQLite file: made with its tables, or checked to be what it should be."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from protocols.errors import LocalError
+
+
+def open_file(
+    path: Path | str,
+    schema: str,
+    version: int,
+    what: str,
+    *,
+    foreign_keys: bool = True,
+    any_thread: bool = False,
+) -> sqlite3.Connection:
+    """A connection in autocommit mode whose commits survive a power failure; ":memory:": no file.
+
+    schema: statements; made in one transaction, with the version, if there is nothing yet.
+    any_thread: may use the connection, one at a time; else this one alone.  Raises LocalError,
+    naming `what` is kept, for a file of another kind or version.
+    """
+    if path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(
+        path, isolation_level=None, timeout=30, check_same_thread=not any_thread
+    )
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # What is told to others, or done because of it, is on disk before.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
+        connection.execute("BEGIN IMMEDIATE")
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        if found == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            # Statement by statement: executescript would commit half of it first.
+            for statement in _statements(schema):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {version}")
+        elif found != version:
+            raise LocalError(f"{path}: {what} of format {found}, {version} wanted")
+        connection.execute("COMMIT")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise LocalError(f"{path} cannot be opened as a store of {what}: {error}") from error
+    except LocalError:
+        connection.close()
+        raise
+    return connection
+
+
+def _statements(schema: str) -> Iterator[str]:
+    """Each whole, a trigger with what is in it."""
+    text = ""
+    for part in schema.split(";"):
+        text += part + ";"
+        if sqlite3.complete_statement(text):
+            if text.strip(" \n;"):
+                yield text
+            text = ""
