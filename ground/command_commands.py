@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import getpass
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from ground.terminal import display, follow_until_ended
 
 if TYPE_CHECKING:
     from ground.command.client import CommandClient
@@ -42,8 +43,7 @@ Arguments = Annotated[
     ),
 ]
 _RUN = Path("var/run")
-#: Between two looks, wall seconds.
-_LOOK_S = 0.5
+_ENDED = ("completed", "failed", "expired", "removed", "unknown")
 
 
 @contextmanager
@@ -69,13 +69,8 @@ def show_json(value: Any) -> None:
     print(json.dumps(as_json(value), indent=2))
 
 
-def _print(found: Any) -> None:
-    from rich.console import Console
-
-    Console().print(found)
-
-
-def _now_ns(run_dir: Path) -> int:
+def now_ns(run_dir: Path) -> int:
+    """By the run's clock."""
     from ground.config import load_settings
     from ground.wiring import open_clock
 
@@ -88,7 +83,7 @@ def _shown(request: dict[str, Any], run_dir: Path, *, as_json: bool) -> None:
     if as_json:
         show_json(request)
         return
-    _print(requests_table([request], _now_ns(run_dir)))
+    display(requests_table([request], now_ns(run_dir)))
     for text in request["violations"]:
         print(f"now it would be held: {text}")
 
@@ -120,7 +115,7 @@ def dictionary(
         hazard = "[bold red]![/]" if one.hazardous else ""
         arguments = " ".join(argument.name for argument in one.given)
         table.add_row(one.name, hazard, arguments, one.description)
-    _print(table)
+    display(table)
     print("! hazardous: a second person approves")
 
 
@@ -169,16 +164,16 @@ def add(
     if at and at_spacecraft:
         raise LocalError("--at and --at-spacecraft: one of them wanted")
     with client(run_dir, actor) as asked:
-        now_ns = _now_ns(run_dir)
-        earliest_ns = parse_time(at, now_ns=now_ns) if at else 0
+        now = now_ns(run_dir)
+        earliest_ns = parse_time(at, now_ns=now) if at else 0
         if at_spacecraft:
             owlt_ns = asked.status()["owlt_ns"]
-            earliest_ns = parse_time(at_spacecraft, now_ns=now_ns) - owlt_ns
+            earliest_ns = parse_time(at_spacecraft, now_ns=now) - owlt_ns
         request = asked.add(
             name.upper(),
-            parse_arguments(COMMANDS, name.upper(), arguments or (), now_ns=now_ns),
+            parse_arguments(COMMANDS, name.upper(), arguments or (), now_ns=now),
             earliest_ns=earliest_ns,
-            latest_ns=parse_time(before, now_ns=now_ns) if before else 0,
+            latest_ns=parse_time(before, now_ns=now) if before else 0,
             expedited=expedited,
             comment=comment,
         )
@@ -202,7 +197,7 @@ def check(
     from protocols.dictionary.l4_commands import COMMANDS
 
     with client(run_dir) as asked:
-        given = parse_arguments(COMMANDS, name.upper(), arguments or (), now_ns=_now_ns(run_dir))
+        given = parse_arguments(COMMANDS, name.upper(), arguments or (), now_ns=now_ns(run_dir))
         found = asked.check(name.upper(), given)
     if json_:
         show_json(found)
@@ -312,7 +307,7 @@ def list_(
     if json_:
         show_json(found)
     elif found:
-        _print(requests_table(found, _now_ns(run_dir)))
+        display(requests_table(found, now_ns(run_dir)))
     else:
         print("no requests; `l4 command add` makes one")
 
@@ -327,34 +322,27 @@ def show(number: Number, run_dir: RunDir = _RUN, json_: Json = False) -> None:
     if json_:
         show_json(found)
     else:
-        _print(request_view(found, _now_ns(run_dir)))
+        display(request_view(found, now_ns(run_dir)))
 
 
 @command_app.command(epilog="Example: l4 command follow 7 — ends with the request")
 def follow(number: Number, run_dir: RunDir = _RUN) -> None:
     """Watch a request on its way: counts down to spacecraft and reply. Exit status 1: it failed."""
-    from rich.console import Console
-    from rich.live import Live
-
     from ground.command_texts import request_view
     from ground.config import load_settings
     from ground.wiring import open_clock
 
     clock = open_clock(load_settings(run_dir))
-    console = Console()
-    try:
-        with client(run_dir) as asked, Live(console=console, auto_refresh=False) as screen:
-            while True:
-                found = asked.show(number)
-                screen.update(request_view(found, clock.now_ns()), refresh=console.is_terminal)
-                if found["state"] in ("completed", "failed", "expired", "removed", "unknown"):
-                    break
-                time.sleep(_LOOK_S)
-    except KeyboardInterrupt:
-        return
-    if not console.is_terminal:
-        # Live leaves its last line open there.
-        console.line()
+    found: dict[str, Any] = {}
+
+    with client(run_dir) as asked:
+
+        def look() -> tuple[Any, bool]:
+            found.update(asked.show(number))
+            return request_view(found, clock.now_ns()), found["state"] in _ENDED
+
+        if not follow_until_ended(look):
+            return
     raise typer.Exit(0 if found["state"] == "completed" else 1)
 
 
@@ -383,7 +371,7 @@ def history(
             *(utc(one["time_ns"], date=True), number, one["actor"], one["event"], one["state"]),
             one["text"],
         )
-    _print(table)
+    display(table)
 
 
 @command_app.command(epilog="Example: l4 command status --json | jq '.reply_utc'")
@@ -396,7 +384,7 @@ def status(run_dir: RunDir = _RUN, json_: Json = False) -> None:
     if json_:
         show_json(found)
     else:
-        _print(status_view(found))
+        display(status_view(found))
 
 
 @command_app.command(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ground.command_commands import Actor, Json, RunDir, client, show_json
+from ground.terminal import LOOK_S, display
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,8 +35,6 @@ Follow = Annotated[
 ]
 Id = Annotated[str, typer.Argument(help="Transfer, as `l4 file list` names them.")]
 _RUN = Path("var/run")
-#: Between two looks, wall seconds.
-_LOOK_S = 0.5
 _ENDED = ("complete", "cancelled", "failed")
 
 
@@ -83,7 +82,7 @@ def list_(run_dir: RunDir = _RUN, json_: Json = False) -> None:
     if json_:
         show_json(found)
     elif found:
-        _print(_table(found))
+        display(_table(found))
     else:
         print("no transfers; `l4 file put` and `l4 file get` make one")
 
@@ -122,7 +121,7 @@ def _operate(
     if as_json:
         show_json(found)
     else:
-        _print(_table([found]))
+        display(_table([found]))
     if follow and found["state"] != "complete":
         raise typer.Exit(1)
 
@@ -145,7 +144,7 @@ def _followed(asked: Any, transfer: str) -> dict[str, Any]:
             )
             if found["state"] in _ENDED:
                 return found
-            time.sleep(_LOOK_S)
+            time.sleep(LOOK_S)
 
 
 def _table(found: Sequence[Mapping[str, Any]]) -> Table:
@@ -168,9 +167,3 @@ def _table(found: Sequence[Mapping[str, Any]]) -> Table:
             one["path"] or ("" if condition == "no error" else condition),
         )
     return table
-
-
-def _print(found: Any) -> None:
-    from rich.console import Console
-
-    Console().print(found)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ground.command_commands import Actor, Json, RunDir, client, show_json
+from ground.command_commands import Actor, Json, RunDir, client, now_ns, show_json
 from ground.procedure_commands import given, procedure_app
+from ground.terminal import display, follow_until_ended
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 Run = Annotated[int, typer.Argument(help="Run, as `l4 procedure list` numbers them.")]
 _RUN_DIR = Path("var/run")
-#: Between two looks, wall seconds.
-_LOOK_S = 0.5
 _ENDED = ("completed", "failed", "aborted", "broken", "ended")
 _STYLES = {
     "running": "cyan",
@@ -76,7 +74,7 @@ def list_(
     if json_:
         show_json(found)
     elif found:
-        _print(_table(found, _now_ns(run_dir)))
+        display(_table(found, now_ns(run_dir)))
     else:
         print("no runs; `l4 procedure run` starts one")
 
@@ -89,29 +87,26 @@ def show(number: Run, run_dir: RunDir = _RUN_DIR, json_: Json = False) -> None:
     if json_:
         show_json(found)
     else:
-        _print(_view(found, _now_ns(run_dir)))
+        display(_view(found, now_ns(run_dir)))
 
 
 @procedure_app.command(epilog="Example: l4 procedure follow 3 — ends with the run")
 def follow(number: Run, run_dir: RunDir = _RUN_DIR) -> None:
     """Watch a run, its time-outs counting down. Exit status 1: it did not complete."""
-    from rich.console import Console
-    from rich.live import Live
+    from ground.config import load_settings
+    from ground.wiring import open_clock
 
-    console = Console()
-    try:
-        with client(run_dir) as asked, Live(console=console, auto_refresh=False) as screen:
-            while True:
-                found = asked.show_run(number)
-                screen.update(_view(found, _now_ns(run_dir)), refresh=console.is_terminal)
-                if found["state"] in _ENDED:
-                    break
-                time.sleep(_LOOK_S)
-    except KeyboardInterrupt:
-        return
-    if not console.is_terminal:
-        # Live leaves its last line open there.
-        console.line()
+    clock = open_clock(load_settings(run_dir))
+    found: dict[str, Any] = {}
+
+    with client(run_dir) as asked:
+
+        def look() -> tuple[Any, bool]:
+            found.update(asked.show_run(number))
+            return _view(found, clock.now_ns()), found["state"] in _ENDED
+
+        if not follow_until_ended(look):
+            return
     raise typer.Exit(0 if found["state"] == "completed" else 1)
 
 
@@ -169,20 +164,7 @@ def _shown(found: Mapping[str, Any], run_dir: Path, *, as_json: bool) -> None:
     if as_json:
         show_json(found)
         return
-    _print(_table([found], _now_ns(run_dir)))
-
-
-def _print(found: Any) -> None:
-    from rich.console import Console
-
-    Console().print(found)
-
-
-def _now_ns(run_dir: Path) -> int:
-    from ground.config import load_settings
-    from ground.wiring import open_clock
-
-    return open_clock(load_settings(run_dir)).now_ns()
+    display(_table([found], now_ns(run_dir)))
 
 
 def _table(runs: Sequence[Mapping[str, Any]], now_ns: int) -> Table:

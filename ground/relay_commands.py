@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ground.relay_command import relay
+from ground.terminal import display
 
 if TYPE_CHECKING:
     from ground.relay.client import BundleClient
@@ -113,12 +114,6 @@ def _quantity(value: float | None, unit: str) -> str:
     return "no limit"
 
 
-def _print(found: Any) -> None:
-    from rich.console import Console
-
-    Console().print(found)
-
-
 @relay_app.command(
     epilog="Example: l4 relay node yeoju.toml — keys of the file: docs/howto/run-a-relay-node.md"
 )
@@ -166,7 +161,7 @@ def status(at: At = "site", run_dir: RunDir = _RUN, json_: Json = False) -> None
             contact,
             *(f"{one[key]:,}" for key in ("queued", "sending", "sent", "failed")),
         )
-    _print(table)
+    display(table)
     counts = found["counts"]
     deleted = ", ".join(f"{n} {why.lower()}" for why, n in counts.pop("deleted").items())
     print(", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if n))
@@ -203,7 +198,7 @@ def held(
             f"{one['age_s']:,.0f}",
             waits,
         )
-    _print(table if found else "it holds no bundle")
+    display(table if found else "it holds no bundle")
 
 
 @relay_app.command(
@@ -257,7 +252,7 @@ def contacts(
             _quantity(one["rate_bit_s"], "bit/s"),
             _quantity(one["left_octets"], "B"),
         )
-    _print(table)
+    display(table)
     if len(found) > limit:
         print(f"and {len(found) - limit} more; --limit, --json")
 

@@ -20,7 +20,6 @@ from ground.command.progress import Progress, Timing
 from ground.command.reports import security_replies, verifications
 from ground.command.requests import ENDED, UNDER_WAY, Event, Request, State
 from ground.command.runs import Runs
-from ground.command.security import COMMAND as SECURITY
 from ground.command.security import SecurityOffice
 from ground.command.store import CommandStore, OpenUplink
 from ground.command.telemetry import Telemetry, violation
@@ -34,7 +33,7 @@ from protocols.bus.messages import (
     RadiatedMessage,
     UplinkMessage,
 )
-from protocols.dictionary.l4_link import TC_MANAGEMENT_MAP, TC_MAP
+from protocols.dictionary.l4_link import MANAGEMENT_COMMAND, TC_MANAGEMENT_MAP, TC_MAP
 from protocols.errors import LocalError
 from protocols.frames.sdls import SecurityEndpoint
 from protocols.frames.tc import FrameType
@@ -208,11 +207,11 @@ class CommandEngine:
         with self.store.transaction():
             for report, ert_ns in reports:
                 request = self.progress.reported(now_ns, report, ert_ns)
-                if request is not None and request.command == SECURITY:
+                if request is not None and request.command == MANAGEMENT_COMMAND:
                     self._security.completed(now_ns, request)
             for sequence_count, pdu in replies:
                 asked = self.store.with_sequence_count(sequence_count)
-                if asked is not None and asked.command == SECURITY:
+                if asked is not None and asked.command == MANAGEMENT_COMMAND:
                     self._security.replied(now_ns, asked, pdu)
             self.save_position()
 
@@ -448,7 +447,7 @@ class CommandEngine:
 
 
 def _map_of(command: Command) -> int:
-    return TC_MANAGEMENT_MAP if command.name == SECURITY else TC_MAP
+    return TC_MANAGEMENT_MAP if command.name == MANAGEMENT_COMMAND else TC_MAP
 
 
 #: Of an open radiation, by the number kept with it.

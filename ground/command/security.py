@@ -13,10 +13,10 @@ from typing import Any, Final
 from ground.command.desk import Desk
 from ground.command.requests import Request
 from ground.command.store import CommandStore
+from protocols.dictionary.l4_link import MANAGEMENT_COMMAND
 from protocols.errors import LocalError, RemoteError
 from protocols.frames.sdls_initiator import Reply, SecurityInitiator, describe
 
-COMMAND: Final = "SECURITY_PROCEDURE"
 #: Actions by what they are about.
 _KEYS: Final = ("otar", "verify", "activate", "deactivate", "destroy")
 _ASSOCIATIONS: Final = ("start", "stop", "expire", "status", "read_number")
@@ -82,7 +82,9 @@ class SecurityOffice:
         pdu = self._pdu(action, numbers)
         # A new key or IV is kept before it leaves.
         self._changed()
-        request = self._desk.submit(now_ns, COMMAND, {"PDU": pdu}, actor, comment=describe(pdu))
+        request = self._desk.submit(
+            now_ns, MANAGEMENT_COMMAND, {"PDU": pdu}, actor, comment=describe(pdu)
+        )
         return self._desk.described(now_ns, request)
 
     def _pdu(self, action: str, numbers: list[int]) -> bytes:

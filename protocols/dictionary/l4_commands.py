@@ -30,6 +30,7 @@ from protocols.dictionary.l4_command_fields import (
     value,
 )
 from protocols.dictionary.l4_fields import linear
+from protocols.dictionary.l4_link import MANAGEMENT_COMMAND
 from protocols.dictionary.l4_parameters import SETTABLE
 from protocols.dictionary.l4_states import CheckType, Mode, Switch
 from protocols.identifiers import Apid
@@ -466,7 +467,7 @@ _PARAMETERS: Final = (
 
 _SECURITY: Final = (
     command(
-        "SECURITY_PROCEDURE",
+        MANAGEMENT_COMMAND,
         128,
         1,
         "Manage keys and security associations (355.1-B); on the management MAP alone",

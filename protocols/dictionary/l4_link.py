@@ -29,6 +29,8 @@ TC_VCID: Final = 0
 TC_MAP: Final = 0
 #: MAP of the packets that manage keys and security associations (355.1-B), and of no others.
 TC_MANAGEMENT_MAP: Final = 1
+#: The command that carries them; it goes there and nowhere else, and nothing else goes there.
+MANAGEMENT_COMMAND: Final = "SECURITY_PROCEDURE"
 #: Files: BD service on a channel of their own, so that they never wait for FOP-1, nor it for them.
 FILE_VCID: Final = 1
 TC_PARAMETERS: Final = TcParameters(SCID_L4_RELAY, vcids=frozenset({TC_VCID, FILE_VCID}))

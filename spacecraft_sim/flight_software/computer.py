@@ -12,7 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from protocols.dictionary.l4_commands import COMMANDS
-from protocols.dictionary.l4_link import CommandKeys, file_security, security_endpoint
+from protocols.dictionary.l4_link import (
+    MANAGEMENT_COMMAND,
+    CommandKeys,
+    file_security,
+    security_endpoint,
+)
 from protocols.dictionary.l4_states import EventId, ReceiverState, Severity
 from protocols.errors import RemoteError
 from protocols.frames.clcw import CLCW
@@ -35,7 +40,6 @@ from spacecraft_sim.flight_software.platform import Platform
 from spacecraft_sim.flight_software.recorder import Recorder
 from spacecraft_sim.flight_software.reports import ReportWriter
 from spacecraft_sim.flight_software.schedule import Schedule
-from spacecraft_sim.flight_software.security import COMMAND as SECURITY
 from spacecraft_sim.flight_software.security import SecurityManagement
 from spacecraft_sim.subsystems.common import Event
 from spacecraft_sim.subsystems.noise import Noise
@@ -216,7 +220,7 @@ class FlightSoftware:
             raise Refusal(FailureCode.WRONG_MODE, f"{name} in mode {mode.name}")
         if len(self._running) >= MOST_RUNNING:
             raise Refusal(FailureCode.NO_ROOM, f"{MOST_RUNNING} requests are being executed")
-        if name == SECURITY:
+        if name == MANAGEMENT_COMMAND:
             assert received is not None
             pdu = commanded.arguments["PDU"]
             return self.security.execute(commanded.request, pdu, received.spi)
@@ -330,7 +334,7 @@ def _check(packet: bytes) -> None:
 def _check_authority(commanded: Commanded, *, management: bool) -> None:
     """Link security is managed through the management MAP, and nothing else is."""
     name = commanded.command.name
-    if (name == SECURITY) != management:
+    if (name == MANAGEMENT_COMMAND) != management:
         where = "on" if management else "outside"
         raise CommandRefused(f"{name} {where} the management MAP", FailureCode.NOT_AUTHORISED)
 

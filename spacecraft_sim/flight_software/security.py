@@ -20,7 +20,6 @@ from spacecraft_sim.flight_software.execution import Refusal
 from spacecraft_sim.flight_software.reports import ReportWriter
 from spacecraft_sim.subsystems.common import Event
 
-COMMAND = "SECURITY_PROCEDURE"
 #: Procedures that change nothing, and are no event.
 _QUESTIONS = frozenset(
     {
