@@ -127,7 +127,7 @@ class CommandService:
         if not (now or self._status.due):
             return
         counters = self._engine.counters
-        cop = self._engine.operate(self._clock.now_ns(), "", "status", {})["link"]["state"]
+        cop = self._engine.link_listing()["state"]
         self._status.detail = f"{counters['under_way']} under way, COP-1 {cop.lower()}"
         self._status.tick(
             {**counters, "malformed": self._malformed}, newest_ns=self._newest_ns, now=now

@@ -52,6 +52,7 @@ class ConsoleService:
         self._position: tuple[str, int] = ("", -1)
         self._malformed = 0
         self._kept_s = 0.0
+        self._kept: dict[str, Any] | None = None
 
     def run(self, stop: Stop) -> None:
         self._restore()
@@ -105,6 +106,7 @@ class ConsoleService:
             model.stale = set(state["stale"])
 
     def _keep(self) -> None:
+        """To disk, if it is not what was kept last."""
         model = self._context.model
         self._kept_s = time.monotonic()
         with self._context.lock:
@@ -116,7 +118,9 @@ class ConsoleService:
                 "stale": sorted(model.stale),
             }
             model.alarms.changed.clear()
-        self._state.save(state)
+        if state != self._kept:
+            self._state.save(state)
+            self._kept = state
 
     def _serve_bus(self, stop: Stop) -> None:
         self._bus.follow(Topic.EVENTS, self._events_from, *self._position)

@@ -9,13 +9,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ground.receive.codewords import BlockDecoder
+from ground.receive.link_security import by_name, security_counts
+from ground.receive.output import (
+    ChainOutput,
+    ChainStatistics,
+    OcfRuns,
+    Rejected,
+    nothing,
+    trimmed,
+)
 from ground.receive.profile import InputKind, LinkProfile
 from ground.receive.summary import StreamSummary
 from ground.receive.survey import SURVEY_FRAMES, settle
@@ -28,8 +37,7 @@ from protocols.frames.columns import FrameIndex
 from protocols.frames.index import index_frames
 from protocols.frames.sdls import Refusal, SecurityEndpoint
 from protocols.frames.sdls_frames import open_frames, plain_parameters
-from protocols.packets.batch import PacketBatch
-from protocols.packets.extraction import ExtractionStatistics, OpaqueZones, PacketExtractor
+from protocols.packets.extraction import ExtractionStatistics, PacketExtractor
 from protocols.packets.space_packet import split
 
 U8 = npt.NDArray[np.uint8]
@@ -41,96 +49,6 @@ I64 = npt.NDArray[np.int64]
 SLICE_OCTETS = 1 << 20
 
 SNAPSHOT_VERSION = 2
-
-
-@dataclass(frozen=True, eq=False)
-class Rejected:
-    """Frames that took no part in extraction.
-
-    reason: one of `summary.REJECTIONS`; frames: uint8 [m, frame_length]; ert_ns: int64 [m].
-    """
-
-    reason: str
-    frames: U8
-    ert_ns: I64
-
-
-@dataclass(frozen=True, eq=False)
-class OcfRuns:
-    """Operational control fields of usable frames in a row, equal ones once: arrays [n].
-
-    CLCWs and type-2 reports take turns; of each kind equal ones are one run, whatever lies between,
-    and runs are in the order of their first frames.
-    frames: how many frames said so; first_ert_ns, last_ert_ns: of the first and last of them.
-    """
-
-    word: npt.NDArray[np.uint32]
-    frames: I64
-    first_ert_ns: I64
-    last_ert_ns: I64
-
-    @classmethod
-    def of(cls, word: npt.NDArray[np.uint32], ert_ns: I64) -> OcfRuns:
-        parts: list[OcfRuns] = []
-        firsts: list[npt.NDArray[np.intp]] = []
-        for kind in (0, 1):
-            rows = np.flatnonzero(word >> 31 == kind)
-            if not len(rows):
-                continue
-            mine = word[rows]
-            first = np.flatnonzero(np.concatenate([[True], mine[1:] != mine[:-1]]))
-            end = np.append(first[1:], len(rows))
-            firsts.append(rows[first])
-            parts.append(cls(mine[first], end - first, ert_ns[rows[first]], ert_ns[rows[end - 1]]))
-        order = np.argsort(np.concatenate(firsts))
-        columns = ("word", "frames", "first_ert_ns", "last_ert_ns")
-        return cls(
-            *(np.concatenate([getattr(part, name) for part in parts])[order] for name in columns)
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class ChainOutput:
-    """What one push gave.
-
-    packets: in order of completion, `ert_ns` that of the frame with the packet's first octet.
-    opaque: data zones that are not packets, `rejected`: frames that could not be used.
-    frames: frames that came out of synchronisation, rejected ones included.
-    damaged: octets of a packet input that are no packets.
-    ocf: operational control fields of usable frames.
-    """
-
-    packets: PacketBatch
-    opaque: OpaqueZones
-    rejected: list[Rejected]
-    frames: int
-    damaged: list[bytes] = field(default_factory=list[bytes])
-    ocf: list[OcfRuns] = field(default_factory=list["OcfRuns"])
-
-    @classmethod
-    def join(cls, parts: list[ChainOutput]) -> ChainOutput:
-        if len(parts) == 1:
-            return parts[0]
-        return cls(
-            PacketBatch.concatenate(part.packets for part in parts),
-            OpaqueZones.concatenate([part.opaque for part in parts]),
-            [one for part in parts for one in part.rejected],
-            sum(part.frames for part in parts),
-            [one for part in parts for one in part.damaged],
-            [one for part in parts for one in part.ocf],
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ChainStatistics:
-    """Counts since the beginning, in the form of the bus's `LinkMessage`.
-
-    counts: stage -> counter -> value, stages `input`, `sync`, `coding`, `frames`, `packets`.
-    virtual_channels: VC (decimal) -> counter -> value.
-    """
-
-    counts: dict[str, dict[str, int]]
-    virtual_channels: dict[str, dict[str, int]]
 
 
 class ReceiveChain:
@@ -219,7 +137,7 @@ class ReceiveChain:
             at += len(octets)
         joined = b"".join(octets for octets, _ert_ns in chunks)
         if not joined:
-            return _nothing()
+            return nothing()
         # An empty chunk has no octet whose time it could tell.
         return self.push(joined, next(ert_ns for octets, ert_ns in chunks if octets))
 
@@ -230,7 +148,7 @@ class ReceiveChain:
             parts.append(self._after_sync(self._sync.finish()))
         if not self._settled:
             parts.append(self._survey())
-        return ChainOutput.join(parts) if parts else _nothing()
+        return ChainOutput.join(parts) if parts else nothing()
 
     # -- stages ------------------------------------------------------------------------------
 
@@ -241,7 +159,7 @@ class ReceiveChain:
     def _after_sync(self, synced: Any) -> ChainOutput:
         if not len(synced.position):
             self._times.forget(self._octets_in - self._horizon)
-            return _nothing()
+            return nothing()
         ert_ns = self._times.at(synced.position + 8 * len(self._given.coding.asm))
         self._times.forget(int(synced.position[-1]) >> 3)
         return self._decode(synced.frames, ert_ns)
@@ -268,7 +186,7 @@ class ReceiveChain:
 
     def _decode(self, blocks: U8, ert_ns: I64) -> ChainOutput:
         if not len(blocks):
-            return _nothing()
+            return nothing()
         coding = self._given.coding
         if coding.randomiser != "none" and self.input == "cadu":
             blocks = randomise(blocks, coding.randomiser)
@@ -292,7 +210,7 @@ class ReceiveChain:
         # Exactly so many are surveyed however they come in: the answer may not depend on it.
         self._surveyed.append((frames[:room].copy(), uncorrectable[:room], ert_ns[:room]))
         if len(frames) < room:
-            return _nothing()
+            return nothing()
         output = self._survey()
         rest = self._extract(frames[room:], uncorrectable[room:], ert_ns[room:])
         return ChainOutput.join([output, rest])
@@ -313,7 +231,7 @@ class ReceiveChain:
         self, frames: U8, uncorrectable: npt.NDArray[np.bool_], ert_ns: I64
     ) -> ChainOutput:
         if not len(frames):
-            return _nothing()
+            return nothing()
         assert self._parameters is not None
         if self._security is not None:
             return self._open(frames, uncorrectable, ert_ns)
@@ -377,7 +295,7 @@ class ReceiveChain:
             Rejected(name, frames[mask], ert_ns[mask]) for name, mask in masks.items() if mask.any()
         ]
         if not len(good):
-            return replace(_nothing(), rejected=rejected, frames=len(frames))
+            return replace(nothing(), rejected=rejected, frames=len(frames))
         output = self._packets(plain, index, ert_ns[good], rejected)
         return replace(output, frames=len(frames))
 
@@ -385,21 +303,15 @@ class ReceiveChain:
         self, frames: U8, index: FrameIndex, ert_ns: I64, rejected: list[Rejected]
     ) -> ChainOutput:
         extracted = self._extractor.push(frames, index, ert_ns)
-        packets = _trimmed(extracted.packets)
+        packets = trimmed(extracted.packets)
         self.summary_counts.add_packets(packets)
-        usable = index.usable & index.has_ocf
-        if not np.count_nonzero(usable):
-            ocf = []
-        elif np.count_nonzero(usable) == len(usable):
-            ocf = [OcfRuns.of(index.ocf, ert_ns)]
-        else:
-            ocf = [OcfRuns.of(index.ocf[usable], ert_ns[usable])]
+        ocf = OcfRuns.of_frames(index, ert_ns)
         return ChainOutput(packets, extracted.opaque, rejected, len(frames), ocf=ocf)
 
     def _push_packets(self, octets: U8) -> ChainOutput:
         if self._damaged_octets:
             self._damaged_octets += len(octets)
-            return replace(_nothing(), damaged=[octets.tobytes()] if len(octets) else [])
+            return replace(nothing(), damaged=[octets.tobytes()] if len(octets) else [])
         data = np.concatenate([np.frombuffer(self._held, np.uint8), octets])
         first = self._octets_in - len(self._held)
         found = split(data, accept_encapsulation=7 in self._given.packet_versions)
@@ -410,12 +322,12 @@ class ReceiveChain:
         rest = found.remainder.tobytes()
         if found.reason in ("", "truncated"):
             self._held = rest
-            return replace(_nothing(), packets=batch)
+            return replace(nothing(), packets=batch)
         # Packets have no marker: behind a header that cannot be, nothing says where the next one
         # begins.  All that follows is kept as damage.
         self._held = b""
         self._damaged_octets += len(rest)
-        return replace(_nothing(), packets=batch, damaged=[rest])
+        return replace(nothing(), packets=batch, damaged=[rest])
 
     _stages: ClassVar[dict[str, Callable[[ReceiveChain, U8], ChainOutput]]] = {
         "cadu": _push_cadus,
@@ -603,7 +515,7 @@ class ReceiveChain:
             "vc_content": list(self.profile.vc_content.items()),
             "notes": list(self.notes),
             "security": None if self._security is None else self._security.snapshot(),
-            "security_counts": {} if self._security is None else _security_counts(self._security),
+            "security_counts": {} if self._security is None else security_counts(self._security),
             "surveyed": [
                 [frames.tobytes(), uncorrectable.tobytes(), ert_ns.tolist()]
                 for frames, uncorrectable, ert_ns in self._surveyed
@@ -643,7 +555,7 @@ class ReceiveChain:
         if self._security is not None:
             self._security.restore(state["security"])
             self._security.statistics.update(
-                {_by_name(name): n for name, n in state["security_counts"].items()}
+                {by_name(name): n for name, n in state["security_counts"].items()}
             )
         length = self._given.frame_length
         self._surveyed = [
@@ -654,16 +566,6 @@ class ReceiveChain:
             )
             for frames, uncorrectable, ert_ns in state["surveyed"]
         ]
-
-
-def _security_counts(endpoint: SecurityEndpoint) -> dict[str, int]:
-    return {
-        one.name if isinstance(one, Refusal) else one: n for one, n in endpoint.statistics.items()
-    }
-
-
-def _by_name(name: str) -> Refusal | str:
-    return Refusal[name] if name in Refusal.__members__ else name
 
 
 #: Reasons for which begun packets or their rests were dropped (names of the extractor's counters).
@@ -693,21 +595,3 @@ def _integers(statistics: Any) -> dict[str, int]:
         for name in fields(statistics)
         if isinstance(getattr(statistics, name.name), int)
     }
-
-
-def _trimmed(batch: PacketBatch) -> PacketBatch:
-    """The batch without the room that extraction left for the shortest of packets: whoever holds
-    outputs (a queue, a sink) would hold that room, up to seventeen times the octets, with them."""
-    if not len(batch):
-        return _NO_PACKETS
-    return PacketBatch(
-        batch.octets.copy(), batch.offsets.copy(), batch.vcid.copy(), batch.ert_ns.copy()
-    )
-
-
-_NO_PACKETS = PacketBatch.empty()
-_NO_ZONES = OpaqueZones.concatenate([])
-
-
-def _nothing() -> ChainOutput:
-    return ChainOutput(_NO_PACKETS, _NO_ZONES, [], 0)

@@ -16,6 +16,7 @@ from protocols.frames.sdls import (
     Channel,
     KeyEvent,
     KeyStore,
+    Refusal,
     SaParameters,
     SecurityEndpoint,
     Service,
@@ -79,4 +80,16 @@ class LinkSecurity:
         return {"spi": self.spi, "key_file": self.key_file, "mac_length": self.mac_length}
 
 
-__all__ = ["LinkSecurity"]
+def security_counts(endpoint: SecurityEndpoint) -> dict[str, int]:
+    """An endpoint's counts, its refusals by name."""
+    return {
+        one.name if isinstance(one, Refusal) else one: n for one, n in endpoint.statistics.items()
+    }
+
+
+def by_name(name: str) -> Refusal | str:
+    """The inverse, of one name."""
+    return Refusal[name] if name in Refusal.__members__ else name
+
+
+__all__ = ["LinkSecurity", "by_name", "security_counts"]

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from ground.receive.chain import ChainOutput, ChainStatistics, ReceiveChain
+from ground.receive.chain import ReceiveChain
 from ground.receive.inputs import Input, Piece, open_input
+from ground.receive.output import ChainOutput, ChainStatistics
 from ground.receive.profile import LinkProfile, load_profile
 from protocols.errors import LocalError
 

@@ -23,8 +23,9 @@ from ground.receive.capture import (
     CaptureReader,
     CaptureWriter,
 )
-from ground.receive.chain import OcfRuns, ReceiveChain
+from ground.receive.chain import ReceiveChain
 from ground.receive.intake import Intake
+from ground.receive.output import OcfRuns
 from ground.receive.profile import LinkProfile
 from ground.receive.warming import warm_chain
 from ground.status import COMPILING, StatusReporter

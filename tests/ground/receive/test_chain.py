@@ -19,7 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ground.receive.chain import ChainOutput, OcfRuns, ReceiveChain
+from ground.receive.chain import ReceiveChain
+from ground.receive.output import ChainOutput, OcfRuns
 from ground.receive.profile import InputKind, LinkProfile, load_profile
 from protocols.coding.randomiser import randomise
 from protocols.errors import LocalError

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from typer.testing import CliRunner
 
 from ground.cli import app
-from ground.receive.chain import ChainOutput, ReceiveChain
+from ground.receive.chain import ReceiveChain
+from ground.receive.output import ChainOutput
 from ground.receive.profile import LinkProfile, load_profile
 from ground.receive.replay import replay
 from ground.receive.warming import warm_chain

@@ -15,8 +15,9 @@ import pytest
 
 from ground.ports import LinkChunk
 from ground.receive.capture import CaptureWriter
-from ground.receive.chain import ChainOutput, ReceiveChain
+from ground.receive.chain import ReceiveChain
 from ground.receive.inputs import open_input
+from ground.receive.output import ChainOutput
 from ground.receive.profile import LinkProfile, load_profile
 from ground.receive.replay import LONGEST_PAUSE_S, Progress, replay
 from protocols.coding.randomiser import randomise

@@ -11,7 +11,8 @@ import pytest
 
 from ground import missions
 from ground.receive import warming
-from ground.receive.chain import ChainOutput, ReceiveChain
+from ground.receive.chain import ReceiveChain
+from ground.receive.output import ChainOutput
 from ground.receive.profile import load_profile
 
 MISSIONS = sorted(path.stem for path in Path(str(missions.__path__[0])).glob("*.toml"))
