@@ -123,7 +123,7 @@ def node(
     """Run a bundle node until Ctrl-C: its store, its neighbours over TCPCLv4, its applications."""
     from ground.__main__ import end_of_service
     from ground.relay.settings import load_relay_settings
-    from ground.wiring import run_node
+    from ground.wiring_node import run_node
 
     settings = load_relay_settings(configuration)
     listen = "nobody can connect" if settings.listen is None else "{}:{}".format(*settings.listen)

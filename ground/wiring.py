@@ -7,7 +7,7 @@ bus = open_viewer(settings, "l4-watch")       for whoever only looks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,19 +33,12 @@ from protocols.identifiers import Topic, VirtualChannel
 from protocols.telemetry.declaration import Dictionary
 
 if TYPE_CHECKING:
-    import ssl
-
     from ground.archive.parquet_sink import ParquetSink
     from ground.archive.sink import ArchiveSink
     from ground.command.procedures.library import Library
-    from ground.ports import BundleTransport
     from ground.receive.profile import LinkProfile
     from ground.relay.loop import RelayLoop
-    from ground.relay.settings import RelaySettings, TlsFiles
     from protocols.bus.messages import PassesMessage
-    from protocols.dictionary.l4_link import CommandKeys
-    from protocols.dtn.contact_plan import ContactPlan
-    from protocols.dtn.node_settings import NodeSettings
     from protocols.telemetry.sampling import Sampler
 
 #: What a viewer wants: the present, not every packet.
@@ -336,18 +329,6 @@ _HANDOVER_WALL_S, _ANSWER_WALL_S, _ANSWER_S = 3.0, 8.0, 60.0
 _ARMED_WALL_S = 300.0
 
 
-def _command_keys(settings: RunSettings) -> CommandKeys:
-    """Keys of the command link.  LocalError, which quotes none of them: the file is no such."""
-    from protocols.dictionary.l4_link import SIMULATION_KEYS, CommandKeys
-
-    if not settings.command_key:
-        return SIMULATION_KEYS
-    try:
-        return CommandKeys.parse(Path(settings.command_key).read_text())
-    except LocalError as error:
-        raise LocalError(f"{settings.command_key}: {error}") from error
-
-
 def open_procedures(settings: RunSettings) -> Library:
     """Procedures of the mission, and those of the run."""
     from ground.command.procedures.definitions import Definitions
@@ -371,6 +352,7 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
     from ground.command.light_time import NOMINAL_OWLT_NS, Visibility
     from ground.command.link import CommandLink
     from ground.command.progress import Timing
+    from ground.command.security import load_keys
     from ground.command.server import CallServer
     from ground.command.service import CommandService
     from ground.command.store import CommandStore
@@ -383,7 +365,7 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
         cop_margin_ns = round(_ANSWER_S * 1e9 + _ANSWER_WALL_S * wall_ns) + 4 * handover_ns
         # Whatever is lost is repeated before its answer is overdue.
         margin_ns = cop_margin_ns + handover_ns
-        keys = _command_keys(settings)
+        keys = load_keys(settings.command_key)
         store = CommandStore.open(settings.command_file)
         transfers = FileTransfers(
             settings.run_dir / "files", now_ns=clock.now_ns(), owlt_ns=NOMINAL_OWLT_NS
@@ -514,37 +496,6 @@ def _run_mqtt_bridge(settings: RunSettings, stop: Stop) -> None:
     _with_bus(MQTT_BRIDGE, settings, work)
 
 
-def _node_settings(settings: RunSettings, number: int, plan: ContactPlan) -> RelaySettings:
-    """A bundle node of the run: the site's, or the mission centre's, which the site connects to."""
-    from ground.relay.settings import RelaySettings, TlsFiles
-    from protocols.dtn.eid import ipn
-    from protocols.dtn.node_settings import NodeSettings, Rule
-    from protocols.dtn.routing import BULK, EXPEDITED
-    from protocols.identifiers import BundleNode
-
-    site = number == BundleNode.SITE
-    name = RELAY if site else MISSION_CENTRE
-    return RelaySettings(
-        node=NodeSettings(
-            node=ipn(number, 0),
-            rules=(
-                Rule(destination="ipn:*.2", priority=EXPEDITED),
-                Rule(destination="ipn:*.1", priority=BULK),
-            ),
-        ),
-        name=name,
-        store=settings.run_dir / "bundles" / name,
-        applications=settings.relay_applications if site else settings.centre_applications,
-        listen=None if site else settings.centre_address,
-        connect=(settings.centre_address,) if site else (),
-        plan=plan,
-        tls=TlsFiles(),
-        keepalive_s=10,
-        owlt_margin=0.0,
-        path=settings.run_dir / "run.toml",
-    )
-
-
 def _run_relay(settings: RunSettings, stop: Stop) -> None:
     import os
 
@@ -554,6 +505,7 @@ def _run_relay(settings: RunSettings, stop: Stop) -> None:
     from ground.relay.space_transport import HANDOVER_S, SpaceTransport
     from ground.status import COMPILING, StatusReporter
     from ground.warming import settle
+    from ground.wiring_node import node_settings, run_node
     from protocols.bus.messages import ServiceState
     from protocols.dtn.ltp_parameters import DEEP_SPACE
     from protocols.identifiers import BundleNode
@@ -594,7 +546,7 @@ def _run_relay(settings: RunSettings, stop: Stop) -> None:
             status.tick(counters, newest_ns=transport.newest_ns)
 
         first = site_plan(NO_PASSES if settings.passes else None, clock.now_ns())
-        site = _node_settings(settings, BundleNode.SITE, first)
+        site = node_settings(settings, BundleNode.SITE, first)
         run_node(site, stop, clock, [transport], each_turn=turn, sync=settings.sync)
         status.state = ServiceState.STOPPED
         status.tick({}, now=True)
@@ -606,6 +558,7 @@ def _run_mission_centre(settings: RunSettings, stop: Stop) -> None:
     from ground.relay.centre import MissionCentre
     from ground.relay.plan import site_plan
     from ground.status import COMPILING, StatusReporter
+    from ground.wiring_node import node_settings, run_node
     from protocols.bus.messages import ServiceState
     from protocols.identifiers import BundleNode
 
@@ -621,7 +574,7 @@ def _run_mission_centre(settings: RunSettings, stop: Stop) -> None:
             status.detail = f"{centre.bundles:,} bundles" + (f", {centre.last}" * bool(centre.last))
             status.tick({"bundles": centre.bundles, "repeated": centre.repeated})
 
-        node = _node_settings(settings, BundleNode.MISSION_CENTRE, site_plan(None, clock.now_ns()))
+        node = node_settings(settings, BundleNode.MISSION_CENTRE, site_plan(None, clock.now_ns()))
         run_node(node, stop, clock, each_turn=turn, sync=settings.sync)
         status.state = ServiceState.STOPPED
         status.tick({}, now=True)
@@ -642,127 +595,3 @@ _SERVICES: dict[str, Callable[[RunSettings, Stop], None]] = {
     RELAY: _run_relay,
     MISSION_CENTRE: _run_mission_centre,
 }
-
-
-# ---------------------------------------------------------------- bundle node
-
-
-def tcpcl_transport(settings: RelaySettings) -> BundleTransport:
-    """TCPCL as a node's settings say.  LocalError: a certificate cannot be read."""
-    from ground.adapters.tcpcl_transport import TcpclTransport
-    from protocols.dtn.tcpcl import TcpclSettings, TlsPolicy
-
-    server = client = None
-    if settings.tls.policy is not TlsPolicy.REFUSE:
-        server, client = (_tls_context(settings.tls, purpose) for purpose in (True, False))
-    return TcpclTransport(
-        TcpclSettings(
-            node_id=str(settings.node.node),
-            keepalive_s=settings.keepalive_s,
-            tls=settings.tls.policy,
-        ),
-        listen=settings.listen,
-        connect=settings.connect,
-        tls_server=server,
-        tls_client=client,
-    )
-
-
-def _other_transports(settings: RelaySettings) -> list[BundleTransport]:
-    """STCP, MTCP, UDP and LTP, where the settings have neighbours or listeners of these."""
-    import os
-
-    from ground.adapters.stream_transport import StreamTransport
-    from ground.adapters.udp_transport import LtpTransport, UdpTransport
-    from protocols.dtn.ltp_engine import LtpEngine
-    from protocols.dtn.ltp_parameters import LtpParameters
-    from protocols.dtn.simple_layers import Framing
-
-    made: list[BundleTransport] = []
-    for layer, (listen, addresses) in settings.others.items():
-        if layer == "udp":
-            made.append(UdpTransport(listen or ("0.0.0.0", 0), addresses))
-        else:
-            made.append(StreamTransport(Framing(layer), listen=listen, connect=addresses))
-    for link in settings.ltp:
-        here = settings.node.node.node_number or 0
-        parameters = LtpParameters(one_way_light_time_s=link.owlt_s)
-        engine = LtpEngine(here, link.neighbour, parameters, entropy=os.urandom(32))
-        made.append(LtpTransport(engine, link.neighbour, link.listen, link.connect))
-    return made
-
-
-def _tls_context(files: TlsFiles, server: bool) -> ssl.SSLContext:
-    import ssl
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    # Names of hosts say nothing of a node: its certificate names its node id, which is compared.
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_REQUIRED
-    try:
-        context.load_cert_chain(files.certificate, files.key)
-        context.load_verify_locations(files.authority)
-    except (OSError, ssl.SSLError) as error:
-        raise LocalError(
-            f"TLS: {files.certificate}, {files.key}, {files.authority}: {error}"
-        ) from error
-    return context
-
-
-def run_node(
-    settings: RelaySettings,
-    stop: Stop,
-    clock: Clock | None = None,
-    transports: Sequence[BundleTransport] = (),
-    said: Callable[[str], None] | None = None,
-    each_turn: Callable[[RelayLoop], None] | None = None,
-    sync: bool = True,
-) -> None:
-    """A bundle node until `stop`: `l4 relay node`, and the `relay` service.
-
-    transports: beside TCPCL.  LocalError: it cannot start as configured.
-    """
-    from ground.adapters.bundle_log import BundleLog
-    from ground.adapters.clock import ScaledClock
-    from ground.relay.agents import ZmqApplications
-    from ground.relay.loop import RelayLoop, links_of
-    from ground.relay.settings import load_relay_settings
-    from ground.relay.warming import warm
-    from protocols.dtn.node import Node
-    from protocols.dtn.routing import Router
-
-    clock = clock or ScaledClock.wall()
-    warm()
-    now_ns = clock.now_ns()
-    log = BundleLog(settings.store, sync=sync)
-    try:
-        node = Node(
-            settings.node,
-            Router(settings.node.node.node_number or 0, settings.plan, settings.owlt_margin),
-            log,
-            now_ns,
-            recovered=log.recovered(),
-            seen=log.seen(now_ns),
-            next_ref=log.next_ref,
-        )
-
-        def reread() -> tuple[NodeSettings, ContactPlan]:
-            fresh = load_relay_settings(settings.path)
-            return fresh.node, fresh.plan
-
-        applications = ZmqApplications(settings.applications, node, clock, reread=reread)
-        loop = RelayLoop(
-            node,
-            log,
-            [*transports, tcpcl_transport(settings), *_other_transports(settings)],
-            clock,
-            applications=applications,
-            said=said,
-        )
-        applications.when_durable = loop.when_durable
-        applications.links = lambda: links_of(loop)
-        turn = None if each_turn is None else lambda: each_turn(loop)
-        loop.run(stop, turn)
-    finally:
-        log.close()

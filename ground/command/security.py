@@ -8,12 +8,13 @@ associations change when the spacecraft reports that it has executed it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from ground.command.desk import Desk
 from ground.command.requests import Request
 from ground.command.store import CommandStore
-from protocols.dictionary.l4_link import MANAGEMENT_COMMAND
+from protocols.dictionary.l4_link import MANAGEMENT_COMMAND, SIMULATION_KEYS, CommandKeys
 from protocols.errors import LocalError, RemoteError
 from protocols.frames.sdls_initiator import Reply, SecurityInitiator, describe
 
@@ -23,6 +24,19 @@ _ASSOCIATIONS: Final = ("start", "stop", "expire", "status", "read_number")
 _NUMBERED: Final = ("rekey", "set_number", "set_window")
 _PLAIN: Final = ("inventory", "ping", "reset_alarm")
 ACTIONS: Final = (*_KEYS, *_ASSOCIATIONS, *_NUMBERED, *_PLAIN, "use")
+
+
+def load_keys(file: str) -> CommandKeys:
+    """Keys of the command link; empty: the simulated spacecraft's.
+
+    Raises LocalError, which quotes none of them, for a file that holds something else.
+    """
+    if not file:
+        return SIMULATION_KEYS
+    try:
+        return CommandKeys.parse(Path(file).read_text())
+    except LocalError as error:
+        raise LocalError(f"{file}: {error}") from error
 
 
 class SecurityOffice:

@@ -164,7 +164,7 @@ def relay_process(path: Path, sync: bool) -> dict[str, Any]:
     import signal
 
     from ground.relay.settings import load_relay_settings
-    from ground.wiring import run_node
+    from ground.wiring_node import run_node
 
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))

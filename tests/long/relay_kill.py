@@ -59,7 +59,7 @@ class Result:
 def run(path: Path, log: Path) -> None:
     """A node, as `l4 relay node` runs it."""
     from ground.relay.settings import load_relay_settings
-    from ground.wiring import run_node
+    from ground.wiring_node import run_node
 
     with log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         run_node(

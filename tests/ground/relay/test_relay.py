@@ -14,7 +14,7 @@ from ground.config import free_base_port
 from ground.relay.client import BundleClient
 from ground.relay.settings import load_relay_settings
 from ground.relay.warming import warm
-from ground.wiring import run_node
+from ground.wiring_node import run_node
 from protocols.errors import LocalError
 
 
