@@ -82,6 +82,7 @@ class Topic(StrEnum):
     PARAMETERS = "parameters"
     EVENTS = "events"
     LINK = "link"
+    RADIO = "radio"
     OCF = "ocf"
     COMMANDS = "commands"
     PASSES = "passes"

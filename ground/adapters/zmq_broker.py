@@ -23,6 +23,7 @@ from protocols.identifiers import Topic
 #: Topics whose last value is kept, by beginning.
 RETAINED = (
     Topic.LINK.encode(),
+    Topic.RADIO.encode() + b".",
     Topic.OCF.encode(),
     Topic.PASSES.encode(),
     Topic.TIME.encode(),

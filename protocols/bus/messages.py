@@ -283,6 +283,56 @@ class LinkMessage(BusMessage):
     )
 
 
+#: Of one radio message: what a page can draw.
+MAX_SPECTRUM_BINS = 4096
+MAX_CONSTELLATION_POINTS = 512
+
+
+@dataclass(frozen=True, eq=False)
+class RadioMessage(BusMessage):
+    """How one receiver hears its carrier, a few times a second; the newest one of each is kept.
+
+    station: where it stands; receiver: its name there.
+    carrier_lock, symbol_lock: of the demodulator; frame_lock: sync markers stand where they should.
+    carrier_offset_hz: of the carrier from the centre of the I/Q it is given, the aiding included.
+    symbol_rate: as recovered, symbols/s.  ebn0_db: a bit of data, the code's rate taken off;
+        NaN without symbol lock.  level_db: mean power of the input against full scale (1.0).
+    spectrum: float32 [bins], dB against full scale in one bin, lowest frequency first;
+        bin i stands at `spectrum_centre_hz + spectrum_span_hz (i / bins − 1/2)`; empty: none.
+    constellation: int8 [points, 2], I and Q after all corrections, 64 being the amplitude that a
+        symbol has without noise (the decided axes of QPSK each 64/√2); empty without symbol lock.
+    """
+
+    station: str = declare(TEXT)
+    receiver: str = declare(TEXT)
+    time_ns: int = declare(INTEGER)
+    modulation: str = declare(TEXT)
+    carrier_lock: bool = declare(FLAG)
+    symbol_lock: bool = declare(FLAG)
+    frame_lock: bool = declare(FLAG)
+    carrier_offset_hz: float = declare(NUMBER)
+    symbol_rate: float = declare(NUMBER)
+    ebn0_db: float = declare(NUMBER)
+    level_db: float = declare(NUMBER)
+    spectrum_centre_hz: float = declare(NUMBER)
+    spectrum_span_hz: float = declare(NUMBER)
+    spectrum: npt.NDArray[np.float32] = declare(array("<f4"))
+    constellation: npt.NDArray[np.int8] = declare(array("|i1", dimensions=2))
+
+    def __post_init__(self) -> None:
+        _require(
+            self.spectrum.ndim == 1 and len(self.spectrum) <= MAX_SPECTRUM_BINS,
+            f"spectrum of shape {self.spectrum.shape}; at most {MAX_SPECTRUM_BINS} bins wanted",
+        )
+        shape = self.constellation.shape
+        _require(
+            len(shape) == 2 and shape[1] == 2 and shape[0] <= MAX_CONSTELLATION_POINTS,
+            f"constellation of shape {shape}; [at most {MAX_CONSTELLATION_POINTS}, 2] wanted",
+        )
+        _require(self.symbol_rate >= 0, f"symbol rate {self.symbol_rate} is negative")
+        _require(self.spectrum_span_hz >= 0, f"span {self.spectrum_span_hz} Hz is negative")
+
+
 @dataclass(frozen=True)
 class TimeMessage(BusMessage):
     """The on-board clock against TAI, extrapolated to `time_ns`; the newest one is kept.
@@ -573,6 +623,7 @@ __all__ = [
     "PassesMessage",
     "Position",
     "RadiatedMessage",
+    "RadioMessage",
     "ServiceState",
     "Severity",
     "StatusMessage",

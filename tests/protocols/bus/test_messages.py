@@ -28,6 +28,7 @@ from protocols.bus.messages import (
     Pass,
     PassesMessage,
     Position,
+    RadioMessage,
     ServiceState,
     Severity,
     StatusMessage,
@@ -228,7 +229,23 @@ TIME = st.builds(
     suspected=st.booleans(),
 )
 
+RADIO = st.builds(
+    RadioMessage,
+    station=NAMES,
+    receiver=NAMES,
+    time_ns=INT64,
+    modulation=NAMES,
+    **dict.fromkeys(("carrier_lock", "symbol_lock", "frame_lock"), st.booleans()),
+    **dict.fromkeys(("carrier_offset_hz", "level_db", "spectrum_centre_hz"), FINITE),
+    ebn0_db=st.floats(-20, 60),
+    symbol_rate=st.floats(0, 1e9),
+    spectrum_span_hz=st.floats(0, 1e9),
+    spectrum=hnp.arrays(np.float32, st.integers(0, 64)),
+    constellation=hnp.arrays(np.int8, st.tuples(st.integers(0, 64), st.just(2))),
+)
+
 MESSAGES = st.one_of(
+    RADIO,
     PASSES,
     TIME,
     packets_messages(),
@@ -334,7 +351,7 @@ def test_damaged_messages_raise_remote_error_only(
 
 KINDS = (
     PacketsMessage, OpaqueMessage, ParametersMessage, EventMessage, LinkMessage, StatusMessage,
-    PassesMessage, TimeMessage,
+    PassesMessage, TimeMessage, RadioMessage,
 )  # fmt: skip
 
 
@@ -391,6 +408,21 @@ def test_a_newer_senders_further_field_is_ignored() -> None:
     assert parse(EventMessage, msgpack.packb([name, version, fields | {"new": 1}])) == message
 
 
+def radio(**changed: object) -> RadioMessage:
+    fields: dict[str, object] = {
+        **dict.fromkeys(("station", "receiver", "modulation"), "x"),
+        **dict.fromkeys(("carrier_lock", "symbol_lock", "frame_lock"), True),
+        **dict.fromkeys(
+            ("carrier_offset_hz", "symbol_rate", "ebn0_db", "level_db", "spectrum_centre_hz"), 0.0
+        ),
+        "time_ns": 0,
+        "spectrum_span_hz": 0.0,
+        "spectrum": np.zeros(512, np.float32),
+        "constellation": np.zeros((512, 2), np.int8),
+    }
+    return RadioMessage(**fields | changed)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("name", "build"),
     [
@@ -399,6 +431,9 @@ def test_a_newer_senders_further_field_is_ignored() -> None:
         ("kind", lambda: Event("noise", "info", "n", "", 0, 0, 0)),
         ("severity", lambda: Event("limit", "awful", "n", "", 0, 0, 0)),
         ("state", lambda: StatusMessage("s", "asleep", 0, 0, 0, 0)),
+        ("constellation", lambda: radio(constellation=np.zeros((513, 2), np.int8))),
+        ("spectrum", lambda: radio(spectrum=np.zeros(4097, np.float32))),
+        ("symbol rate", lambda: radio(symbol_rate=-1.0)),
         ("int64", lambda: EventMessage("j", 2**63, 0, ()).build()),
     ],
 )  # fmt: skip
