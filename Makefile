@@ -60,6 +60,9 @@ trial-ltp: $(VENV)/.installed-test  ## LTP through 499 s and 20 % loss, 1,000 se
 trial-cop1: $(VENV)/.installed-test  ## FOP-1 and FARM-1 through 30 % loss both ways, 1,000 seeds
 	$(BIN)/python -m tests.long.cop1 $(ARGS)
 
+trial-commands: $(VENV)/.installed-test  ## command service and spacecraft through losses, kills, terminations, 200 seeds
+	$(BIN)/python -m tests.long.commands $(ARGS)
+
 trial-forgeries: $(VENV)/.installed-test  ## 100,000 forged, replayed, changed commands: none is executed
 	$(BIN)/python -m tests.long.forgeries $(ARGS)
 

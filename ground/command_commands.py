@@ -43,12 +43,16 @@ Arguments = Annotated[
     ),
 ]
 _RUN = Path("var/run")
-_ENDED = ("completed", "failed", "expired", "removed", "unknown")
+#: For a service that is being started again.
+_PATIENCE_S = 6.0
+#: States after which nothing happens by itself, or perhaps never.
+_ENDED = ("completed", "failed", "expired", "removed", "unknown", "held")
 
 
 @contextmanager
 def client(run_dir: Path, actor: str = "") -> Iterator[CommandClient]:
     """That of a run's command service.  Raises FileNotFoundError, LocalError."""
+    from ground.asking import NoAnswer
     from ground.command.client import CommandClient
     from ground.config import load_settings
     from protocols.errors import LocalError
@@ -58,8 +62,13 @@ def client(run_dir: Path, actor: str = "") -> Iterator[CommandClient]:
     settings = load_settings(run_dir)
     if not settings.command:
         raise LocalError(f"the run in {run_dir} commands nothing")
-    with CommandClient(settings.command_endpoint, actor=actor or getpass.getuser()) as one:
-        yield one
+    who = actor or getpass.getuser()
+    try:
+        with CommandClient(settings.command_endpoint, actor=who, timeout_s=_PATIENCE_S) as one:
+            yield one
+    except NoAnswer as error:
+        log = run_dir / "log" / "command.log"
+        raise NoAnswer(f"{error}; `l4 status` says how it is, {log} why") from error
 
 
 def show_json(value: Any) -> None:
@@ -327,7 +336,8 @@ def show(number: Number, run_dir: RunDir = _RUN, json_: Json = False) -> None:
 
 @command_app.command(epilog="Example: l4 command follow 7 — ends with the request")
 def follow(number: Number, run_dir: RunDir = _RUN) -> None:
-    """Watch a request on its way: counts down to spacecraft and reply. Exit status 1: it failed."""
+    """Watch a request on its way: counts down to spacecraft and reply. Exit status 1: it failed, is
+    held, or its end is not known."""
     from ground.command_texts import request_view
     from ground.config import load_settings
     from ground.wiring import open_clock

@@ -33,6 +33,19 @@ _STAGE_STYLES: Final = {
     "failed": "bold white on red",
     "overdue": "bold black on yellow",
 }
+#: Of a stage, for a column that is narrow.
+_LETTERS: Final = {
+    "radiated": "T",
+    "received": "F",
+    "acceptance": "A",
+    "start": "S",
+    "progress": "P",
+    "completion": "C",
+}
+_LEGEND: Final = (
+    "T transmitted by the station · F taken by FARM-1 · A accepted · S started · P in progress · "
+    "C completed on board;  ✓ passed · pending ? overdue ✗ failed"
+)
 _MARKS: Final = {"pending": "·", "passed": "✓", "failed": "✗", "overdue": "?"}
 
 
@@ -75,10 +88,12 @@ def _shown(value: Any) -> str:
 
 def requests_table(requests: Sequence[Mapping[str, Any]], now_ns: int) -> Table:
     """One line a request: where it is, and what comes next."""
-    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), caption_justify="left")
+    if any(one["stages"] for one in requests):
+        table.caption = _LEGEND
     table.add_column("#", justify="right")
     for title in ("command", "state", "stages", "what next", "by"):
-        table.add_column(title)
+        table.add_column(title, no_wrap=title in ("state", "stages"))
     for one in requests:
         name = Text(one["command"])
         if one["arguments"]:
@@ -97,7 +112,7 @@ def requests_table(requests: Sequence[Mapping[str, Any]], now_ns: int) -> Table:
 def _marks(stages: Sequence[Sequence[Any]]) -> Text:
     marks = Text()
     for name, state, *_ in stages:
-        marks.append(f"{_MARKS[state]}{name[0].upper()}", style=_STAGE_STYLES[state])
+        marks.append(f"{_MARKS[state]}{_LETTERS[name]}", style=_STAGE_STYLES[state])
     return marks
 
 
@@ -105,7 +120,8 @@ def next_text(one: Mapping[str, Any], now_ns: int) -> Text:
     """What a request waits for, in words."""
     state = one["state"]
     if state == "queued":
-        return Text("arm it", style="dim")
+        again = "; what was sent after it waits for it" if one["sent_ns"] else ""
+        return Text(f"arm it{again}", style="dim")
     if state == "armed":
         return Text("a second person approves" if one["hazard"] else "send it")
     if state == "approved":
@@ -214,7 +230,8 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
         lines.append(Text(", ".join([heard, *flags]), style=style))
     lines.append(
         Text(
-            f"{status['on_stack']} on the stack, {status['under_way']} under way, "
+            f"{status['on_stack']} on the stack, {status['held']} held, {status['waiting']} "
+            f"waiting to leave, {status['under_way']} under way, "
             f"{status['unknown']} with unknown end"
         )
     )

@@ -185,6 +185,11 @@ class RunSettings:
         return self.run_dir / "console"
 
     @property
+    def setup_link(self) -> Path:
+        """Holds the link by which the first person signs in, until somebody has used it."""
+        return self.console_dir / "setup-link"
+
+    @property
     def command_file(self) -> Path:
         return self.run_dir / "command" / "command.sqlite"
 

@@ -225,15 +225,22 @@ def relay_lines(model: LiveModel, now_ns: int) -> list[Text]:
 
 
 def render(
-    model: LiveModel, *, now_ns: int, height: int, width: int, restarts: dict[str, int]
+    model: LiveModel,
+    *,
+    now_ns: int,
+    height: int,
+    width: int,
+    restarts: dict[str, int],
+    note: str = "",
 ) -> Layout:
-    """The whole screen.  `restarts`: service → times the supervisor had to start it again."""
+    """The whole screen.  restarts: service → times the supervisor had to start it again; note:
+    what people should know of the run, at the foot."""
     layout = Layout()
     events = max(4, min(8, height // 5))
     layout.split_column(
         Layout(_clocks(model, now_ns, width), name="clocks", size=4),
         Layout(name="middle"),
-        Layout(_events(model, events - 2), name="events", size=events),
+        Layout(_events(model, events - 2, note), name="events", size=events),
     )
     rows = height - 4 - events - 2
     side = SIDE_WIDTH if width >= 120 else max(34, width // 3)
@@ -520,7 +527,7 @@ def _sampled(model: LiveModel) -> str:
     return f"sampled 1 in {offered / max(1, chosen):.1f}" if chosen < offered else ""
 
 
-def _events(model: LiveModel, rows: int) -> Panel:
+def _events(model: LiveModel, rows: int, note: str) -> Panel:
     lines: list[RenderableType] = []
     for event in list(model.events)[-rows:]:
         stored = " [stored]" if event.playback else ""
@@ -539,6 +546,8 @@ def _events(model: LiveModel, rows: int) -> Panel:
         Group(*lines),
         title=f"Events · {model.events_seen:,} since the view began",
         title_align="left",
+        subtitle=Text(note, overflow="ellipsis") if note else None,
+        subtitle_align="left",
     )
 
 

@@ -136,8 +136,8 @@ def abort(
     run_dir: RunDir = _RUN_DIR,
     json_: Json = False,
 ) -> None:
-    """End a run for ever. What it has sent stays sent; what waits in the queue can be taken back
-    with `l4 command remove`."""
+    """End a run for ever. Commands of it that have not left are taken back, as at its failure; what
+    has left has left."""
     _operate("abort_run", number, actor, run_dir, as_json=json_, reason=reason)
 
 

@@ -10,8 +10,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -162,7 +163,8 @@ def _run_site(settings: RunSettings, options: RunOptions) -> int:
     try:
         with _interruptible():
             supervisor.start()
-            _watch(model, bus, clock, console, supervisor, deadline, options.view)
+            note = partial(_console_note, settings)
+            _watch(model, bus, clock, console, supervisor, deadline, options.view, note)
     except Interrupted:
         pass
     finally:
@@ -216,8 +218,10 @@ def _watch(
     supervisor: Supervisor | None,
     deadline: float | None,
     view: bool,
+    note: Callable[[], str],
 ) -> None:
     """Take messages and redraw until the deadline, or until interrupted."""
+    told = ""
     next_line = time.monotonic() + LINE_S
     patience = time.monotonic() + LINK_PATIENCE_S
     next_draw = 0.0
@@ -233,7 +237,10 @@ def _watch(
             now = time.monotonic()
             if screen is not None and now >= next_draw:
                 next_draw = now + REFRESH_S
-                screen.update(_screen(model, clock, console, supervisor), refresh=True)
+                screen.update(_screen(model, clock, console, supervisor, note()), refresh=True)
+            elif screen is None and note() != told:
+                told = note()
+                print(told, file=sys.stderr, flush=True)
             elif screen is None and supervisor is not None and now >= next_line:
                 if model.link is None and now < patience:
                     continue
@@ -242,7 +249,7 @@ def _watch(
 
 
 def _screen(
-    model: LiveModel, clock: Clock, console: Console, supervisor: Supervisor | None
+    model: LiveModel, clock: Clock, console: Console, supervisor: Supervisor | None, note: str
 ) -> RenderableType:
     return render(
         model,
@@ -250,7 +257,20 @@ def _screen(
         height=console.size.height,
         width=console.size.width,
         restarts=_restarts(supervisor),
+        note=note,
     )
+
+
+def _console_note(settings: RunSettings) -> str:
+    """Where the web console is, and how to get in the first time; empty until it serves."""
+    if not settings.console:
+        return ""
+    with contextlib.suppress(OSError):
+        if link := settings.setup_link.read_text().strip():
+            return f"console, first sign-in: {link}"
+    if not (settings.console_dir / "accounts.sqlite").exists():
+        return ""
+    return f"console: http://127.0.0.1:{settings.console_port}/"
 
 
 def _restarts(supervisor: Supervisor | None) -> dict[str, int]:
@@ -328,7 +348,8 @@ def watch_site(run_dir: Path) -> int:
     model = LiveModel(speed=1 / clock.wall_seconds(1.0))
     try:
         with _interruptible():
-            _watch(model, bus, clock, console, None, None, view=True)
+            note = partial(_console_note, settings)
+            _watch(model, bus, clock, console, None, None, view=True, note=note)
     except Interrupted:
         pass
     finally:

@@ -416,7 +416,7 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
     from protocols.dictionary.l4_commands import COMMANDS
 
     dictionary = open_dictionary(load_profile(settings.mission).dictionary)
-    setup_file = settings.console_dir / "setup-link"
+    setup_file = settings.setup_link
 
     def command(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
         if not settings.command:

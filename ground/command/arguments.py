@@ -48,11 +48,19 @@ def parse_arguments(
     return values
 
 
+#: Of what people may ask for; TAI ns in 64 bits end in 2250.
+_LATEST_YEAR: Final = 2200
+_LATEST_NS: Final = tai_ns_from_utc_iso(f"{_LATEST_YEAR}-12-31T00:00:00Z")
+
+
 def parse_time(text: str, *, now_ns: int) -> int:
     """TAI ns of a UTC time, or of `+90s`, `+5min`, `+2h`, `+1d` from now.  Raises LocalError."""
     offset = _OFFSET.fullmatch(text.strip())
     if offset is not None:
-        return now_ns + round(float(offset[1]) * _SECONDS[offset[2]] * 1e9)
+        found_ns = now_ns + round(float(offset[1]) * _SECONDS[offset[2]] * 1e9)
+        if found_ns > _LATEST_NS:
+            raise LocalError(f"time {text!r}: in {_LATEST_YEAR} at the latest")
+        return found_ns
     try:
         return tai_ns_from_utc_iso(text.strip())
     except (LocalError, RemoteError, ValueError) as error:

@@ -7,7 +7,7 @@ what was wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ground.command.arguments import parse_arguments, parse_time
@@ -16,6 +16,7 @@ from ground.command.progress import Progress
 from ground.command.requests import ENDED, UNDER_WAY, Event, Request, State
 from ground.command.store import CommandStore, HistoryEntry
 from protocols.bus.messages import RadiatedMessage, parse
+from protocols.dictionary.l4_link import MANAGEMENT_COMMAND
 from protocols.errors import LocalError
 from protocols.telecommand.declaration import Command, CommandDictionary
 
@@ -38,6 +39,10 @@ class Grounds(Protocol):
         ...
 
     def link_listing(self) -> dict[str, Any]: ...
+
+    def runs_on(self, origin: str) -> bool:
+        """Whether the run of a procedure that a request is from has not ended."""
+        ...
 
     @property
     def counters(self) -> dict[str, int]: ...
@@ -116,6 +121,8 @@ class Desk:
         given = declared.complete(arguments)
         # What cannot be built is refused now, not when it should leave.
         self._commands.build(command, given)
+        if expedited and command == MANAGEMENT_COMMAND:
+            raise LocalError(f"{command}: goes by the AD service alone, in the order it is sent in")
         if latest_ns and latest_ns <= max(now_ns, earliest_ns):
             raise LocalError(f"{command}: the latest time is over, or before the earliest")
         request = Request(
@@ -145,6 +152,14 @@ class Desk:
             if not request.hazard:
                 self._send(now_ns, request, {"actor": actor})
                 self._progress.move(now_ns, request, Event.SEND, actor=actor)
+            self._store.save(request)
+
+    def take_back(self, now_ns: int, number: int, text: str) -> None:
+        """Remove a request, if it has not left; whoever calls holds the transaction."""
+        request = self._store.request(number)
+        if Event.REMOVE in request.possible:
+            self._progress.move(now_ns, request, Event.REMOVE, text=text)
+            request.reason = text
             self._store.save(request)
 
     def _add(self, now_ns: int, arguments: dict[str, Any]) -> Any:
@@ -199,10 +214,10 @@ class Desk:
                 prepare(now_ns, request, arguments)
             text = request.reason if event in (Event.REJECT, Event.CLOSE) else ""
             self._progress.move(now_ns, request, event, text=text, actor=actor)
-            if event is Event.APPROVE and request.origin:
+            if event is Event.APPROVE and self._grounds.runs_on(request.origin):
                 # Its procedure waits for nothing but this.
+                self._send(now_ns, request, {"actor": request.armed_by})
                 self._progress.move(now_ns, request, Event.SEND, actor=request.armed_by)
-                request.sent_by, request.sent_ns = request.armed_by, now_ns
             self._store.save(request)
             return self.described(now_ns, request)
 
@@ -229,7 +244,8 @@ class Desk:
                 f"request {request.number} {request.command} is hazardous ({request.hazard}) and "
                 f"{request.state}: a second person's approval wanted"
             )
-        request.sent_by, request.sent_ns = _actor(arguments), now_ns
+        request.sent_by = _actor(arguments)
+        request.sent_ns = request.sent_ns or now_ns
 
     def _direct(self, now_ns: int, arguments: dict[str, Any]) -> Any:
         value = arguments.get("value")
@@ -248,7 +264,8 @@ class Desk:
         else:
             last, before = int(arguments.get("last", 20)), int(arguments.get("before", 0))
             found = self._store.newest(last, before)[::-1]
-        return [self.described(now_ns, one) for one in found]
+        held = self._held()
+        return [self.described(now_ns, one, held) for one in found]
 
     def _show(self, now_ns: int, arguments: dict[str, Any]) -> Any:
         request = self._store.request(_number(arguments))
@@ -296,12 +313,21 @@ class Desk:
             **self._grounds.counters,
         }
 
-    def described(self, now_ns: int, request: Request) -> dict[str, Any]:
-        """As operators see it."""
+    def _held(self) -> list[Request]:
+        return [one for one in self._store.active() if one.holds_back]
+
+    def described(
+        self, now_ns: int, request: Request, held: Sequence[Request] | None = None
+    ) -> dict[str, Any]:
+        """As operators see it.  held: what `_held` gives, if it is at hand."""
         command = self._commands.by_name.get(request.command)
         violations: list[str] = []
         if command is not None and request.state not in ENDED | UNDER_WAY:
             violations = self._grounds.violations(now_ns, command)
+        if request.state is State.WAITING:
+            before = request.stopped_by(self._held() if held is None else held)
+            if before is not None:
+                violations = [f"request {before.number}, sent before it, is held", *violations]
         return {**request.plain(), "violations": violations}
 
 

@@ -18,7 +18,7 @@ from ground.command.link import CommandLink, Fate, Outgoing
 from ground.command.procedures.library import Library
 from ground.command.progress import Progress, Timing
 from ground.command.reports import security_replies, verifications
-from ground.command.requests import ENDED, UNDER_WAY, Event, Request, State
+from ground.command.requests import UNDER_WAY, Event, Request, State
 from ground.command.runs import Runs
 from ground.command.security import SecurityOffice
 from ground.command.store import CommandStore, OpenUplink
@@ -33,7 +33,12 @@ from protocols.bus.messages import (
     RadiatedMessage,
     UplinkMessage,
 )
-from protocols.dictionary.l4_link import MANAGEMENT_COMMAND, TC_MANAGEMENT_MAP, TC_MAP
+from protocols.dictionary.l4_link import (
+    MANAGEMENT_COMMAND,
+    TC_EXPEDITED_MAP,
+    TC_MANAGEMENT_MAP,
+    TC_MAP,
+)
 from protocols.errors import LocalError
 from protocols.frames.sdls import SecurityEndpoint
 from protocols.frames.tc import FrameType
@@ -45,6 +50,7 @@ _COUNTS: Final = 1 << 14
 #: How often the station is asked for one radiation, and for how many handovers each time.
 _ATTEMPTS, _PATIENCE = 3, 4
 _ARMED: Final = (State.ARMED, State.APPROVED)
+_SENT: Final = (State.WAITING, State.HELD)
 
 
 class CommandEngine:
@@ -161,7 +167,9 @@ class CommandEngine:
         """For the service's status."""
         active = self.store.active()
         return {
-            "on_stack": sum(one.state not in UNDER_WAY for one in active),
+            "on_stack": sum(one.state not in {*UNDER_WAY, *_SENT} for one in active),
+            "waiting": sum(one.state is State.WAITING for one in active),
+            "held": sum(one.state is State.HELD for one in active),
             "under_way": sum(one.state in UNDER_WAY - {State.UNKNOWN} for one in active),
             "unknown": sum(one.state is State.UNKNOWN for one in active),
             "unanswered_radiations": len(self._uplinks),
@@ -234,6 +242,7 @@ class CommandEngine:
             self.store.close_uplink(found.number, message.build())
             wanted = self._awaits(found)
             again = wanted and found.attempt < _ATTEMPTS and self.transmits(now_ns)
+            again = again and not self._is_late(now_ns, found)
             if message.refused and again:
                 # Too late for its turn, as after a restart on the way: it may still go.
                 self.store.note(found.request, now_ns, "refused", text=message.refused)
@@ -264,6 +273,17 @@ class CommandEngine:
                 self._settle_link(now_ns)
         del self._uplinks[message.id]
 
+    def _is_late(self, now_ns: int, uplink: OpenUplink) -> bool:
+        """Whether a radiation may not be asked for again: its latest time is over, or, of type BD,
+        one with a higher number of link security may be ahead of it and it would be a replay.
+        Type AD comes to link security in the order of FARM-1 alone."""
+        if not uplink.request:
+            return False
+        latest_ns = self.store.request(uplink.request).latest_ns
+        if latest_ns and now_ns > latest_ns:
+            return True
+        return _FRAME_TYPES[uplink.kind] is FrameType.BD and self.store.is_overtaken(uplink)
+
     def _awaits(self, uplink: OpenUplink) -> bool:
         """Whether a radiation still serves what it was for: a station that comes back after hours
         shall not send what was given up meanwhile, nor end the service that has begun since."""
@@ -276,9 +296,10 @@ class CommandEngine:
         """What time brings."""
         self.runs.turn(now_ns)
         with self.store.transaction():
-            for request in self.store.requests(_TIMED):
+            active = self.store.active()
+            for request in active:
                 self._pass_time(now_ns, request)
-            self._release(now_ns)
+            self._release(now_ns, active)
             self._radiate(now_ns)
             self._settle_link(now_ns)
             if self._files is not None:
@@ -315,6 +336,10 @@ class CommandEngine:
         self._settle_link(now_ns)
         return text
 
+    def runs_on(self, origin: str) -> bool:
+        """Whether the run that a request is from has not ended."""
+        return self.runs.runs_on(origin)
+
     def link_listing(self) -> dict[str, Any]:
         """How COP-1 is."""
         return self._link.listing()
@@ -323,7 +348,7 @@ class CommandEngine:
 
     def _pass_time(self, now_ns: int, request: Request) -> None:
         state = request.state
-        alone = state in _ARMED and not request.origin
+        alone = state in _ARMED and not self.runs_on(request.origin)
         if alone and now_ns - request.armed_ns > self.timing.armed_ns:
             self.progress.move(now_ns, request, Event.DISARM, text="armed for too long")
             self.store.save(request)
@@ -331,16 +356,19 @@ class CommandEngine:
             if request.latest_ns and now_ns > request.latest_ns:
                 self.progress.move(now_ns, request, Event.EXPIRE, text="its latest time is over")
                 self.store.save(request)
-        elif state in UNDER_WAY - {State.UNKNOWN}:
+        elif state in UNDER_WAY:
             self.progress.overdue(now_ns, request)
 
-    def _release(self, now_ns: int) -> None:
+    def _release(self, now_ns: int, active: Sequence[Request]) -> None:
         """Hand over what may leave, in the order in which it was sent by operators."""
-        waiting = self.store.requests([State.WAITING])
+        waiting = [one for one in active if one.state is State.WAITING]
         if not waiting or not self.transmits(now_ns):
             return
+        held = [one for one in active if one.holds_back]
         for request in sorted(waiting, key=lambda one: (one.sent_ns, one.number)):
             if now_ns < request.earliest_ns or not self._link.ready(expedited=request.expedited):
+                continue
+            if request.stopped_by(held) is not None:
                 continue
             try:
                 # It may be on the stack since a dictionary or an association that is no more.
@@ -349,13 +377,14 @@ class CommandEngine:
                 violations = self.violations(now_ns, command)
                 if violations and self._is_new(now_ns, command):
                     continue
-                violations += filter(None, [self._link.obstacle(_map_of(command))])
+                violations += filter(None, [self._link.obstacle(_map_of(request))])
             except LocalError as error:
                 command, violations = None, [str(error)]
             if command is None or violations:
                 request.reason = "; ".join(violations)
                 self.progress.move(now_ns, request, Event.HOLD, text=request.reason)
                 self.store.save(request)
+                held.append(request)
                 continue
             self._hand_over(now_ns, request, command)
             self._radiate(now_ns)
@@ -378,17 +407,34 @@ class CommandEngine:
             request.number,
             request.octets,
             expedited=request.expedited,
-            map_id=_map_of(command),
+            map_id=_map_of(request),
         )
         self.progress.begin(now_ns, request, command, self.visibility.owlt_ns(now_ns))
 
     def _radiate(self, now_ns: int) -> None:
         """Give what FOP-1 has for the antenna to the bus, after the store."""
         owlt_ns = self.visibility.owlt_ns(now_ns)
+        over = False
         for one in self._link.turn(now_ns, owlt_ns, transmits=self.transmits(now_ns)):
+            if one.frame_type is FrameType.AD:
+                # What is behind a frame that does not go up would be discarded on board.
+                over = over or self._is_over(now_ns, one)
+                if over:
+                    continue
             kind = _FRAME_TYPES.index(one.frame_type)
             self._ask_station(now_ns, one.octets, one.tag, kind, again=one.repeated)
             self._note_outgoing(now_ns, one)
+
+    def _is_over(self, now_ns: int, one: Outgoing) -> bool:
+        """Whether a frame may not go up (again) any more; the AD service ends with that, and the
+        next CLCW tells what has arrived."""
+        request = self.store.request(one.tag)
+        if not request.latest_ns or now_ns <= request.latest_ns:
+            return False
+        what = "not sent again" if one.repeated else "not sent"
+        self.progress.note(now_ns, request, "over", f"{what}: its latest time is over")
+        self._link.refused(now_ns, one.frame_type)
+        return True
 
     def _ask_station(
         self,
@@ -402,13 +448,16 @@ class CommandEngine:
     ) -> None:
         """For a radiation under a name of its own."""
         number = self.store.next_uplink()
+        latest_ns = now_ns + _PATIENCE * self.timing.handover_ns
+        if request:
+            latest_ns = min(latest_ns, self.store.request(request).latest_ns or latest_ns)
         message = UplinkMessage(
             id=f"{self._name}-{self._state['name']}-{number}",
             service=self._name,
             carrier=Carrier.COMMAND,
             octets=octets,
             earliest_ns=now_ns,
-            latest_ns=now_ns + _PATIENCE * self.timing.handover_ns,
+            latest_ns=latest_ns,
         )
         uplink = OpenUplink(number, request, kind, again, attempt, message)
         self.store.add_uplink(uplink)
@@ -446,12 +495,11 @@ class CommandEngine:
         self.store.keep_state("link", self._link.snapshot())
 
 
-def _map_of(command: Command) -> int:
-    return TC_MANAGEMENT_MAP if command.name == MANAGEMENT_COMMAND else TC_MAP
+def _map_of(request: Request) -> int:
+    if request.expedited:
+        return TC_EXPEDITED_MAP
+    return TC_MANAGEMENT_MAP if request.command == MANAGEMENT_COMMAND else TC_MAP
 
 
 #: Of an open radiation, by the number kept with it.
 _FRAME_TYPES: Final = tuple(FrameType)
-_TIMED: Final[Sequence[State]] = [
-    state for state in State if state not in ENDED and state is not State.UNKNOWN
-]

@@ -205,7 +205,7 @@ class CommandLink:
         if last_ert_ns >= self._quiet_ns:
             self._settle_doubts(report.report_value)
             if self.automatic and not report.lockout:
-                self._initiate(now_ns, report.report_value)
+                self._initiate(now_ns, report)
 
     def awaits(self, frame_type: FrameType, tag: int) -> bool:
         """Whether COP-1 counts on a frame of type AD or BC; not once it has given up on it."""
@@ -247,6 +247,8 @@ class CommandLink:
             self._hear(now_ns)
             return "AD service terminated; `initiate` begins again"
         if self._fop.state is not FopState.INITIAL:
+            if directive == "unlock" and not (self._clcw and self._clcw[0].lockout):
+                raise LocalError("FARM-1 is not in lockout: there is nothing to unlock")
             raise LocalError(f"FOP-1 is {self._fop.state.name}; `terminate` first")
         self.automatic = True
         if directive == "initiate":
@@ -262,15 +264,18 @@ class CommandLink:
                     f"the first CLCW in {wait_s:.0f} s or later"
                 )
             self._settle_doubts(self._clcw[0].report_value)
-            self._initiate(now_ns, self._clcw[0].report_value)
+            self._initiate(now_ns, self._clcw[0])
             return f"initiated with V(S) = {self._clcw[0].report_value}; a CLCW confirms it"
         if directive == "unlock":
             if self._clcw is None:
                 raise LocalError("no CLCW has been heard: what V(S) is is not known")
-            if self._clcw[0].lockout:
-                # What is still under way is discarded: V(R) stays.
-                self._settle_doubts(self._clcw[0].report_value)
-            self._doubtful.clear()
+            if not self._clcw[0].lockout:
+                raise LocalError(
+                    "FARM-1 is not in lockout by the last CLCW: there is nothing to unlock; "
+                    "`initiate` begins the AD service"
+                )
+            # What is still under way is discarded: V(R) stays.
+            self._settle_doubts(self._clcw[0].report_value)
             self._fop.set_vs(now_ns, self._clcw[0].report_value)
             self._note(self._fop.initiate_with_unlock(now_ns), "unlocked")
             self._hear(now_ns)
@@ -285,9 +290,14 @@ class CommandLink:
             return f"Set V(R) to {value} is sent; a CLCW that expects {value} confirms it"
         raise LocalError(f"directive {directive!r}; initiate, unlock, set-vr, terminate are")
 
-    def _initiate(self, now_ns: int, value: int) -> None:
-        self._fop.set_vs(now_ns, value)
-        self._note(self._fop.initiate_with_clcw(now_ns), f"AD service on, next frame {value}")
+    def _initiate(self, now_ns: int, report: CLCW) -> None:
+        """Where FARM-1 waits for a frame that was given up, no CLCW would ever be right: Unlock
+        takes its retransmit flag away, and leaves V(R) (232.1-B, E7 of FARM-1)."""
+        self._fop.set_vs(now_ns, report.report_value)
+        initiate = (
+            self._fop.initiate_with_unlock if report.retransmit else self._fop.initiate_with_clcw
+        )
+        self._note(initiate(now_ns), f"AD service on, next frame {report.report_value}")
         self._hear(now_ns)
 
     def _note(self, number: int, text: str) -> None:

@@ -157,7 +157,8 @@ class Progress:
             self.note(now_ns, request, "overdue", f"{one.name}: no word")
         if not late:
             return
-        if request.stages[-1].state is StageState.OVERDUE:
+        lost = request.stages[-1].state is StageState.OVERDUE
+        if lost and request.state is not State.UNKNOWN:
             text = f"no report of its {request.stages[-1].name}"
             self.move(now_ns, request, Event.LOSE, text=text)
         self._store.save(request)

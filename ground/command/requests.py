@@ -5,7 +5,7 @@ The table is all there is to the life cycle; `engine.py` decides which event hap
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -102,6 +102,8 @@ REQUEST_TABLE: Final[Mapping[State, Mapping[Event, State]]] = {
 ENDED: Final = frozenset((_S.COMPLETED, _S.FAILED, _S.EXPIRED, _S.REMOVED))
 #: States of a request that the spacecraft may have or may get.
 UNDER_WAY: Final = frozenset((_S.RELEASED, _S.RADIATED, _S.EXECUTING, _S.UNKNOWN))
+#: States before it is sent, or sent again.
+_NOT_SENT: Final = frozenset((_S.QUEUED, _S.ARMED, _S.APPROVED, _S.HELD))
 
 
 class StageState(StrEnum):
@@ -155,7 +157,8 @@ class Request:
     release on; sequence_count: of that packet, −1 before.
     frames, radiated_frames, received_frames: how many transfer frames it takes, and their fates.
     at_spacecraft_ns: when its last octet is there; reply_due_ns: when its last report should be
-    here.  armed_by, approved_by, sent_by: who did so last.
+    here.  armed_by, approved_by, sent_by: who did so last; sent_ns: when it was sent first, which
+    is its place in the order in which requests leave.
     """
 
     number: int
@@ -198,6 +201,30 @@ class Request:
                 f"cannot {event}; {names} possible"
             )
         self.state = allowed[event]
+
+    @property
+    def sender(self) -> str:
+        """Whose order it keeps to: that of the run of a procedure, or of the person who sent it."""
+        return f"run {self.origin.partition('/')[0]}" if self.origin else self.sent_by
+
+    @property
+    def holds_back(self) -> bool:
+        """Sent once, held, and neither sent again nor removed: what its sender sent after it may
+        rest on it."""
+        return self.sent_ns > 0 and self.state in _NOT_SENT
+
+    def stopped_by(self, others: Iterable[Request]) -> Request | None:
+        """That of requests which `holds_back` that this one waits behind: it was sent before it by
+        the same sender.  None waits in the BD service, which is for when others cannot leave."""
+        if self.state is not State.WAITING or self.expedited:
+            return None
+        place = self.sent_ns, self.number
+        before = (
+            one
+            for one in others
+            if one.holds_back and (one.sent_ns, one.number) < place and one.sender == self.sender
+        )
+        return next(before, None)
 
     @property
     def possible(self) -> Mapping[Event, State]:

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from ground.command.desk import Desk
 from ground.command.light_time import Visibility
 from ground.command.procedures.library import Library
+from ground.command.procedures.run_states import RunState
 from ground.command.procedures.runner import ProcedureRun, Record, describe
 from ground.command.procedures.steps import Send
 from ground.command.procedures.world import RequestStatus, Sample
@@ -143,6 +144,10 @@ class Runs:
         asking = sum(bool(run.listing(0)["question"]) for run in self._active.values())
         return {"runs": len(self._active), "runs_asking": asking, "runs_broken": len(self._broken)}
 
+    def runs_on(self, origin: str) -> bool:
+        """Whether the run that a request is from has not ended; empty: it is from none."""
+        return bool(origin) and int(origin.partition("/")[0]) in self._active
+
     # Inside --------------------------------------------------------------------------------------
 
     def _restored(self, number: int) -> ProcedureRun:
@@ -171,6 +176,9 @@ class Runs:
                 )
         if run.ended:
             self._active.pop(number, None)
+            if run.state is not RunState.COMPLETED:
+                for request in run.requests:
+                    self._desk.take_back(now_ns, request, f"run {number} {run.state}")
 
     def _start(self, now_ns: int, arguments: dict[str, Any]) -> Any:
         actor = str(arguments.get("actor", ""))
@@ -217,7 +225,15 @@ class Runs:
         return act
 
     def _listing(self, now_ns: int, number: int, run: ProcedureRun) -> dict[str, Any]:
-        return {**run.listing(now_ns), "number": number}
+        listing = run.listing(now_ns)
+        notes = [*listing.get("notes", ())]
+        for request in map(self._store.request, run.requests if not run.ended else ()):
+            if request.state is State.ARMED and request.hazard:
+                notes.append(
+                    f"request {request.number} {request.command} is hazardous: a second person has "
+                    f"to approve it (`l4 command approve {request.number}`)"
+                )
+        return {**listing, "number": number, "notes": notes}
 
     def _found(self, now_ns: int, number: int) -> dict[str, Any]:
         if number in self._active:

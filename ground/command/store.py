@@ -304,6 +304,14 @@ class CommandStore:
             for number, request, kind, again, attempt, body in rows
         ]
 
+    def is_overtaken(self, uplink: OpenUplink) -> bool:
+        """Whether the station was asked for another radiation of its kind after it."""
+        row = self._db.execute(
+            "SELECT 1 FROM uplink WHERE number > ? AND kind = ? LIMIT 1",
+            (uplink.number, uplink.kind),
+        ).fetchone()
+        return row is not None
+
     def close_uplink(self, number: int, fate: bytes) -> None:
         self._db.execute("UPDATE uplink SET fate = ? WHERE number = ?", (fate, number))
 

@@ -31,6 +31,10 @@ TC_MAP: Final = 0
 TC_MANAGEMENT_MAP: Final = 1
 #: The command that carries them; it goes there and nowhere else, and nothing else goes there.
 MANAGEMENT_COMMAND: Final = "SECURITY_PROCEDURE"
+#: MAP of packets that go by the BD service.  Its association numbers their frames apart from those
+#: of type AD, of which COP-1 repeats older ones behind newer ones of type BD: numbered together,
+#: the repetitions would be refused as replays.
+TC_EXPEDITED_MAP: Final = 2
 #: Files: BD service on a channel of their own, so that they never wait for FOP-1, nor it for them.
 FILE_VCID: Final = 1
 TC_PARAMETERS: Final = TcParameters(SCID_L4_RELAY, vcids=frozenset({TC_VCID, FILE_VCID}))
@@ -50,11 +54,15 @@ TC_MANAGEMENT_SECURITY: Final = _agreed(2, Service.AUTHENTICATED_ENCRYPTION, TC_
 #: Unkeyed at first: the next key of each MAP goes here, and the ones after take turns.
 TC_NEXT_SECURITY: Final = _agreed(3, Service.AUTHENTICATION, TC_MAP)
 TC_NEXT_MANAGEMENT_SECURITY: Final = _agreed(4, Service.AUTHENTICATED_ENCRYPTION, TC_MANAGEMENT_MAP)
+TC_EXPEDITED_SECURITY: Final = _agreed(6, Service.AUTHENTICATION, TC_EXPEDITED_MAP)
+TC_NEXT_EXPEDITED_SECURITY: Final = _agreed(7, Service.AUTHENTICATION, TC_EXPEDITED_MAP)
 TC_ASSOCIATIONS: Final = (
     TC_SECURITY,
     TC_MANAGEMENT_SECURITY,
     TC_NEXT_SECURITY,
     TC_NEXT_MANAGEMENT_SECURITY,
+    TC_EXPEDITED_SECURITY,
+    TC_NEXT_EXPEDITED_SECURITY,
 )
 #: Files are authenticated, too, and by an association that can do nothing else.
 FILE_SECURITY: Final = SaParameters(
@@ -69,6 +77,7 @@ FILE_PACKET_OCTETS: Final = TC_PARAMETERS.room(FILE_VCID) - FILE_SECURITY.overhe
 #: Keys loaded before launch, one for each association that is operational from the start.
 TC_KEY_ID: Final = 1
 TC_MANAGEMENT_KEY_ID: Final = 2
+TC_EXPEDITED_KEY_ID: Final = 4
 #: Wraps what OTAR brings.
 MASTER_KEY_ID: Final = 100
 
@@ -136,6 +145,13 @@ def downlink_sender(key: bytes, start_s: int) -> SecurityEndpoint:
     return endpoint
 
 
+def _derived(key: bytes, label: bytes) -> bytes:
+    """A key of 128 bits for one purpose, which says nothing of the key that it is made of."""
+    derivation = CMAC(AES(key))
+    derivation.update(b"\x01L4 relay: " + label + b"\x00\x00\x80")
+    return derivation.finalize()
+
+
 def security_endpoint(keys: bytes | CommandKeys, number: int = 0) -> SecurityEndpoint:
     """Either end of the command link, operational; numbers above `number` follow.
 
@@ -148,6 +164,7 @@ def security_endpoint(keys: bytes | CommandKeys, number: int = 0) -> SecurityEnd
     for agreed, key_id, key in (
         (TC_SECURITY, TC_KEY_ID, keys.command),
         (TC_MANAGEMENT_SECURITY, TC_MANAGEMENT_KEY_ID, keys.management),
+        (TC_EXPEDITED_SECURITY, TC_EXPEDITED_KEY_ID, _derived(keys.command, b"BD commands")),
     ):
         if key is not None:
             store.load(key_id, key)
@@ -161,7 +178,11 @@ def security_initiator(keys: CommandKeys) -> SecurityInitiator:
     """The ground's end, which manages keys and associations.  LocalError without a master key."""
     if keys.management is None or keys.master is None:
         raise LocalError("managing keys wants a management key and a master key")
-    routes = {TC_MAP: TC_SECURITY.spi, TC_MANAGEMENT_MAP: TC_MANAGEMENT_SECURITY.spi}
+    routes = {
+        TC_MAP: TC_SECURITY.spi,
+        TC_MANAGEMENT_MAP: TC_MANAGEMENT_SECURITY.spi,
+        TC_EXPEDITED_MAP: TC_EXPEDITED_SECURITY.spi,
+    }
     return SecurityInitiator(security_endpoint(keys), master_key_id=MASTER_KEY_ID, routes=routes)
 
 
@@ -170,10 +191,8 @@ def file_security(keys: bytes | CommandKeys, number: int = 0) -> SecurityEndpoin
 
     Its key is derived from the command key, so that neither says anything of the other.
     """
-    derivation = CMAC(AES(keys if isinstance(keys, bytes) else keys.command))
-    derivation.update(b"\x01L4 relay: files\x00\x00\x80")
     store = KeyStore()
-    store.load(FILE_KEY_ID, derivation.finalize())
+    store.load(FILE_KEY_ID, _derived(keys if isinstance(keys, bytes) else keys.command, b"files"))
     store.move(FILE_KEY_ID, KeyEvent.ACTIVATE)
     endpoint = SecurityEndpoint(store, (FILE_SECURITY,))
     endpoint.rekey(FILE_SECURITY.spi, FILE_KEY_ID, number)

@@ -14,6 +14,7 @@ from protocols.dictionary.l4_commands import COMMANDS
 from protocols.dictionary.l4_link import (
     CLTU_CODING,
     SIMULATION_KEYS,
+    TC_EXPEDITED_KEY_ID,
     TC_KEY_ID,
     TC_MANAGEMENT_KEY_ID,
     TC_MANAGEMENT_MAP,
@@ -164,7 +165,8 @@ def test_a_key_rolls_over() -> None:
     reply = ground.manage(initiator.inventory())
     assert reply is not None
     states = {NEW_KEY: KeyState.ACTIVE, TC_KEY_ID: KeyState.DESTROYED}
-    assert reply.keys == {**states, TC_MANAGEMENT_KEY_ID: KeyState.ACTIVE}
+    others = dict.fromkeys((TC_MANAGEMENT_KEY_ID, TC_EXPEDITED_KEY_ID), KeyState.ACTIVE)
+    assert reply.keys == {**states, **others}
     reply = ground.manage(initiator.status(NEXT))
     assert reply is not None
     assert reply.last is Procedure.START_SA
@@ -216,7 +218,7 @@ def test_what_is_refused_changes_nothing_and_is_told() -> None:
     with pytest.raises(LocalError, match="use` another"):
         initiator.stop(TC_MANAGEMENT_SECURITY.spi)
     endpoint = ground.craft.spacecraft.software.receiver.security
-    assert list(endpoint.keys) == [TC_KEY_ID, TC_MANAGEMENT_KEY_ID]
+    assert list(endpoint.keys) == [TC_KEY_ID, TC_MANAGEMENT_KEY_ID, TC_EXPEDITED_KEY_ID]
     assert endpoint.association(TC_MANAGEMENT_SECURITY.spi).state is SaState.OPERATIONAL
     refused = [event for event in ground.craft.events() if "SECURITY_REFUSED" in event]
     assert len(refused) == 4

@@ -114,7 +114,7 @@ class ProcedureRun:
         return [self._record(_E.STEP, now_ns, actor, **identity)]
 
     def abort(self, now_ns: int, actor: str, reason: str = "") -> list[Record]:
-        """End it.  Commands that it has queued stay as they are: `listing` names them."""
+        """End it.  What becomes of commands that it has queued is for whoever keeps the run."""
         return [self._record(_E.ABORT, now_ns, actor, text=reason)]
 
     def answer(self, now_ns: int, actor: str, choice: str) -> list[Record]:

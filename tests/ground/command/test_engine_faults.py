@@ -24,6 +24,7 @@ from protocols.errors import LocalError
 from tests.ground.command.test_engine import begun
 from tests.ground.command.test_security import manage
 from tests.ground.command.world import LIBRARY, OWLT_NS, TIMING, S, World
+from tests.long.commands import trial
 
 
 def fate_of(message: UplinkMessage, *, refused: str = "", at_ns: int = 0) -> RadiatedMessage:
@@ -143,6 +144,16 @@ def test_what_cannot_be_built_or_protected_any_more_is_held() -> None:
     # As if a later version of the dictionary had it no more.
     request.command = "GONE"
     world.engine.store.save(request)
+    behind = world.command("TEST_CONNECTION")
+    world.run(10)
+    assert world.state(gone) == "held"
+    assert world.ask("show", number=gone)["reason"].startswith("no command 'GONE'")
+    # What the same person has sent after it may rest on it.
+    assert world.state(behind) == "waiting"
+    assert world.ask("show", number=behind)["violations"] == [
+        f"request {gone}, sent before it, is held"
+    ]
+    world.ask("remove", number=gone)
     for action, *numbers in (("otar", 10), ("activate", 10), ("rekey", 3, 10), ("start", 3)):
         manage(world, str(action), *map(int, numbers))
     stop = world.ask("security", action="stop", numbers=[3])["number"]
@@ -154,8 +165,8 @@ def test_what_cannot_be_built_or_protected_any_more_is_held() -> None:
     world.until(lambda: world.state(stop) == "completed", 3_000)
     number = world.command("TEST_CONNECTION")
     world.run(10)
-    assert world.state(gone) == world.state(number) == "held"
-    assert world.ask("show", number=gone)["reason"].startswith("no command 'GONE'")
+    assert world.state(behind) == "completed"
+    assert world.state(number) == "held"
     assert world.ask("show", number=number)["reason"] == "MAP 0 goes under SPI 3, which is KEYED"
     world.ask("security", action="use", numbers=[0, 1])
     world.ask("arm", number=number)
@@ -196,3 +207,155 @@ def test_a_file_of_commands_gets_the_indexes_that_it_was_made_without(tmp_path: 
     with closing(sqlite3.connect(path)) as db:
         (plan,) = db.execute("EXPLAIN QUERY PLAN SELECT message FROM uplink WHERE request = 7")
     assert "uplink_request" in plan[3]
+
+
+def lose(world: World) -> None:
+    """What the engine wants radiated now goes up, and is never heard."""
+    world._loss = 1.0  # pyright: ignore[reportPrivateUsage]
+    world.turn()
+    world._loss = 0.0  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_repetition_behind_frames_of_type_bd_is_no_replay() -> None:
+    world = begun(World())
+    lost = [world.command("TEST_CONNECTION") for _ in range(2)]
+    lose(world)
+    expedited = [world.command("TEST_CONNECTION", expedited=True) for _ in range(2)]
+    world.until(lambda: all(world.state(one) == "completed" for one in (*lost, *expedited)), 4_000)
+    assert world.spacecraft.software.receiver.statistics.insecure == 0
+    assert len(world.executed) == len(set(world.executed)) == 4
+
+
+def test_a_frame_of_type_bd_is_not_asked_for_again_behind_another() -> None:
+    world = begun(World())
+    first, second = (world.command("TEST_CONNECTION", expedited=True) for _ in range(2))
+    messages = handed_over(world)
+    assert len(messages) == 2
+    for message in messages:
+        world.engine.hear_radiated(world.now_ns, fate_of(message, refused="too late"))
+    # The numbers of link security rise: the first would be a replay where the second has gone.
+    (again,) = world.engine.to_radiate()
+    assert world.state(first) == "held"
+    assert again.octets == messages[1].octets
+    assert world.state(second) == "released"
+
+
+def test_management_goes_by_the_ad_service_alone() -> None:
+    with pytest.raises(LocalError, match="SECURITY_PROCEDURE: goes by the AD service alone"):
+        World().ask("add", command="SECURITY_PROCEDURE", arguments={"PDU": b"\x00"}, expedited=True)
+
+
+def test_the_bd_services_key_rolls_over() -> None:
+    world = begun(World())
+    for action, *numbers in (("otar", 11), ("activate", 11), ("rekey", 7, 11), ("start", 7)):
+        manage(world, str(action), *map(int, numbers))
+    world.ask("security", action="use", numbers=[2, 7])
+    for action, *numbers in (("stop", 6), ("expire", 6), ("deactivate", 4)):
+        manage(world, str(action), *map(int, numbers))
+    number = world.command("TEST_CONNECTION", expedited=True)
+    world.until(lambda: world.state(number) == "completed", 3_000)
+
+
+def test_nothing_goes_up_after_its_latest_time() -> None:
+    world = begun(World())
+    early = world.ask("add", command="TEST_CONNECTION", latest_ns=world.now_ns + 600 * S)
+    later = world.ask("add", command="TEST_CONNECTION")
+    for one in (early, later):
+        world.ask("arm", number=one["number"])
+        world.ask("send", number=one["number"])
+    lose(world)
+    world.until(lambda: world.state(early["number"]) == "failed", 4_000)
+    shown = world.ask("show", number=early["number"])
+    assert "not sent again: its latest time is over" in [one["text"] for one in shown["history"]]
+    assert len(shown["radiations"]) == 1
+    # The AD service has ended with it: what went up behind it was discarded, and is known to be.
+    assert world.state(later["number"]) == "failed"
+    assert world.executed == []
+    world.until(lambda: world.ask("status")["link"]["state"] == "ACTIVE", 3_000)
+    again = world.ask("repeat", number=later["number"])["number"]
+    world.ask("arm", number=again)
+    world.ask("send", number=again)
+    world.until(lambda: world.state(again) == "completed", 3_000)
+
+
+def test_the_station_is_given_no_later_time_than_the_operator_gave() -> None:
+    world = begun(World())
+    latest_ns = world.now_ns + 4 * S
+    for expedited in (False, True):
+        number = world.ask(
+            "add", command="TEST_CONNECTION", latest_ns=latest_ns, expedited=expedited
+        )["number"]
+        world.ask("arm", number=number)
+        world.ask("send", number=number)
+    messages = handed_over(world)
+    assert [one.latest_ns for one in messages] == [latest_ns, latest_ns]
+    world.now_ns = latest_ns + 1
+    for message in messages:
+        world.engine.hear_radiated(world.now_ns, fate_of(message, refused="too late"))
+    assert not world.engine.to_radiate()
+    world.engine.turn(world.now_ns)
+    assert {world.state(one) for one in (number - 1, number)} == {"expired"}
+
+
+def test_unlock_without_a_lockout_is_refused() -> None:
+    world = begun(World())
+    world.command("TEST_CONNECTION")
+    world.run(60)
+    with pytest.raises(LocalError, match="not in lockout: there is nothing to unlock"):
+        world.ask("link", directive="unlock")
+    world.ask("link", directive="terminate")
+    with pytest.raises(LocalError, match="not in lockout by the last CLCW"):
+        world.ask("link", directive="unlock")
+
+
+def test_stages_of_a_request_that_cop_1_gave_up_become_overdue() -> None:
+    world = begun(World())
+    number = world.command("TEST_CONNECTION")
+    handed_over(world)
+    world.ask("link", directive="terminate")
+    assert world.state(number) == "unknown"
+    world.now_ns += 4 * OWLT_NS
+    handed_over(world)
+    assert world.state(number) == "unknown"
+    assert world.stages(number)["completion"] == "overdue"
+
+
+def test_requests_leave_in_the_order_in_which_they_were_sent_first() -> None:
+    world = begun(World())
+    others = world.command("TEST_CONNECTION")
+    first, second = (world.command("ARRAY_TURN", ANGLE=5.0) for _ in range(2))
+    turn_array(world, first, 1e9)
+    world.run(10)
+    # Somebody else's, and the BD service's, do not wait.
+    bob = world.ask("add", actor="bob", command="TEST_CONNECTION")["number"]
+    world.ask("arm", actor="bob", number=bob)
+    world.ask("send", actor="bob", number=bob)
+    expedited = world.command("TEST_CONNECTION", expedited=True)
+    world.run(10)
+    assert world.state(first) == "held"
+    assert world.state(second) == "waiting"
+    assert {world.state(one) for one in (bob, expedited, others)} == {"radiated"}
+    # Put right and sent again, it is the first one still.
+    turn_array(world, first, 5.0)
+    world.ask("arm", number=first)
+    world.ask("approve", actor="bob", number=first)
+    world.run(5)
+    assert world.state(second) == "waiting"
+    world.ask("send", number=first)
+    world.until(lambda: world.state(second) == "completed", 3_000)
+    counts = [world.ask("show", number=one)["sequence_count"] for one in (first, second)]
+    assert counts[0] < counts[1]
+
+
+def turn_array(world: World, number: int, angle: float) -> None:
+    """Another argument than the operator gave, as a dictionary of another version would see it."""
+    request = world.engine.store.request(number)
+    request.arguments = {"ANGLE": angle}
+    world.engine.store.save(request)
+
+
+@pytest.mark.parametrize("seed", [0, 4])
+def test_every_request_ends_as_what_the_spacecraft_did_with_it(tmp_path: Path, seed: int) -> None:
+    """The short form of `python -m tests.long.commands`."""
+    ends = trial(seed, tmp_path)
+    assert ends["completed"] > 10
