@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import zmq
 
+from protocols.bus.calls import Answer, Call
 from protocols.errors import LocalError
+
+#: A call is said again when no answer came for so long.
+REPEAT_S: Final = 1.0
 
 Answered = TypeVar("Answered")
 _RECONNECT_MS: Final = (50, 500)
@@ -65,3 +70,29 @@ class Asking:
                 if answer is not None:
                     return answer
         raise NoAnswer(f"no {self._name} answers at {self.endpoint}")
+
+
+class CallClient(Asking):
+    """Operators' end of a service with an `answering.CallServer`; actor: in whose name.
+
+    LocalError where it refuses, NoAnswer where it does not answer in time.
+    """
+
+    def __init__(self, endpoint: str, *, name: str, actor: str = "", timeout_s: float) -> None:
+        super().__init__(endpoint, name=name, timeout_s=timeout_s)
+        self.actor = actor
+
+    def call(self, operation: str, **arguments: Any) -> Any:
+        """The result of an operation."""
+        call = Call(uuid.uuid4().hex, operation, {"actor": self.actor, **arguments})
+
+        def read(wait_s: float) -> Answer | None:
+            if not self._socket.poll(round(wait_s * 1e3)):
+                return None
+            answer = Answer.parse(self._socket.recv())
+            return answer if answer.key == call.key else None
+
+        answer = self._asked(call.build(), read, REPEAT_S)
+        if answer.error:
+            raise LocalError(answer.error)
+        return answer.result

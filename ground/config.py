@@ -15,7 +15,8 @@ argument (`python -m ground SERVICE --run-dir D`):
     D/console/                     accounts.sqlite: people, sessions, audit; setup-link at first
     D/command/command.sqlite       requests to the spacecraft, what became of them, COP-1, security
     D/schedule/passes.json         pass list in force, which stations read; beside it schedule.html,
-                                   .ics, and requests.json, schedule.json for `l4 schedule`
+                                   .ics, and requests.json, schedule.json for `l4 schedule`;
+                                   shared.sqlite, if there: the schedule that missions share
     D/log/SERVICE.log              what a service wrote to standard error (supervisor)
 
 Services: `bus` (broker), `receive`, `monitor`, `archive`, `relay`, `scheduling` if the run has
@@ -28,6 +29,7 @@ other end of the link.  Ports, all on 127.0.0.1, from `base_port`:
     +3, +4  applications of site's and mission centre's bundle nodes    +5  the centre's TCPCL
     +6  operators of `command`    +7  the console (HTTP)
     +8 + i  replay endpoint of journaling service i of `JOURNALING`
+    +15  operators of `scheduling`
 
 A service ends at SIGTERM or SIGINT, and, started with L4_EXIT_WITH_STDIN=1, when its standard input
 closes (decision 0003); it then finishes its batch, writes its snapshot and returns 0.
@@ -176,6 +178,11 @@ class RunSettings:
         return self._endpoint(6)
 
     @property
+    def scheduling_endpoint(self) -> str:
+        """Where operators reach `scheduling`."""
+        return self._endpoint(PORTS - 1)
+
+    @property
     def console_port(self) -> int:
         return self.base_port + 7
 
@@ -227,6 +234,11 @@ class RunSettings:
     @property
     def pass_list(self) -> Path:
         return self.run_dir / "schedule" / "passes.json"
+
+    @property
+    def shared_schedule(self) -> Path:
+        """A store of `l4 schedule`, if there: passes of other missions, and ours for them."""
+        return self.run_dir / "schedule" / "shared.sqlite"
 
     @property
     def archive_file(self) -> Path:

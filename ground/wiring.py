@@ -309,15 +309,32 @@ def _run_archive(settings: RunSettings, stop: Stop) -> None:
 
 
 def _run_scheduling(settings: RunSettings, stop: Stop) -> None:
+    from ground.answering import CallServer
+    from ground.scheduling.pass_desk import PassDesk
     from ground.scheduling.relay_plan import STATIONS
     from ground.scheduling.service import SchedulingService, relay_planner
+    from ground.scheduling.shared import others_of
     from ground.scheduling.stations import load_stations, select_stations
 
     names = settings.stations.split(",") if settings.stations else STATIONS
-    planner = relay_planner(select_stations(load_stations(), names))
+    stations = load_stations()
+    planner = relay_planner(select_stations(stations, names))
+    desk = PassDesk(stations, others_of(settings.shared_schedule))
 
     def work(bus: Bus, clock: Clock) -> None:
-        SchedulingService(planner, bus, clock, settings.pass_list).run(stop)
+        server = CallServer(settings.scheduling_endpoint)
+        try:
+            SchedulingService(
+                planner,
+                bus,
+                clock,
+                settings.pass_list,
+                desk=desk,
+                server=server,
+                shared=settings.shared_schedule,
+            ).run(stop)
+        finally:
+            server.close()
 
     _with_bus(SCHEDULING, settings, work)
 
@@ -347,13 +364,13 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
     import os
     import uuid
 
+    from ground.answering import CallServer
     from ground.command.engine import CommandEngine
     from ground.command.files import FileTransfers
     from ground.command.light_time import NOMINAL_OWLT_NS, Visibility
     from ground.command.link import CommandLink
     from ground.command.progress import Timing
     from ground.command.security import load_keys
-    from ground.command.server import CallServer
     from ground.command.service import CommandService
     from ground.command.store import CommandStore
     from protocols.dictionary.l4_commands import COMMANDS
@@ -403,7 +420,7 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
 
     from ground.adapters.state_file import StateFile
     from ground.archive.store import ArchiveStore
-    from ground.asking import NoAnswer
+    from ground.asking import CallClient, NoAnswer
     from ground.command.client import CommandClient
     from ground.console.accounts import Accounts
     from ground.console.alarms import Alarms
@@ -430,6 +447,13 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
         with BundleClient(settings.relay_applications, timeout_s=5) as client:
             return client.ask(operation, **arguments)
 
+    def scheduling(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
+        if not settings.passes:
+            raise NoAnswer("no scheduling service answers: this run plans no passes")
+        name = "scheduling service"
+        with CallClient(settings.scheduling_endpoint, name=name, actor=actor, timeout_s=8) as one:
+            return one.call(operation, **arguments)
+
     def work(bus: Bus, clock: Clock) -> None:
         with closing(Accounts.open(settings.console_dir / "accounts.sqlite")) as accounts:
             context = Context(
@@ -441,6 +465,7 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
                 archive=lambda: ArchiveStore.open(settings.archive_file, read_only=True),
                 command=command,
                 relay=relay,
+                scheduling=scheduling,
                 commands=[one.described for one in COMMANDS.commands] if settings.command else [],
                 subsystems=subsystems(dictionary),
                 packet=PacketTree(dictionary),

@@ -12,40 +12,18 @@ A call is said again until it is answered, and done once.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-from ground.asking import Asking
-from protocols.bus.calls import Answer, Call
-from protocols.errors import LocalError
-
-#: A call is said again when no answer came for so long.
-REPEAT_S: Final = 1.0
+from ground.asking import CallClient
 
 
-class CommandClient(Asking):
+class CommandClient(CallClient):
     """endpoint: the service's; actor: who commands.  LocalError where it does not answer in time,
     or refuses."""
 
     def __init__(self, endpoint: str, *, actor: str = "", timeout_s: float = 10.0) -> None:
-        super().__init__(endpoint, name="command service", timeout_s=timeout_s)
-        self.actor = actor
-
-    def call(self, operation: str, **arguments: Any) -> Any:
-        """The result of an operation."""
-        call = Call(uuid.uuid4().hex, operation, {"actor": self.actor, **arguments})
-
-        def read(wait_s: float) -> Answer | None:
-            if not self._socket.poll(round(wait_s * 1e3)):
-                return None
-            answer = Answer.parse(self._socket.recv())
-            return answer if answer.key == call.key else None
-
-        answer = self._asked(call.build(), read, REPEAT_S)
-        if answer.error:
-            raise LocalError(answer.error)
-        return answer.result
+        super().__init__(endpoint, name="command service", actor=actor, timeout_s=timeout_s)
 
     def add(
         self,

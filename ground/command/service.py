@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from ground.answering import CallServer
 from ground.command.engine import CommandEngine
-from ground.command.server import CallServer
 from ground.ports import Bus, Clock, Message, Stop
 from ground.status import StatusReporter
 from protocols.bus.messages import (

@@ -8,13 +8,14 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
-from starlette.concurrency import run_in_threadpool
 
 from ground.console.accounts import Role
 from ground.console.context import Context
 from ground.console.endpoints import Call, Handler, Parameter, Route
+from ground.console.handling import at_once, described, in_thread, tai_ns
 from ground.console.model import ms, plain
-from protocols.timecodes.tai import tai_ns_from_unix_ns, utc_iso_from_tai_ns
+from ground.console.pass_routes import pass_routes
+from protocols.timecodes.tai import utc_iso_from_tai_ns
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(max_length=2_000)]
@@ -122,46 +123,6 @@ _STEPS: Final = {
 }
 
 
-def _tai_ns(unix_ms: float) -> int:
-    return int(tai_ns_from_unix_ns(round(unix_ms * 1e6)))
-
-
-def described(value: Any) -> Any:
-    """A service's answer for JSON: octets in hexadecimal, each `…_ns` as UTC and as `…_ms`."""
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, dict):
-        out: dict[str, Any] = {}
-        for name, one in value.items():
-            if name == "stages":
-                out[name] = [_stage(stage) for stage in one]
-            elif isinstance(one, int) and name.endswith("_ns"):
-                known = one > 10**17
-                out[name.removesuffix("_ns") + "_utc"] = utc_iso_from_tai_ns(one) if known else None
-                out[name.removesuffix("_ns") + "_ms"] = ms(one) if known else 0
-            else:
-                out[name] = described(one)
-        return out
-    if isinstance(value, list | tuple):
-        return [described(one) for one in value]
-    if isinstance(value, int) and abs(value) > 2**53:
-        return utc_iso_from_tai_ns(value) if value > 10**17 else str(value)
-    return plain(value)
-
-
-def _stage(stage: list[Any]) -> dict[str, Any]:
-    name, state, opens_ns, closes_ns, time_ns, step, detail = stage
-    return {
-        "name": name,
-        "state": state,
-        "opens_ms": ms(opens_ns),
-        "closes_ms": ms(closes_ns),
-        "time_ms": ms(time_ns),
-        "step": step,
-        "detail": detail,
-    }
-
-
 def routes(context: Context) -> list[Route]:
     """All of them."""
     return [
@@ -171,23 +132,8 @@ def routes(context: Context) -> list[Route]:
         *_archive_routes(context),
         *_command_routes(context),
         *_run_routes(context),
+        *pass_routes(context),
     ]
-
-
-def _in_thread(work: Callable[[Call], Any]) -> Handler:
-    """A handler that may wait for a disk or a service."""
-
-    async def handler(call: Call) -> Any:
-        return await run_in_threadpool(work, call)
-
-    return handler
-
-
-def _at_once(work: Callable[[Call], Any]) -> Handler:
-    async def handler(call: Call) -> Any:
-        return work(call)
-
-    return handler
 
 
 def _session_routes(context: Context) -> list[Route]:
@@ -215,13 +161,13 @@ def _session_routes(context: Context) -> list[Route]:
         Route(
             "POST",
             "/setup",
-            _in_thread(set_up),
+            in_thread(set_up),
             "First administrator",
             None,
             SetUp,
             errors=(401, 409),
         ),
-        Route("GET", "/session", _at_once(session), "Who is signed in, and the CSRF token"),
+        Route("GET", "/session", at_once(session), "Who is signed in, and the CSRF token"),
     ]
 
 
@@ -258,17 +204,17 @@ def _people_routes(context: Context) -> list[Route]:
 
     before = Parameter("before", int, "Older than this id; 0: newest", 0, 0, 2**53)
     return [
-        Route("GET", "/people", _in_thread(people), "Who may sign in", Role.ADMIN),
-        Route("POST", "/people", _in_thread(add), "Somebody more", Role.ADMIN, Person),
-        Route("PUT", "/people/{name}/role", _in_thread(role), "Another role", Role.ADMIN, NewRole,
+        Route("GET", "/people", in_thread(people), "Who may sign in", Role.ADMIN),
+        Route("POST", "/people", in_thread(add), "Somebody more", Role.ADMIN, Person),
+        Route("PUT", "/people/{name}/role", in_thread(role), "Another role", Role.ADMIN, NewRole,
               (_NAME,)),
-        Route("PUT", "/people/{name}/password", _in_thread(password), "Another password",
+        Route("PUT", "/people/{name}/password", in_thread(password), "Another password",
               Role.ADMIN, NewPassword, (_NAME,)),
-        Route("DELETE", "/people/{name}", _in_thread(remove), "Somebody less", Role.ADMIN, None,
+        Route("DELETE", "/people/{name}", in_thread(remove), "Somebody less", Role.ADMIN, None,
               (_NAME,)),
-        Route("PUT", "/session/password", _in_thread(own_password), "One's own password",
+        Route("PUT", "/session/password", in_thread(own_password), "One's own password",
               Role.VIEWER, NewPassword),
-        Route("GET", "/audit", _in_thread(audit), "Who did what, newest first", Role.ADMIN, None,
+        Route("GET", "/audit", in_thread(audit), "Who did what, newest first", Role.ADMIN, None,
               (_LAST, before)),
     ]  # fmt: skip
 
@@ -281,7 +227,7 @@ def _present_routes(context: Context) -> list[Route]:
             with context.lock:
                 return work(call)
 
-        return _at_once(inside)
+        return at_once(inside)
 
     def now(call: Call) -> Any:
         now_ns = context.clock.now_ns()
@@ -318,14 +264,14 @@ def _present_routes(context: Context) -> list[Route]:
         return {}
 
     def relay(operation: str) -> Handler:
-        return _in_thread(lambda call: described(context.relay(call.actor, operation, {})))
+        return in_thread(lambda call: described(context.relay(call.actor, operation, {})))
 
     unavailable = (503,)
     return [
         Route("GET", "/now", locked(now), "Clock, link, on-board clock, services"),
         Route("GET", "/telemetry", locked(lambda c: model.parameters),
               "Newest live value of every parameter, by packet"),
-        Route("GET", "/subsystems", _at_once(lambda c: context.subsystems),
+        Route("GET", "/subsystems", at_once(lambda c: context.subsystems),
               "Packets of each subsystem"),
         Route("GET", "/events", locked(lambda c: model.events), "Newest events, newest last"),
         Route("GET", "/alarms", locked(lambda c: model.alarms_shown), "Alarms, worst first"),
@@ -339,8 +285,8 @@ def _present_routes(context: Context) -> list[Route]:
         Route("GET", "/relay", relay("status"), "The site's bundle node", errors=unavailable),
         Route("GET", "/relay/held", relay("held"), "Bundles held", errors=unavailable),
         Route("GET", "/relay/contacts", relay("contacts"), "Contact plan", errors=unavailable),
-        Route("GET", "/layouts", _in_thread(layouts), "Saved layouts"),
-        Route("PUT", "/layouts/{name}", _in_thread(save_layout), "Save a layout", Role.VIEWER,
+        Route("GET", "/layouts", in_thread(layouts), "Saved layouts"),
+        Route("PUT", "/layouts/{name}", in_thread(save_layout), "Save a layout", Role.VIEWER,
               Layout, (_NAME,)),
     ]  # fmt: skip
 
@@ -364,7 +310,7 @@ def _archive_routes(context: Context) -> list[Route]:
         query = call.query
         with context.archive() as archive:
             found = archive.plot(
-                query["name"], _tai_ns(query["from"]), _tai_ns(query["to"]), query["points"]
+                query["name"], tai_ns(query["from"]), tai_ns(query["to"]), query["points"]
             )
         numbers = [plain(one) for one in found.mean]
         return {
@@ -384,8 +330,8 @@ def _archive_routes(context: Context) -> list[Route]:
         with context.archive() as archive:
             found = archive.packets(
                 apid=query["apid"] if query["apid"] >= 0 else None,
-                start_ns=_tai_ns(query["from"]),
-                stop_ns=_tai_ns(query["to"]),
+                start_ns=tai_ns(query["from"]),
+                stop_ns=tai_ns(query["to"]),
             )
             newest = deque(found, maxlen=query["last"])
         return [
@@ -406,7 +352,7 @@ def _archive_routes(context: Context) -> list[Route]:
     def events(call: Call) -> Any:
         query = call.query
         with context.archive() as archive:
-            found = archive.events(start_ns=_tai_ns(query["from"]), stop_ns=_tai_ns(query["to"]))
+            found = archive.events(start_ns=tai_ns(query["from"]), stop_ns=tai_ns(query["to"]))
             return [
                 {
                     "name": one.name,
@@ -422,12 +368,12 @@ def _archive_routes(context: Context) -> list[Route]:
     apid = Parameter("apid", int, "Application process; -1: all", -1, -1, 2_047)
     last = Parameter("last", int, "So many of the newest", 100, 1, MOST_PACKETS)
     return [
-        Route("GET", "/parameters", _in_thread(parameters), "What the archive holds"),
-        Route("GET", "/plot", _in_thread(plot), "A parameter with the least and greatest of bins",
+        Route("GET", "/parameters", in_thread(parameters), "What the archive holds"),
+        Route("GET", "/plot", in_thread(plot), "A parameter with the least and greatest of bins",
               parameters=(_NAME, _FROM, _TO, points)),
-        Route("GET", "/packets", _in_thread(packets), "Archived packets, octets and fields",
+        Route("GET", "/packets", in_thread(packets), "Archived packets, octets and fields",
               parameters=(_FROM, _TO, apid, last)),
-        Route("GET", "/archived-events", _in_thread(events), "Events by time",
+        Route("GET", "/archived-events", in_thread(events), "Events by time",
               parameters=(_FROM, _TO)),
     ]  # fmt: skip
 
@@ -469,7 +415,7 @@ def _command_routes(context: Context) -> list[Route]:
         Route(
             "POST",
             f"/requests/{{number}}/{name}",
-            _in_thread(numbered(name)),
+            in_thread(numbered(name)),
             f"{name.capitalize()} a request",
             role,
             Reason if name in ("close", "reject") else None,
@@ -480,19 +426,19 @@ def _command_routes(context: Context) -> list[Route]:
     ]
     both = (409, 503)
     return [
-        Route("GET", "/commands", _at_once(lambda c: context.commands), "The command dictionary"),
-        Route("GET", "/requests", _in_thread(newest), "Requests, oldest first", parameters=(_LAST,),
+        Route("GET", "/commands", at_once(lambda c: context.commands), "The command dictionary"),
+        Route("GET", "/requests", in_thread(newest), "Requests, oldest first", parameters=(_LAST,),
               errors=(503,)),
-        Route("GET", "/requests/{number}", _in_thread(numbered("show")), "All of one",
+        Route("GET", "/requests/{number}", in_thread(numbered("show")), "All of one",
               parameters=(_NUMBER,), errors=both),
-        Route("POST", "/requests", _in_thread(add), "Put a command on the stack", Role.OPERATOR,
+        Route("POST", "/requests", in_thread(add), "Put a command on the stack", Role.OPERATOR,
               NewCommand, errors=both),
         *steps,
-        Route("GET", "/cop1", _in_thread(ask("status")), "Uplink window, light time, COP-1",
+        Route("GET", "/cop1", in_thread(ask("status")), "Uplink window, light time, COP-1",
               errors=(503,)),
-        Route("POST", "/cop1", _in_thread(direct), "A directive of COP-1", Role.OPERATOR, Directive,
+        Route("POST", "/cop1", in_thread(direct), "A directive of COP-1", Role.OPERATOR, Directive,
               errors=both),
-        Route("GET", "/keys", _in_thread(ask("keys")), "Keys and associations, by number",
+        Route("GET", "/keys", in_thread(ask("keys")), "Keys and associations, by number",
               errors=(503,)),
     ]  # fmt: skip
 
@@ -502,7 +448,7 @@ def _run_routes(context: Context) -> list[Route]:
         def work(one: Call) -> Any:
             return described(context.command(one.actor, operation, make(one)))
 
-        return _in_thread(work)
+        return in_thread(work)
 
     def change(one: Call) -> Any:
         body: RunChange = one.body
@@ -527,9 +473,9 @@ def _run_routes(context: Context) -> list[Route]:
               "A run with its records", parameters=(_NUMBER,), errors=both),
         Route("POST", "/runs", call("start_run", start), "Start a procedure", Role.OPERATOR, NewRun,
               errors=both),
-        Route("POST", "/runs/{number}", _in_thread(change), "Pause, resume, step, abort, answer",
+        Route("POST", "/runs/{number}", in_thread(change), "Pause, resume, step, abort, answer",
               Role.OPERATOR, RunChange, (_NUMBER,), errors=both),
     ]  # fmt: skip
 
 
-__all__ = ["SignIn", "described", "routes"]
+__all__ = ["SignIn", "routes"]

@@ -38,9 +38,9 @@ class Archive(Protocol):
 
 @dataclass
 class Context:
-    """archive: opens it for one question; command, relay: services' sockets; commands: the
-    dictionary, described; packet: a packet's octets as a tree; lock: around the model, which the
-    thread of the bus changes."""
+    """archive: opens it for one question; command, relay, scheduling: services' sockets; commands:
+    the dictionary, described; packet: a packet's octets as a tree; lock: around the model, which
+    the thread of the bus changes."""
 
     accounts: Accounts
     model: ConsoleModel
@@ -50,6 +50,7 @@ class Context:
     archive: Callable[[], AbstractContextManager[Archive]]
     command: Caller
     relay: Caller
+    scheduling: Caller
     commands: list[dict[str, Any]]
     subsystems: dict[str, list[str]]
     packet: Callable[[bytes], Any]

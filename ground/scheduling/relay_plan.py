@@ -106,10 +106,10 @@ def plan(now_ns: int, stations: Sequence[Station], published: PassesMessage | No
 
 
 def published_passes(publication: Publication, before: PassesMessage | None) -> PassesMessage:
-    """The passes to be told; of those that were told before, not a nanosecond differs."""
+    """The passes to be told; of those that stay as they were told, not a nanosecond differs."""
     message = passes(publication)
-    told = {p.id: p for p in before.passes} if before else {}
-    those = tuple(told.get(p.id, p) for p in message.passes)
+    told = {(p.id, p.aos_ns, p.los_ns): p for p in before.passes} if before else {}
+    those = tuple(told.get((p.id, p.aos_ns, p.los_ns), p) for p in message.passes)
     return replace(message, passes=those, horizon_end_ns=max((p.los_ns for p in those), default=0))
 
 
@@ -123,7 +123,7 @@ def _problem(
     requests: list[Request] = []
     locks: list[Track] = []
     for one in kept:
-        request, track = _locked(one)
+        request, track = locked(one)
         requests.append(request)
         locks.append(track)
     # What is published is not planned again, not even to prolong it.
@@ -170,7 +170,7 @@ def _request(view: _View, planned_ns: int, *, important: bool) -> Request | None
     )
 
 
-def _locked(one: Pass) -> tuple[Request, Track]:
+def locked(one: Pass) -> tuple[Request, Track]:
     """A published pass as the request that it fulfils."""
     antennas = tuple(one.antenna.split("_"))
     length_s = (one.los_ns - one.aos_ns) // S_NS

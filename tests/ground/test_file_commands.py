@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from ground.answering import CallServer
 from ground.command.files import FileTransfers
-from ground.command.server import CallServer
 from ground.config import free_base_port, prepare_run_directory
 from ground.file_commands import file_app
 from protocols.errors import LocalError

@@ -11,9 +11,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from ground.answering import CallServer
 from ground.cli import app
 from ground.command.procedures.library import shipped
-from ground.command.server import CallServer
 from ground.config import free_base_port, prepare_run_directory
 from protocols.errors import LocalError
 from tests.ground.command.world import World

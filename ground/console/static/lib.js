@@ -20,6 +20,9 @@ export function day(ms) {
   return new Date(ms).toISOString().slice(0, 10);
 }
 
+// Month, day and minute: for what is planned.
+export const minute = (ms) => (ms ? new Date(ms).toISOString().slice(5, 16).replace("T", " ") : "–");
+
 export const stamp = (ms) => (ms ? `${day(ms)} ${clock(ms)}` : "–");
 
 export function span(ms) {

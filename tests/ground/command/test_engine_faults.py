@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from ground.answering import CallServer
 from ground.command.client import CommandClient
 from ground.command.engine import CommandEngine
 from ground.command.link import CommandLink
-from ground.command.server import CallServer
 from ground.command.store import CommandStore
 from ground.config import free_base_port
 from protocols.bus.messages import RadiatedMessage, UplinkMessage

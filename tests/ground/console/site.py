@@ -12,16 +12,25 @@ from argon2 import PasswordHasher
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from ground.adapters.loopback import LoopbackBus, LoopbackExchange
+from ground.answering import Handler
 from ground.archive.store import ArchiveStore
+from ground.config import SCHEDULING
 from ground.console.accounts import Accounts, Role, Session
 from ground.console.alarms import Alarms
 from ground.console.app import COOKIE, make_app
 from ground.console.context import Context
 from ground.console.model import ConsoleModel
 from ground.console.packets import PacketTree, subsystems
+from ground.scheduling.pass_desk import PassDesk
+from ground.scheduling.relay_plan import STATIONS
+from ground.scheduling.service import SchedulingService, relay_planner
+from ground.scheduling.shared import others_of
+from ground.scheduling.stations import load_stations, select_stations
 from protocols.bus.messages import Event
 from protocols.dictionary.l4_commands import COMMANDS
 from protocols.dictionary.l4_reports import EVERYTHING
+from protocols.errors import LocalError
 from tests.ground.command.world import START_NS, World
 
 #: Quick, and nothing to keep a password with.
@@ -39,6 +48,48 @@ class NumberClock:
 
     def wall_seconds(self, world_seconds: float) -> float:
         return world_seconds
+
+
+class PassSite:
+    """The scheduling service with its first plan, made when it is asked first; a bus in memory."""
+
+    def __init__(self, clock: NumberClock, directory: Path) -> None:
+        self.clock = clock
+        self.shared = directory / "shared.sqlite"
+        self.pass_list = directory / "passes.json"
+        self.exchange = LoopbackExchange()
+        self._calls: list[tuple[str, dict[str, Any]]] = []
+        self._answers: list[Any] = []
+
+    def turn(self, handle: Handler) -> None:
+        """As a `CallServer`."""
+        while self._calls:
+            operation, arguments = self._calls.pop(0)
+            try:
+                self._answers.append(handle("", operation, arguments))
+            except LocalError as error:
+                self._answers.append(error)
+
+    def operate(self, operation: str, arguments: dict[str, Any]) -> Any:
+        self._calls.append((operation, arguments))
+        known = load_stations()
+        bus = LoopbackBus(SCHEDULING, self.exchange)
+        try:
+            SchedulingService(
+                relay_planner(select_stations(known, STATIONS)),
+                bus,
+                self.clock,
+                self.pass_list,
+                desk=PassDesk(known, others_of(self.shared)),
+                server=self,
+                shared=self.shared,
+            ).run(lambda: not self._calls)
+        finally:
+            bus.close()
+        answer = self._answers.pop()
+        if isinstance(answer, LocalError):
+            raise answer
+        return answer
 
 
 class Console:
@@ -65,6 +116,13 @@ class Console:
         def relay(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
             return {"node": "ipn:10.0", "asked": operation}
 
+        self.passes = PassSite(self.clock, directory / "schedule")
+
+        def scheduling(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
+            asked = {"actor": actor, **arguments}
+            with self._lock:
+                return self.passes.operate(operation, asked)
+
         self.context = Context(
             accounts=self.accounts,
             model=self.model,
@@ -74,6 +132,7 @@ class Console:
             archive=lambda: ArchiveStore.open(archive, read_only=True),
             command=command,
             relay=relay,
+            scheduling=scheduling,
             commands=[one.described for one in COMMANDS.commands],
             subsystems=subsystems(EVERYTHING),
             packet=PacketTree(EVERYTHING),

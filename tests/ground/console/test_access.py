@@ -52,7 +52,7 @@ def body_of(console: Console, operation: dict[str, Any]) -> Any:
         kind = schema["properties"][name]
         if "pattern" in kind:
             values[name] = kind["pattern"].strip("^$()").split("|")[0]
-        elif kind["type"] == "integer":
+        elif kind["type"] in ("integer", "number"):
             values[name] = kind.get("minimum", 0)
         else:
             values[name] = "x" * 12

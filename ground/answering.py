@@ -1,9 +1,9 @@
-"""Operators' socket of the command service: calls in, answers out, one thread, no waiting."""
+"""A service's socket for operators: calls in, answers out, one thread, no waiting."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import zmq
 
@@ -15,6 +15,12 @@ MAX_CALL_OCTETS: Final = 1 << 20
 
 #: key, operation, arguments → result; raises ProtocolError with a reason for people.
 Handler = Callable[[str, str, dict[str, Any]], Any]
+
+
+class Calls(Protocol):
+    """Whoever has calls to be answered."""
+
+    def turn(self, handle: Handler) -> None: ...
 
 
 class CallServer:
