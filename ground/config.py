@@ -201,6 +201,11 @@ class RunSettings:
         return self.run_dir / "command" / "command.sqlite"
 
     @property
+    def files_dir(self) -> Path:
+        """Files received, and transfers."""
+        return self.run_dir / "files"
+
+    @property
     def procedure_dir(self) -> Path:
         """Procedures of this run, beside the mission's."""
         return self.run_dir / "procedures"

@@ -385,7 +385,7 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
         keys = load_keys(settings.command_key)
         store = CommandStore.open(settings.command_file)
         transfers = FileTransfers(
-            settings.run_dir / "files", now_ns=clock.now_ns(), owlt_ns=NOMINAL_OWLT_NS
+            settings.files_dir, now_ns=clock.now_ns(), owlt_ns=NOMINAL_OWLT_NS
         )
         server = CallServer(settings.command_endpoint)
         try:
@@ -469,6 +469,7 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
                 commands=[one.described for one in COMMANDS.commands] if settings.command else [],
                 subsystems=subsystems(dictionary),
                 packet=PacketTree(dictionary),
+                files=settings.files_dir,
                 set_up=lambda: setup_file.unlink(missing_ok=True),
             )
             ConsoleService(

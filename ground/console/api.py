@@ -12,6 +12,7 @@ from msgspec import Meta
 from ground.console.accounts import Role
 from ground.console.context import Context
 from ground.console.endpoints import Call, Handler, Parameter, Route
+from ground.console.file_routes import file_routes
 from ground.console.handling import at_once, described, in_thread, tai_ns
 from ground.console.model import ms, plain
 from ground.console.pass_routes import pass_routes
@@ -133,6 +134,7 @@ def routes(context: Context) -> list[Route]:
         *_command_routes(context),
         *_run_routes(context),
         *pass_routes(context),
+        *file_routes(context),
     ]
 
 

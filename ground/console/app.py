@@ -151,12 +151,12 @@ def _own_origin(context: Context, headers: Any) -> bool:
     return origin in context.origins or origin in (f"http://{host}", f"https://{host}")
 
 
-async def _body(request: Request, kind: Any) -> Any:
+async def _body(request: Request, kind: Any, longest: int = MAX_BODY_OCTETS) -> Any:
     octets = bytearray()
     async for chunk in request.stream():
         octets += chunk
-        if len(octets) > MAX_BODY_OCTETS:
-            raise Refused(413, f"a body of more than {MAX_BODY_OCTETS} octets")
+        if len(octets) > longest:
+            raise Refused(413, f"a body of more than {longest} octets")
     if kind is None:
         return None
     try:
@@ -173,7 +173,7 @@ def _endpoint(context: Context, route: Route) -> Callable[[Request], Awaitable[R
             session = _session(context, request) if route.role is not None else None
             _permit(context, route, request, session)
             path, query = _parameters(route, request)
-            body = await _body(request, route.body)
+            body = await _body(request, route.body, route.longest_body)
             result = await route.handler(Call(request, session, path, query, body))
         except Refused as refused:
             if route.writes:
@@ -191,6 +191,8 @@ def _endpoint(context: Context, route: Route) -> Callable[[Request], Awaitable[R
             return _problem(status, text)
         if route.writes:
             await _audit(context, request, session, action, "done", _shown(body))
+        if isinstance(result, Response):
+            return result
         return Response(msgspec.json.encode(result), media_type=route.media_type)
 
     return endpoint
@@ -201,7 +203,7 @@ def _shown(body: Any) -> str:
     if body is None:
         return ""
     values = {
-        name: value
+        name: f"{len(value)} octets" if isinstance(value, bytes) else value
         for name, value in msgspec.structs.asdict(body).items()
         if name not in ("password", "token")
     }

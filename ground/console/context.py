@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import RLock
 from typing import Any, Protocol
 
@@ -39,8 +40,9 @@ class Archive(Protocol):
 @dataclass
 class Context:
     """archive: opens it for one question; command, relay, scheduling: services' sockets; commands:
-    the dictionary, described; packet: a packet's octets as a tree; lock: around the model, which
-    the thread of the bus changes."""
+    the dictionary, described; packet: a packet's octets as a tree; files: where those
+    of the spacecraft are, and those to be sent pass; lock: around the model, which the thread of
+    the bus changes."""
 
     accounts: Accounts
     model: ConsoleModel
@@ -54,6 +56,7 @@ class Context:
     commands: list[dict[str, Any]]
     subsystems: dict[str, list[str]]
     packet: Callable[[bytes], Any]
+    files: Path
     origins: frozenset[str] = frozenset()
     lock: RLock = field(default_factory=RLock)
     #: The first administrator is there: the link is of no use any more.

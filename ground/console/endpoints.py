@@ -81,7 +81,8 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """role: least that may call, None: anybody.  body: struct of the request, None: none."""
+    """role: least that may call, None: anybody.  body: struct of the request, None: none;
+    longest_body: octets of it.  What a handler gives is said in JSON, unless it is a response."""
 
     method: str
     path: str
@@ -92,6 +93,7 @@ class Route:
     parameters: tuple[Parameter, ...] = ()
     media_type: str = "application/json"
     errors: tuple[int, ...] = field(default=(409,))
+    longest_body: int = 256 * 1024
 
     @property
     def writes(self) -> bool:

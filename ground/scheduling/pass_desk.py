@@ -44,6 +44,8 @@ from protocols.timecodes.tai import utc_iso_from_tai_ns
 
 #: What other missions and the network hold of the antennas, within an interval.
 Others = Callable[[Interval], Sequence[Commitment]]
+#: Between a proposal and the begin of its set-up: for people to think in.
+LEAD_S = 900
 #: A window shorter than that gives the antenna no time to lock.
 LEAST_S = 300
 
@@ -89,7 +91,7 @@ class PassDesk:
         found = []
         for view in self._seen(horizon, self.stations.values()):
             station = self.stations[view.station]
-            begin_ns = max(view.aos_ns, now_ns + station.setup_s * S_NS)
+            begin_ns = max(view.aos_ns, now_ns + (station.setup_s + LEAD_S) * S_NS)
             taken = [c for c in held if c.antenna == view.station]
             free = [
                 part
@@ -127,10 +129,11 @@ class PassDesk:
                 f"{_span(begin_ns, end_ns)}: begin before end, at most two days, wanted"
             )
         wanted = Wanted(wanted.antenna, begin_ns, end_ns)
-        problems = _refusals(now_ns, published, wanted, station)
-        if problems:
-            return Planned(wanted, published, problems=problems)
-        return self._tried(now_ns, published, wanted, station)
+        refused = _refusals(now_ns, published, wanted, station)
+        if wanted.end_ns > published.horizon_end_ns or wanted.begin_ns < now_ns - 86_400 * S_NS:
+            # Nothing is known of that time.
+            return Planned(wanted, published, problems=refused)
+        return self._tried(now_ns, published, wanted, station, refused)
 
     # Inside --------------------------------------------------------------------------------------
 
@@ -142,12 +145,18 @@ class PassDesk:
         return [c for c in self._others(horizon) if c.antenna in self.stations]
 
     def _tried(
-        self, now_ns: int, published: PassesMessage, wanted: Wanted, station: Station
+        self,
+        now_ns: int,
+        published: PassesMessage,
+        wanted: Wanted,
+        station: Station,
+        refused: Sequence[str],
     ) -> Planned:
         own = [p for p in published.passes if p.mission == MISSION]
         request = _request(wanted, station)
         track = track_of(request, (station.name,), wanted.begin_ns, wanted.end_ns)
-        kept, changes, problems = _making_room(own, track, station, now_ns)
+        kept, changes, begun = _making_room(own, track, station, now_ns)
+        problems = [*refused, *begun]
         horizon = Interval(
             min([published.horizon_start_ns, track.start_ns, *(p.setup_ns for p in own)]),
             max([published.horizon_end_ns, track.end_ns, *(p.release_ns for p in own)]),
@@ -254,11 +263,11 @@ def _refusals(
     if setup_ns < now_ns:
         found.append(
             f"set-up of {station.name} takes {station.setup_s // 60} min and would have begun at "
-            f"{_utc(setup_ns)}; begin at {_utc(now_ns + (station.setup_s + 60) * S_NS)} or later"
+            f"{_said(setup_ns)}; begin at {_said(now_ns + (station.setup_s + 60) * S_NS)} or later"
         )
     if wanted.end_ns > published.horizon_end_ns:
         found.append(
-            f"passes are planned until {_utc(published.horizon_end_ns)}; what is later comes when "
+            f"passes are planned until {_said(published.horizon_end_ns)}; what is later comes when "
             "the plan goes on"
         )
     return tuple(found)
@@ -382,11 +391,15 @@ def _utc(ns: int) -> str:
     return utc_iso_from_tai_ns(ns, decimals=0)[:16]
 
 
+def _said(ns: int) -> str:
+    return _utc(ns).replace("T", " ")
+
+
 def _span(begin_ns: int, end_ns: int) -> str:
     """UTC, for people.
 
     >>> _span(2_000_000_000_000_000_000, 2_000_000_000_000_000_000 + 3600 * S_NS)
     '2021-05-18 03:32 to 04:32'
     """
-    begin, end = (_utc(ns).replace("T", " ") for ns in (begin_ns, end_ns))
+    begin, end = _said(begin_ns), _said(end_ns)
     return f"{begin} to {end[11:] if end[:10] == begin[:10] else end}"

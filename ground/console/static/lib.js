@@ -43,6 +43,10 @@ export function number(value) {
   return a >= 1e6 || (a > 0 && a < 1e-3) ? value.toExponential(3) : Number(value.toPrecision(6)).toString();
 }
 
+export function octets(n) {
+  return n < 10240 ? `${number(n)} B` : n < 10485760 ? `${(n / 1024).toFixed(1)} KiB` : `${(n / 1048576).toFixed(1)} MiB`;
+}
+
 export const session = signal(null);
 export const notice = signal(null);
 

@@ -12,6 +12,7 @@ import { Procedures } from "./views/procedures.js";
 import { Passes } from "./views/passes.js";
 import { Relay } from "./views/relay.js";
 import { Link } from "./views/link.js";
+import { Files } from "./views/files.js";
 import { Packets } from "./views/packets.js";
 import { Health } from "./views/health.js";
 import { Audit, People } from "./views/people.js";
@@ -21,7 +22,7 @@ const VIEWS = [
   ["now", "Now", Now], ["telemetry", "Telemetry", Telemetry], ["plots", "Plots", Plots],
   ["alarms", "Alarms", Alarms], ["events", "Events", Events], ["commands", "Commands", Commands],
   ["procedures", "Procedures", Procedures], ["passes", "Passes", Passes], ["relay", "Relay", Relay],
-  ["link", "Link", Link], ["packets", "Packets", Packets], ["health", "Health", Health],
+  ["link", "Link", Link], ["packets", "Packets", Packets], ["files", "Files", Files], ["health", "Health", Health],
   ["people", "People", People, "admin"], ["audit", "Audit", Audit, "admin"],
 ];
 export const route = signal(location.hash.slice(1) || "now");

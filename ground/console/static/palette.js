@@ -19,7 +19,8 @@ export function Palette({ views, close, theme, signOut }) {
     ...views.map(([id, label]) => ["View", label, go(id)]),
     ...(may("operator") ? alarms.value.filter((a) => ["unacknowledged", "returned"].includes(a.state))
       .map((a) => ["Acknowledge", a.name, () => attempt(() => api("POST", `/alarms/${encodeURIComponent(a.name)}/acknowledge`))]) : []),
-    ...(may("operator") ? [["Pass", "Plan a pass, what if", go("passes/plan")]] : []),
+    ...(may("operator") ? [["Pass", "Plan a pass, what if", go("passes/plan")], ["File", "Send a file to the spacecraft", go("files")],
+      ["File", "Fetch a file from the spacecraft", go("files/fetch")]] : []),
     ...(may("operator") ? dictionary.map((c) => ["Command", c.name, go(`commands/new/${c.name}`)]) : []),
     ...Object.values(parameters.value).flatMap((b) => Object.keys(b.values)).map((n) => ["Plot", n, go(`plots/${n}`)]),
     ["Page", "Dark or light", theme], ["Page", "Sign out", signOut],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from argon2 import PasswordHasher
 from starlette.applications import Starlette
@@ -37,6 +39,9 @@ from tests.ground.command.world import START_NS, World
 WEAK = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
 PASSWORD = "correct horse battery"
 ORIGIN = "http://testserver"
+
+
+Result = TypeVar("Result")
 
 
 class NumberClock:
@@ -103,15 +108,21 @@ class Console:
         self._sessions: dict[str, Session] = {}
         self.model = ConsoleModel(Alarms())
         self.clock = NumberClock()
-        self.world = World(store=directory / "command.sqlite")
+        #: Files on disk belong to one thread.
+        self._worker = ThreadPoolExecutor(1)
+        self.world = self.in_world(
+            lambda: World(store=directory / "command.sqlite", files=directory / "files")
+        )
         self.wall_s = 1_000_000.0
         archive = directory / "archive.sqlite"
         ArchiveStore.open(archive).close()
 
         def command(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
             asked = {"actor": actor, **arguments}
-            with self._lock:
-                return self.world.engine.operate(self.world.now_ns, "", operation, asked)
+            world = self.world
+            return self.in_world(
+                lambda: world.engine.operate(world.now_ns, uuid.uuid4().hex, operation, asked)
+            )
 
         def relay(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
             return {"node": "ipn:10.0", "asked": operation}
@@ -136,6 +147,7 @@ class Console:
             commands=[one.described for one in COMMANDS.commands],
             subsystems=subsystems(EVERYTHING),
             packet=PacketTree(EVERYTHING),
+            files=directory / "files",
             wall_s=lambda: self.wall_s,
         )
         self.app: Starlette = make_app(self.context, "0")
@@ -143,6 +155,13 @@ class Console:
     def close(self) -> None:
         self.accounts.close()
         self.world.engine.store.close()
+        if self.world.transfers is not None:
+            self.in_world(self.world.transfers.close)
+        self._worker.shutdown()
+
+    def in_world(self, work: Callable[[], Result]) -> Result:
+        """Done in the command service's thread."""
+        return self._worker.submit(work).result()
 
     def session(self, name: str) -> Session:
         """One for each name: hashing passwords is slow on purpose."""

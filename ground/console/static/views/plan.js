@@ -5,8 +5,9 @@ import { now, passes } from "../live.js";
 // What the chart shows of it.
 export const idea = signal(null);
 
-const field = (ms) => (ms ? new Date(ms).toISOString().slice(0, 16) : "");
-const read = (text) => (text ? Date.parse(`${text}:00Z`) : NaN);
+const field = (ms) => (ms ? new Date(ms).toISOString().slice(0, 16).replace("T", " ") : "");
+const read = (text) => Date.parse(`${text.trim().replace(" ", "T")}:00Z`);
+const PATTERN = "\\d{4}-\\d{2}-\\d{2} \\d{2}:\\d{2}";
 const hours = (ms) => `${(ms / 3600e3).toFixed(1)} h`;
 
 function Free({ views, antenna, take }) {
@@ -49,7 +50,7 @@ function Result({ found, wanted, done }) {
 export function PlanPass({ antenna: asked }) {
   const [antenna, setAntenna] = useState(asked), [begin, setBegin] = useState(""), [end, setEnd] = useState("");
   const [found, setFound] = useState(null), [wanted, setWanted] = useState(null), [said, say] = useState("");
-  const [all, error] = useLoad(() => api("GET", "/passes/views"), 0, [passes.value?.version]);
+  const [all, error] = useLoad(() => api("GET", "/passes/views"), 30000, [passes.value?.version]);
   const first = useRef(null);
   useEffect(() => { first.current?.focus(); return () => { idea.value = null; }; }, []);
   const views = all?.views ?? [], antennas = [...new Map(views.map((v) => [v.antenna, v])).values()].sort((a, b) => a.antenna.localeCompare(b.antenna));
@@ -74,8 +75,8 @@ export function PlanPass({ antenna: asked }) {
     <div class="grid" style="grid-template-columns: minmax(17rem, 1fr) minmax(0, 2.4fr)"><section class="panel" aria-label="Plan a pass"><h2>Plan a pass</h2><form onSubmit=${submit}>
       <label class="field">Antenna <select ref=${first} required value=${antenna} onChange=${(e) => { setAntenna(e.target.value); setFound(null); }}><option value="">any: choose</option>
         ${antennas.map((v) => html`<option value=${v.antenna}>${v.antenna}${v.complex ? `, ${v.complex}` : ""}</option>`)}</select></label>
-      <label class="field">Begin, UTC <input type="datetime-local" required value=${begin} onInput=${(e) => { setBegin(e.target.value); setFound(null); }} /></label>
-      <label class="field">End, UTC <input type="datetime-local" required value=${end} onInput=${(e) => { setEnd(e.target.value); setFound(null); }} /></label>
+      <label class="field">Begin, UTC <input required class="mono" pattern=${PATTERN} title="2026-12-01 08:30" placeholder=${field(now.value + 3 * 3600e3)} value=${begin} onInput=${(e) => { setBegin(e.target.value); setFound(null); }} /></label>
+      <label class="field">End, UTC <input required class="mono" pattern=${PATTERN} title="2026-12-01 14:30" placeholder=${field(now.value + 9 * 3600e3)} value=${end} onInput=${(e) => { setEnd(e.target.value); setFound(null); }} /></label>
       <p class="dim">Tracking; set-up and tear-down come on top. Planned until ${minute(all?.horizon_end_ms ?? 0)}.</p>
       <button class="primary" type="submit" disabled=${!antenna || !(read(end) > read(begin))}>What if</button></form></section>
     <div class="stack">${found && html`<${Result} found=${found} wanted=${wanted} done=${done} key=${JSON.stringify(wanted)} />`}
