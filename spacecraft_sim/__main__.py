@@ -16,6 +16,7 @@ from typing import Any
 import zmq
 
 from protocols.errors import LocalError
+from protocols.navigation.tdm import build_tdm
 from protocols.timecodes.tai import tai_ns_from_utc_iso, utc_iso_from_tai_ns
 from spacecraft_sim import scenario as scenarios
 from spacecraft_sim.adapters.file import FileOutput
@@ -33,6 +34,7 @@ from spacecraft_sim.live import LiveDownlink
 from spacecraft_sim.passes import PassFile
 from spacecraft_sim.spacecraft import Spacecraft
 from spacecraft_sim.station_buffer import DEFAULT_CAPACITY_OCTETS, StationBuffer
+from spacecraft_sim.tracking import tracking_data
 from spacecraft_sim.world_clock import WorldClock
 
 #: Files begin here unless --start-utc says otherwise, so that the same command gives the same file.
@@ -50,9 +52,24 @@ examples:
       two hours of a solar storm into a file, as fast as possible
   python -m spacecraft_sim --speed 60 --link tcp://127.0.0.1:5602
       an hour a minute to whoever connects; light time from true geometry
+  python -m spacecraft_sim --tracking day.tdm --duration 86400 --station YEOJU,37.2,127.6,100
+      a day's range and Doppler of a station, as a CCSDS tracking data message
   python -m spacecraft_sim --light-time 0 --link tcp://127.0.0.1:5602
       without delay, for tests
 """
+
+
+def _station(text: str) -> Station:
+    name, *numbers = text.split(",")
+    try:
+        latitude_deg, longitude_deg, elevation_m = map(float, numbers)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: NAME,LATITUDE,LONGITUDE,METRES wanted"
+        ) from None
+    if not (abs(latitude_deg) <= 90 and abs(longitude_deg) <= 360):
+        raise argparse.ArgumentTypeError(f"{text!r}: -90..90 and -360..360 degrees allowed")
+    return Station(name.strip(), latitude_deg, longitude_deg, elevation_m)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -80,6 +97,13 @@ def parser() -> argparse.ArgumentParser:
         "--start-utc",
         metavar="ISO",
         help=f"world time at the start (default: now; with --output {FILE_START_UTC})",
+    )
+    p.add_argument(
+        "--station",
+        type=_station,
+        default=Station(),
+        metavar="NAME,LAT,LON,M",
+        help="whose antenna it is: degrees north and east, metres (default: Cebreros)",
     )
     p.add_argument("--duration", type=float, metavar="S", help="end after so many world seconds")
 
@@ -115,17 +139,22 @@ def parser() -> argparse.ArgumentParser:
         default="cadus",
         help="marker, randomised codeword; or the bare transfer frames (default: cadus)",
     )
+    file.add_argument(
+        "--tracking",
+        type=Path,
+        metavar="FILE",
+        help="write range and Doppler here (TDM), needs --duration",
+    )
     file.add_argument("--json", action="store_true", help="counts as JSON on standard output")
     return p
 
 
-def light_time_model(fixed_s: float | None) -> tuple[LightTime, Any]:
+def light_time_model(fixed_s: float | None, station: Station) -> tuple[LightTime, Any]:
     """The model, and what has to be closed at the end."""
     if fixed_s is not None:
         if not 0 <= fixed_s <= 100_000:
             raise LocalError(f"--light-time {fixed_s}; 0..100000 s allowed")
         return FixedLightTime(fixed_s), None
-    station = Station()
     note = expiry_note(datetime.datetime.now(datetime.UTC).date(), station)
     if note is not None:
         print(f"spacecraft_sim: {note}", file=sys.stderr)
@@ -175,6 +204,32 @@ def write_file(options: argparse.Namespace, scenario: scenarios.Scenario) -> dic
     }
 
 
+def write_tracking(options: argparse.Namespace, scenario: scenarios.Scenario) -> dict[str, Any]:
+    """Observables of `duration` seconds; returns the counts."""
+    start_ns = tai_ns_from_utc_iso(options.start_utc or FILE_START_UTC)
+    light_time, to_close = light_time_model(options.light_time, options.station)
+    try:
+        message = tracking_data(
+            light_time,
+            scenario.tracking,
+            station=options.station.name,
+            start_ns=start_ns,
+            end_ns=start_ns + round(options.duration * 1e9),
+            seed=options.seed,
+        )
+    finally:
+        if to_close is not None:
+            to_close.close()
+    options.tracking.write_bytes(build_tdm(message))
+    series = [one.series["RANGE"] for one in message.segments]
+    return {
+        "output": str(options.tracking),
+        "station": options.station.name,
+        "segments": len(series),
+        "measurements": sum(len(one.times_tai_ns) for one in series),
+    }
+
+
 def _parent_is_gone() -> bool:
     """Under a supervisor standard input is a pipe that closes when it ends, however it ends."""
     if not os.environ.get("L4_EXIT_WITH_STDIN"):
@@ -193,7 +248,7 @@ def run_live(options: argparse.Namespace, scenario: scenarios.Scenario) -> None:
     else:
         start = None if options.start_utc is None else tai_ns_from_utc_iso(options.start_utc)
         clock = WorldClock.starting(options.speed, start)
-    light_time, to_close = light_time_model(options.light_time)
+    light_time, to_close = light_time_model(options.light_time, options.station)
     now_ns = clock.now_ns()
     owlt_ns = light_time.before_reception_ns(now_ns)
     spacecraft = Spacecraft(
@@ -243,21 +298,30 @@ def main(arguments: list[str] | None = None) -> int:
     """0: done; 2: the command or the scenario is wrong."""
     p = parser()
     options = p.parse_args(arguments)
-    if (options.link is None) == (options.output is None):
-        p.error("either --link or --output is wanted")
-    if options.output is not None and not (options.duration and options.duration > 0):
-        p.error("--output needs --duration, above 0")
+    wanted = [options.link, options.output, options.tracking]
+    if sum(one is not None for one in wanted) != 1:
+        p.error("one of --link, --output, --tracking is wanted")
+    if options.link is None and not (options.duration and options.duration > 0):
+        p.error("--output and --tracking need --duration, above 0")
     try:
         scenario = scenarios.load(options.scenario)
-        if options.output is None:
+        if options.link is not None:
             run_live(options, scenario)
             return 0
-        counts = write_file(options, scenario)
+        if options.tracking is not None:
+            counts = write_tracking(options, scenario)
+        else:
+            counts = write_file(options, scenario)
     except (LocalError, OSError, zmq.ZMQError) as error:
         print(f"spacecraft_sim: {error}", file=sys.stderr)
         return 2
     if options.json:
         print(json.dumps(counts, indent=2))
+    elif options.tracking is not None:
+        print(
+            f"{counts['output']}: {counts['measurements']} measurements of {counts['station']} in "
+            f"{counts['segments']} segments"
+        )
     else:
         print(
             f"{counts['output']}: {counts['frames']} {options.content}, {counts['octets']} octets, "

@@ -306,6 +306,19 @@ class ChannelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TrackingSettings:
+    """What stations measure of the carrier: how often, how well, and from which elevation on."""
+
+    interval_s: float = _number(60.0, 1.0, 3_600.0)
+    mask_deg: float = _number(10.0, 0.0, 90.0)
+    #: One sigma, one way; a deep-space station's in X band near L4's angle from the Sun.
+    range_noise_m: float = _number(1.0, 0.0, 1_000.0)
+    #: Over 60 s; it falls with the root of the interval.
+    doppler_noise_mm_s: float = _number(0.05, 0.0, 1_000.0)
+    transponder_delay_ns: float = _number(1_400.0, 0.0, 1e6)
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """Everything that, with the seed and the start time, determines the downlink."""
 
@@ -320,6 +333,7 @@ class Scenario:
     period_s: Periods = Periods()
     max_latency_s: Latency = Latency()
     channel: ChannelSettings = ChannelSettings()
+    tracking: TrackingSettings = TrackingSettings()
     flight_software: FlightSoftwareSettings = FlightSoftwareSettings()
     fault: tuple[Fault, ...] = ()
     storm: tuple[Storm, ...] = ()

@@ -40,7 +40,7 @@ class Fate(StrEnum):
     RECEIVED = "received"
     #: COP-1 has given up on it; it may have arrived.
     LOST = "lost"
-    #: It has not arrived, and nothing of it is under way any more.
+    #: It has not arrived and will not, or its packet will not be whole.
     NEVER = "never"
 
 
@@ -352,16 +352,19 @@ class CommandLink:
         tag = self._tags.pop(request, None)
         if tag is None:
             return
-        for number in [number for number, one in self._sent.items() if one == request]:
+        numbers = [number for number, one in self._sent.items() if one == request]
+        for number in numbers:
             del self._sent[number]
             if fate is Fate.LOST:
                 self._doubtful[number] = tag
         self._outcomes.append(Outcome(tag, fate, text))
         if fate is Fate.LOST:
             # The rest of a packet whose first frames may be lost is of no use.
-            rest = [part for part in self._queue if part.tag == tag]
-            self._queue = deque(part for part in self._queue if part.tag != tag)
-            self._outcomes += [Outcome(tag, fate, "its first frames are lost") for _ in rest]
+            rest = deque(part for part in self._queue if part.tag != tag)
+            if len(rest) < len(self._queue) or not numbers:
+                unsent = "not all of its frames were sent; it can be sent again"
+                self._outcomes.append(Outcome(tag, Fate.NEVER, unsent))
+            self._queue = rest
 
     def _settle_doubts(self, report_value: int) -> None:
         """Nothing is under way: what FARM-1 expects next tells which frames it has accepted."""

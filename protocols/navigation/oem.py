@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Final, NoReturn
+from typing import Final
 
 import numpy as np
 
 from protocols.errors import LocalError, RemoteError
 from protocols.navigation.geometry import F64
 from protocols.navigation.interpolation import I64, hermite, lagrange
+from protocols.navigation.keyword_values import KeywordLines
 from protocols.timecodes.tai import (
     NS_PER_DAY,
     tai_ns_from_utc_iso,
@@ -31,7 +32,6 @@ INTERPOLATIONS: Final = ("LINEAR", "LAGRANGE", "HERMITE")
 #: What is used where the message leaves it open: exact for the orbit types that we plan for.
 _DEFAULT: Final = ("HERMITE", 7)
 
-_NOT_OEM: Final = "CCSDS_OEM_VERS wanted first: is this an OEM in keyword-value notation?"
 _MANDATORY: Final = (
     "OBJECT_NAME", "OBJECT_ID", "CENTER_NAME", "REF_FRAME", "TIME_SYSTEM", "START_TIME",
     "STOP_TIME",
@@ -184,67 +184,11 @@ class Oem:
         return result
 
 
-class _Lines:
-    """The message's lines with content, and where an error is."""
-
-    def __init__(self, text: str) -> None:
-        self._lines = [
-            (number, line.strip())
-            for number, line in enumerate(text.splitlines(), 1)
-            if line.strip()
-        ]
-        self._at = 0
-
-    def peek(self) -> str | None:
-        return self._lines[self._at][1] if self._at < len(self._lines) else None
-
-    def take(self) -> str:
-        line = self.peek()
-        if line is None:
-            self.fail("the message ends too soon")
-        self._at += 1
-        return line
-
-    def fail(self, why: str, *, taken: bool = False) -> NoReturn:
-        """RemoteError about the next line, or about the one just taken."""
-        at = max(0, min(self._at - taken, len(self._lines) - 1))
-        number, line = self._lines[at] if self._lines else (1, "")
-        raise RemoteError(f"OEM line {number}: {why}", data=line.encode()[:200], offset=number)
-
-    def keyword(self) -> tuple[str, str]:
-        line = self.take()
-        if line.startswith("COMMENT"):
-            return "COMMENT", line[7:].strip()
-        name, equals, value = line.partition("=")
-        if not equals:
-            self.fail("KEYWORD = value wanted", taken=True)
-        return name.strip(), value.strip()
-
-
-def _metadata(lines: _Lines) -> tuple[dict[str, str], tuple[str, ...]]:
-    values: dict[str, str] = {}
-    comments: list[str] = []
-    while lines.peek() != "META_STOP":
-        name, value = lines.keyword()
-        if name == "COMMENT":
-            comments.append(value)
-        elif name not in (*_MANDATORY, *_OPTIONAL):
-            lines.fail(f"{name} is not a keyword of OEM metadata (502.0-B-3 table 5-3)", taken=True)
-        elif name in values:
-            lines.fail(f"{name} stands twice", taken=True)
-        else:
-            values[name] = value
-    lines.take()
-    for name in _MANDATORY:
-        if not values.get(name):
-            lines.fail(f"{name} is missing in the metadata before", taken=True)
-    return values, tuple(comments)
-
-
-def _segment(lines: _Lines) -> OemSegment:
-    if lines.take() != "META_START":
-        lines.fail("META_START wanted", taken=True)
-    meta, comments = _metadata(lines)
+def _segment(lines: KeywordLines) -> OemSegment:
+    lines.expect("META_START")
+    meta, comments = lines.metadata(
+        (*_MANDATORY, *_OPTIONAL), _MANDATORY, clause="502.0-B-3 table 5-3"
+    )
     system = meta["TIME_SYSTEM"].upper()
     epochs: list[int] = []
     states: list[list[float]] = []
@@ -291,26 +235,10 @@ def _segment(lines: _Lines) -> OemSegment:
 
 def parse_oem(octets: bytes) -> Oem:
     """Read a message.  Raises RemoteError, which names line and keyword and carries the line."""
-    try:
-        lines = _Lines(octets.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise RemoteError(f"OEM: not text: {error}", data=octets[:200]) from error
-    header: dict[str, str] = {}
-    comments: list[str] = []
-    while (line := lines.peek()) is not None and line != "META_START":
-        name, value = lines.keyword()
-        if not header and name != "CCSDS_OEM_VERS":
-            lines.fail(_NOT_OEM, taken=True)
-        if name == "COMMENT":
-            comments.append(value)
-        elif name not in _HEADER:
-            lines.fail(
-                f"{name} is not a keyword of the OEM header (502.0-B-3 table 5-2)", taken=True
-            )
-        else:
-            header[name] = value
-    if not header:
-        lines.fail(_NOT_OEM)
+    lines = KeywordLines(octets, "OEM")
+    header, comments = lines.header(
+        "CCSDS_OEM_VERS", _HEADER, until="META_START", clause="502.0-B-3 table 5-2"
+    )
     segments: list[OemSegment] = []
     while lines.peek() is not None:
         segments.append(_segment(lines))
@@ -322,7 +250,7 @@ def parse_oem(octets: bytes) -> Oem:
         creation_date=header.get("CREATION_DATE", ""),
         version=header["CCSDS_OEM_VERS"],
         message_id=header.get("MESSAGE_ID", ""),
-        comments=tuple(comments),
+        comments=comments,
     )
 
 

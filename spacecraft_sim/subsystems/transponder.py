@@ -8,6 +8,7 @@ from spacecraft_sim.subsystems.noise import Drift, Noise
 
 #: DSN channel 18 in X band, MHz: 7,166.9 up; 8,420.4 down (turn-around ratio 880/749).
 X_UPLINK_HZ = 7_167_000_000
+X_TURNAROUND = (880, 749)
 #: Without a carrier for this long the receiver falls back to searching.
 _HOLD_S = 900
 

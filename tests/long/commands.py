@@ -115,6 +115,7 @@ def _checked(world: World, numbers: list[int]) -> Counter[str]:
     order: list[int] = []
     for number in numbers:
         one: dict[str, Any] = world.ask("show", number=number)
+        del one["arguments"], one["octets"], one["radiations"]
         count, state = one["sequence_count"], one["state"]
         times = executed[count] if one["released_ns"] else 0
         ends[state] += 1
@@ -148,7 +149,7 @@ def main() -> None:
             try:
                 ends += trial(seed, Path(directory))
             except AssertionError as error:
-                raise SystemExit(f"seed {seed}: {error}") from error
+                raise SystemExit(f"seed {seed}: {str(error)[:2_000]}") from error
     print(f"{ends.total()} requests in {arguments.seeds} trials: {dict(ends)}")
     print(f"in {time.perf_counter() - begin:.0f} s")
 
