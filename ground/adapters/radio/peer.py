@@ -1,0 +1,51 @@
+"""The other end of an adapter's wire, as the contract drives it: real sockets, real files."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class Peer(ABC):
+    """One end for one adapter at a time; `uri` is that adapter's address.
+
+    LEAVES: `leave` and `come_back` break the connection and let it be made again.
+    GAPS: `gap` loses something so that the adapter can notice.
+    GARBAGE: `garbage` sends what the wire does not carry.
+    """
+
+    LEAVES: ClassVar[bool] = False
+    GAPS: ClassVar[bool] = False
+    GARBAGE: ClassVar[bool] = False
+    #: Size of a block that suits the wire, octets.
+    BLOCK_OCTETS: ClassVar[int] = 1024
+
+    uri: str
+
+    @abstractmethod
+    def send(self, blocks: Sequence[bytes]) -> None:
+        """Put blocks on the wire, once the adapter is connected; returns when they are on it.
+        Of a recording: all there is, before the adapter is opened."""
+
+    def received(self) -> bytes:
+        """What the adapter has sent by now, in order."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        raise NotImplementedError
+
+    def come_back(self) -> None:
+        raise NotImplementedError
+
+    def gap(self) -> None:
+        raise NotImplementedError
+
+    def garbage(self) -> None:
+        raise NotImplementedError
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+__all__ = ["Peer"]

@@ -1,0 +1,26 @@
+"""Every radio adapter that is installed passes the contract, against the other end of its wire."""
+
+from __future__ import annotations
+
+import pytest
+
+from ground.adapters.radio.contract import CHECKS, Check, Outcome, run_check
+from ground.adapters.radio.registry import adapter_class, schemes
+
+#: Checks that say nothing about a wire; any other that is not run is a failure.
+NOT_RUN: dict[str, set[str]] = {
+    "loopback": {"something_comes", "gap_on_the_wire"},
+}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("scheme", schemes())
+def test_contract(scheme: str, check: Check) -> None:
+    result = run_check(check, adapter_class(scheme))
+    assert result.outcome is not Outcome.FAILED, f"{result.says}: {result.detail}"
+    expected = Outcome.NOT_RUN if check.__name__ in NOT_RUN[scheme] else Outcome.PASSED
+    assert result.outcome is expected, result.detail
+
+
+def test_adapters_are_installed() -> None:
+    assert set(NOT_RUN) == set(schemes())
