@@ -426,7 +426,7 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
     from ground.console.alarms import Alarms
     from ground.console.context import Context
     from ground.console.model import ConsoleModel
-    from ground.console.packets import PacketTree, subsystems
+    from ground.console.packets import PacketTree, limit_lines, subsystems
     from ground.console.service import ConsoleService
     from ground.receive.profile import load_profile
     from ground.relay.client import BundleClient
@@ -469,6 +469,7 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
                 commands=[one.described for one in COMMANDS.commands] if settings.command else [],
                 subsystems=subsystems(dictionary),
                 packet=PacketTree(dictionary),
+                limits=limit_lines(dictionary),
                 files=settings.files_dir,
                 set_up=lambda: setup_file.unlink(missing_ok=True),
             )

@@ -260,9 +260,14 @@ class ArchiveStore:
         """
         return self._reader.query(name, start_ns, stop_ns, _axis(axis))
 
-    def plot(self, name: str, start_ns: int, stop_ns: int, points: int = 1600) -> Plot:
+    def plot(
+        self, name: str, start_ns: int, stop_ns: int, points: int = 1600, axis: Axis = "scet"
+    ) -> Plot:
         """At most points + 1 bins of minimum, maximum, mean and count over SCET; the samples
-        themselves where they are no more than `points`.  LocalError as `query`."""
+        themselves where they are no more than `points`.  LocalError as `query`; by ERT also for a
+        range of many samples (`Reader.plot_by_ert`)."""
+        if _axis(axis) == "ert":
+            return self._reader.plot_by_ert(name, start_ns, stop_ns, points)
         return self._reader.plot(name, start_ns, stop_ns, points)
 
     def latest(self, name: str) -> Samples:

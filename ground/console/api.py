@@ -14,14 +14,15 @@ from ground.console.context import Context
 from ground.console.endpoints import Call, Handler, Parameter, Route
 from ground.console.file_routes import file_routes
 from ground.console.handling import at_once, described, in_thread, tai_ns
-from ground.console.model import ms, plain
+from ground.console.model import ms
 from ground.console.pass_routes import pass_routes
+from ground.console.plot_routes import FROM, TO, plot_routes
 from protocols.timecodes.tai import utc_iso_from_tai_ns
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(max_length=2_000)]
-#: Bins of a plot, packets of a page.
-MOST_POINTS, MOST_PACKETS = 4_000, 500
+#: Packets of a page.
+MOST_PACKETS: Final = 500
 
 
 class SignIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -110,8 +111,6 @@ class Layout(msgspec.Struct, forbid_unknown_fields=True):
 _NUMBER: Final = Parameter("number", int, "Number", minimum=1, maximum=2**53)
 _NAME: Final = Parameter("name", str, "Name")
 _LAST: Final = Parameter("last", int, "So many of the newest", 50, 1, 1_000)
-_FROM: Final = Parameter("from", float, "Milliseconds since 1970 UTC", None, 0, 4e12)
-_TO: Final = Parameter("to", float, "Milliseconds since 1970 UTC", None, 0, 4e12)
 _STEPS: Final = {
     "arm": Role.OPERATOR,
     "disarm": Role.OPERATOR,
@@ -131,6 +130,7 @@ def routes(context: Context) -> list[Route]:
         *_people_routes(context),
         *_present_routes(context),
         *_archive_routes(context),
+        *plot_routes(context),
         *_command_routes(context),
         *_run_routes(context),
         *pass_routes(context),
@@ -308,25 +308,6 @@ def _archive_routes(context: Context) -> list[Route]:
                 for one in archive.parameters()
             ]
 
-    def plot(call: Call) -> Any:
-        query = call.query
-        with context.archive() as archive:
-            found = archive.plot(
-                query["name"], tai_ns(query["from"]), tai_ns(query["to"]), query["points"]
-            )
-        numbers = [plain(one) for one in found.mean]
-        return {
-            "name": found.name,
-            "unit": found.unit,
-            "width_ms": found.width_ns / 1e6,
-            "time": [ms(int(one)) for one in found.time_ns],
-            "minimum": [plain(one) for one in found.minimum],
-            "maximum": [plain(one) for one in found.maximum],
-            "mean": numbers,
-            "count": found.count.tolist(),
-            "labels": {str(code): label for code, label in found.labels.items()},
-        }
-
     def packets(call: Call) -> Any:
         query = call.query
         with context.archive() as archive:
@@ -361,22 +342,20 @@ def _archive_routes(context: Context) -> list[Route]:
                     "severity": one.severity,
                     "text": one.text,
                     "scet": ms(one.scet_ns),
+                    "ert": ms(one.ert_ns),
                     "playback": one.playback,
                 }
                 for one, _ in zip(found, range(5_000), strict=False)
             ]
 
-    points = Parameter("points", int, "At most so many bins", 1_600, 1, MOST_POINTS)
     apid = Parameter("apid", int, "Application process; -1: all", -1, -1, 2_047)
     last = Parameter("last", int, "So many of the newest", 100, 1, MOST_PACKETS)
     return [
         Route("GET", "/parameters", in_thread(parameters), "What the archive holds"),
-        Route("GET", "/plot", in_thread(plot), "A parameter with the least and greatest of bins",
-              parameters=(_NAME, _FROM, _TO, points)),
         Route("GET", "/packets", in_thread(packets), "Archived packets, octets and fields",
-              parameters=(_FROM, _TO, apid, last)),
+              parameters=(FROM, TO, apid, last)),
         Route("GET", "/archived-events", in_thread(events), "Events by time",
-              parameters=(_FROM, _TO)),
+              parameters=(FROM, TO)),
     ]  # fmt: skip
 
 

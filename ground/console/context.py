@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,17 @@ class Archive(Protocol):
 
     def parameters(self) -> list[Any]: ...
 
-    def plot(self, name: str, start_ns: int, stop_ns: int, points: int = 1600) -> Any: ...
+    def plot(
+        self, name: str, start_ns: int, stop_ns: int, points: int = 1600, axis: Any = "scet"
+    ) -> Any: ...
+
+    def export_parquet(
+        self, target: Path, *, names: Sequence[str], start_ns: int, stop_ns: int
+    ) -> list[Path]: ...
+
+    def export_csv(
+        self, target: Path, *, names: Sequence[str], start_ns: int, stop_ns: int
+    ) -> list[Path]: ...
 
     def query(self, name: str, start_ns: int, stop_ns: int, axis: Any = "scet") -> Any: ...
 
@@ -40,7 +50,8 @@ class Archive(Protocol):
 @dataclass
 class Context:
     """archive: opens it for one question; command, relay, scheduling: services' sockets; commands:
-    the dictionary, described; packet: a packet's octets as a tree; files: where those
+    the dictionary, described; packet: a packet's octets as a tree; limits: of
+    parameters, `packets.limit_lines`; files: where those
     of the spacecraft are, and those to be sent pass; lock: around the model, which the thread of
     the bus changes."""
 
@@ -56,6 +67,7 @@ class Context:
     commands: list[dict[str, Any]]
     subsystems: dict[str, list[str]]
     packet: Callable[[bytes], Any]
+    limits: Mapping[str, Sequence[float | None]]
     files: Path
     origins: frozenset[str] = frozenset()
     lock: RLock = field(default_factory=RLock)

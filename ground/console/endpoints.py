@@ -43,7 +43,8 @@ Handler = Callable[[Call], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """Of path or query.  kind: int, float or str; default: None: must be given."""
+    """Of path or query.  kind: int, float or str; default: None: must be given; choices: of texts,
+    any if empty."""
 
     name: str
     kind: type
@@ -51,6 +52,7 @@ class Parameter:
     default: Any = None
     minimum: float | None = None
     maximum: float | None = None
+    choices: tuple[str, ...] = ()
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -62,6 +64,8 @@ class Parameter:
             schema["maximum"] = self.maximum
         if self.kind is str:
             schema["maxLength"] = 200
+        if self.choices:
+            schema["enum"] = list(self.choices)
         return schema
 
     def read(self, text: str) -> Any:
@@ -72,6 +76,8 @@ class Parameter:
             raise ValueError(f"{self.name} {text[:80]!r}: {self.kind.__name__} wanted") from None
         if self.kind is str and len(text) > 200:
             raise ValueError(f"{self.name}: at most 200 characters")
+        if self.choices and text not in self.choices:
+            raise ValueError(f"{self.name} {text[:80]!r}: {' or '.join(self.choices)} wanted")
         if self.kind is not str:
             low, high = self.minimum, self.maximum
             if not (low is None or value >= low) or not (high is None or value <= high):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any, Final
 
 from ground.console.model import plain, shown
 from protocols.errors import ProtocolError
 from protocols.packets.batch import PacketBatch
 from protocols.telemetry.declaration import Dictionary
+from protocols.telemetry.limits import Limits
 from protocols.telemetry.tables import calibrated
 
 #: First part of a parameter's name → what the page calls it.
@@ -37,6 +39,16 @@ def subsystems(dictionary: Dictionary | None) -> dict[str, list[str]]:
         if dictionary is not None and not known and "_" not in definition.name:
             name = definition.name.capitalize()
         out.setdefault(name, []).append(definition.name)
+    return out
+
+
+def limit_lines(dictionary: Dictionary | None) -> dict[str, list[float | None]]:
+    """Of parameters with limits, in engineering units: critical low, warning low, warning high,
+    critical high; None: open."""
+    out: dict[str, list[float | None]] = {}
+    for name, parameter in dictionary.parameters.items() if dictionary is not None else ():
+        if isinstance(parameter.limits, Limits):
+            out[name] = [one if isfinite(one) else None for one in parameter.limits.bounds]
     return out
 
 

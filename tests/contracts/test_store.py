@@ -145,6 +145,20 @@ def check_plot(store: Store, truth: Any, name: str, start: int, stop: int, point
         assert plot.mean[i] == pytest.approx(mean, rel=1e-12, abs=1e-9)
 
 
+def check_plot_by_ert(store: Store, name: str, start: int, stop: int, points: int) -> None:
+    """Against the samples themselves, bin by bin."""
+    plot = store.plot(name, start, stop, points, "ert")
+    samples = store.query(name, start, stop, "ert")
+    wanted: dict[int, list[Any]] = {}
+    for ert, value, valid in zip(samples.ert_ns, samples.values, samples.valid, strict=True):
+        if valid and value == value:
+            wanted.setdefault(int(ert) // plot.width_ns * plot.width_ns, []).append(value)
+    assert plot.time_ns.tolist() == sorted(wanted)
+    for i, time in enumerate(plot.time_ns.tolist()):
+        assert plot.count[i] == len(wanted[time])
+        assert (plot.minimum[i], plot.maximum[i]) == (min(wanted[time]), max(wanted[time]))
+
+
 def check_everything(store: Store, truth: Any, rng: np.random.Generator, span_s: int) -> None:
     """All answers of a store against those of the oracle, at a few random ranges."""
     assert [(p.number, p.octets) for p in store.packets()] == [
@@ -176,6 +190,7 @@ def check_everything(store: Store, truth: Any, rng: np.random.Generator, span_s:
         if not name.startswith("MODE"):
             for points in (1, 7, 100, 10_000):
                 check_plot(store, truth, name, T0 - S, T0 + (span_s + 1) * S, points)
+            check_plot_by_ert(store, name, T0 - S, T0 + (span_s + 1) * S, 20)
             start, stop = np.sort(rng.integers(0, span_s * S, 2) + T0).tolist()
             check_plot(store, truth, name, start, stop + 1, 20)
     assert store.integrity().problems == ()

@@ -7,6 +7,24 @@ import htm from "htm";
 export const html = htm.bind(h);
 export { h, render, useEffect, useRef, useState, useMemo, signal, computed, effect };
 
+// The view and what it shows, as the link says.
+const where = () => location.hash.slice(1) || "now";
+export const route = signal(where());
+addEventListener("hashchange", () => { notice.value = null; route.value = where(); });
+// instead: what is shown changes within a view, which "back" is not to go through.
+export function go(to, instead) {
+  if (!instead) { location.hash = to; return; }
+  history.replaceState(null, "", `#${to}`);
+  route.value = to;
+}
+
+// On a wall: large, without what is for hands; ?wall=1.
+export const wall = signal(new URLSearchParams(location.search).get("wall") === "1");
+export function toWall(on) {
+  history.replaceState(null, "", `/${on ? "?wall=1" : ""}${location.hash}`);
+  wall.value = on;
+}
+
 const two = (n) => String(n).padStart(2, "0");
 
 export function clock(ms) {

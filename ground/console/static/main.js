@@ -1,5 +1,5 @@
 // The page: sign-in, navigation, palette, and one view at a time.
-import { api, attempt, effect, html, notice, render, session, signal, useEffect, useRef, useState } from "./lib.js";
+import { api, attempt, effect, html, notice, render, route, session, signal, toWall, useEffect, useState, wall } from "./lib.js";
 import { alarms, begin, connected, end, now, services } from "./live.js";
 import { ClockStrip } from "./views/clocks.js";
 import { Now } from "./views/now.js";
@@ -16,6 +16,7 @@ import { Files } from "./views/files.js";
 import { Packets } from "./views/packets.js";
 import { Health } from "./views/health.js";
 import { Audit, People } from "./views/people.js";
+import { OpenLayout } from "./views/layouts.js";
 import { Palette } from "./palette.js";
 
 const VIEWS = [
@@ -25,15 +26,13 @@ const VIEWS = [
   ["link", "Link", Link], ["packets", "Packets", Packets], ["files", "Files", Files], ["health", "Health", Health],
   ["people", "People", People, "admin"], ["audit", "Audit", Audit, "admin"],
 ];
-export const route = signal(location.hash.slice(1) || "now");
-addEventListener("hashchange", () => { notice.value = null; route.value = location.hash.slice(1) || "now"; });
-export const go = (where) => (location.hash = where);
 const palette = signal(false);
 const theme = signal(localStorage.getItem("theme") ?? "dark");
 effect(() => {
   document.documentElement.dataset.theme = theme.value;
   localStorage.setItem("theme", theme.value);
 });
+effect(() => { if (wall.value) document.documentElement.dataset.wall = "1"; else delete document.documentElement.dataset.wall; });
 
 addEventListener("keydown", (key) => {
   if ((key.ctrlKey || key.metaKey) && key.key === "k") {
@@ -74,7 +73,7 @@ async function signOut() {
 
 function Shell() {
   const [name, ...rest] = route.value.split("/");
-  const found = VIEWS.find(([id]) => id === name) ?? VIEWS[0];
+  const found = name === "layout" ? ["layout", "Layout", OpenLayout] : VIEWS.find(([id]) => id === name) ?? VIEWS[0];
   const View = found[2];
   const loud = alarms.value.filter((a) => a.state === "unacknowledged").length;
   const silent = Object.values(services.value).filter((s) => now.value - s.time > 5000 * session.value.speed).length;
@@ -84,12 +83,13 @@ function Shell() {
     <header><${ClockStrip} />
       <div class="who">
         ${!connected.value && html`<strong class="tag critical" role="alert">NO CONNECTION: WHAT YOU SEE IS OLD</strong>`}
-        <button onClick=${() => (palette.value = true)} title="Ctrl K">Commands… <kbd>Ctrl K</kbd></button>
-        <button onClick=${() => (theme.value = theme.value === "dark" ? "light" : "dark")} aria-label="Dark or light">${theme.value === "dark" ? "☀" : "☾"}</button>
-        <span>${session.value.name} <span class="dim">${session.value.role}</span></span>
-        <button onClick=${signOut}>Sign out</button>
+        ${wall.value && loud > 0 && html`<strong class="tag critical">${loud} ALARM${loud > 1 ? "S" : ""}</strong>`}
+        <button class="chrome" onClick=${() => (palette.value = true)} title="Ctrl K">Commands… <kbd>Ctrl K</kbd></button>
+        <button class="chrome" onClick=${() => (theme.value = theme.value === "dark" ? "light" : "dark")} aria-label="Dark or light">${theme.value === "dark" ? "☀" : "☾"}</button>
+        <span class="chrome">${session.value.name} <span class="dim">${session.value.role}</span></span>
+        <button class="chrome" onClick=${signOut}>Sign out</button>
       </div></header>
-    <nav aria-label="Views">${shown.map(([id, label]) => html`<a href=${"#" + id} aria-current=${id === found[0] ? "page" : null}>
+    <nav class="chrome" aria-label="Views">${shown.map(([id, label]) => html`<a href=${"#" + id} aria-current=${id === found[0] ? "page" : null}>
       ${label}${id === "alarms" && loud > 0 && html` <span class="badge critical">${loud}</span>`}
       ${id === "health" && silent > 0 && html` <span class="badge warning">${silent}</span>`}</a>`)}</nav>
     <main id="main" tabindex="-1" aria-label=${found[1]}>
@@ -97,7 +97,7 @@ function Shell() {
         <button onClick=${() => (notice.value = null)} aria-label="Close">×</button></div>`}
       <${View} rest=${rest} key=${found[0]} /></main>
     ${palette.value && html`<${Palette} views=${shown} close=${() => (palette.value = false)}
-      theme=${() => (theme.value = theme.value === "dark" ? "light" : "dark")} signOut=${signOut} />`}
+      theme=${() => (theme.value = theme.value === "dark" ? "light" : "dark")} wall=${() => toWall(!wall.value)} signOut=${signOut} />`}
   </div>`;
 }
 

@@ -3,16 +3,17 @@ import { api, attempt, html, may, useEffect, useRef, useState } from "./lib.js";
 import { alarms, parameters } from "./live.js";
 
 // Asked for once: the next time it is there at once.
-let known = [];
+let known = [], kept = [];
 
-export function Palette({ views, close, theme, signOut }) {
+export function Palette({ views, close, theme, wall, signOut }) {
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
-  const [dictionary, setDictionary] = useState(known);
+  const [dictionary, setDictionary] = useState(known), [saved, setSaved] = useState(kept);
   const input = useRef(null);
   useEffect(() => {
     input.current.focus();
     api("GET", "/commands").then((found) => { known = found; setDictionary(found); }).catch(() => {});
+    api("GET", "/layouts").then((found) => { kept = Object.keys(found); setSaved(kept); }).catch(() => {});
   }, []);
   const go = (where) => () => (location.hash = where);
   const all = [
@@ -23,7 +24,8 @@ export function Palette({ views, close, theme, signOut }) {
       ["File", "Fetch a file from the spacecraft", go("files/fetch")]] : []),
     ...(may("operator") ? dictionary.map((c) => ["Command", c.name, go(`commands/new/${c.name}`)]) : []),
     ...Object.values(parameters.value).flatMap((b) => Object.keys(b.values)).map((n) => ["Plot", n, go(`plots/${n}`)]),
-    ["Page", "Dark or light", theme], ["Page", "Sign out", signOut],
+    ...saved.map((n) => ["Layout", n, go(`layout/${encodeURIComponent(n)}`)]),
+    ["Page", "Dark or light", theme], ["Page", "Wall display on or off", wall], ["Page", "Sign out", signOut],
   ];
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const found = all.filter(([kind, label]) => words.every((w) => `${kind} ${label}`.toLowerCase().includes(w))).slice(0, 12);

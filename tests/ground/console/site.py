@@ -23,7 +23,7 @@ from ground.console.alarms import Alarms
 from ground.console.app import COOKIE, make_app
 from ground.console.context import Context
 from ground.console.model import ConsoleModel
-from ground.console.packets import PacketTree, subsystems
+from ground.console.packets import PacketTree, limit_lines, subsystems
 from ground.scheduling.pass_desk import PassDesk
 from ground.scheduling.relay_plan import STATIONS
 from ground.scheduling.service import SchedulingService, relay_planner
@@ -114,7 +114,7 @@ class Console:
             lambda: World(store=directory / "command.sqlite", files=directory / "files")
         )
         self.wall_s = 1_000_000.0
-        archive = directory / "archive.sqlite"
+        self.archive = archive = directory / "archive.sqlite"
         ArchiveStore.open(archive).close()
 
         def command(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
@@ -147,6 +147,7 @@ class Console:
             commands=[one.described for one in COMMANDS.commands],
             subsystems=subsystems(EVERYTHING),
             packet=PacketTree(EVERYTHING),
+            limits=limit_lines(EVERYTHING),
             files=directory / "files",
             wall_s=lambda: self.wall_s,
         )
