@@ -42,7 +42,7 @@ from protocols.coding.lanes import (
     widen,
     xor,
 )
-from protocols.coding.soft_symbols import mean_magnitude, turn
+from protocols.coding.soft_symbols import mean_magnitude, quantise, turn
 
 U8 = npt.NDArray[np.uint8]
 I32 = npt.NDArray[np.int32]
@@ -61,22 +61,6 @@ REACH: Final = 12
 
 
 @njit(cache=True)
-def _quantise(symbols: Any, gain: Any, out: Any) -> None:
-    """Symbols as int8 of magnitude up to LIMIT; NaN becomes 0."""
-    gain = np.float32(gain)
-    top = np.float32(LIMIT) + np.float32(0.5)
-    half = np.float32(0.5)
-    zero = np.float32(0)
-    for i in range(len(symbols)):
-        scaled = symbols[i] * gain
-        magnitude = abs(scaled) + half
-        magnitude = magnitude if magnitude < top else top
-        magnitude = magnitude if scaled == scaled else zero
-        level = np.int32(magnitude)
-        out[i] = np.int8(-level if scaled < zero else level)
-
-
-@njit(cache=True)
 def _fill(
     symbols: F32, which: I64, mean: float, lead: int, sent: int, rows: Any, beliefs: Any, spare: Any
 ) -> Any:
@@ -92,7 +76,7 @@ def _fill(
         if unscaled > 0:
             heard |= np.uint32(1) << np.uint32(lane)
             rows[lane, :lead] = GREATEST
-            _quantise(part, mean / unscaled, rows[lane, lead:])
+            quantise(part, mean / unscaled, LIMIT, rows[lane, lead:])
     width = rows.shape[1] // LANES
     block = np.empty(LANES * LANES, np.int8)
     for at in range(width):

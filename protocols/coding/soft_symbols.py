@@ -31,6 +31,22 @@ def mean_magnitude(symbols: F32) -> Any:
 
 
 @njit(cache=True)
+def quantise(symbols: Any, gain: Any, limit: Any, out: Any) -> None:
+    """Symbols times gain as int8 of magnitude up to limit; NaN becomes 0."""
+    gain = np.float32(gain)
+    top = np.float32(limit) + np.float32(0.5)
+    half = np.float32(0.5)
+    zero = np.float32(0)
+    for i in range(len(symbols)):
+        scaled = symbols[i] * gain
+        magnitude = abs(scaled) + half
+        magnitude = magnitude if magnitude < top else top
+        magnitude = magnitude if scaled == scaled else zero
+        level = np.int32(magnitude)
+        out[i] = np.int8(-level if scaled < zero else level)
+
+
+@njit(cache=True)
 def turn(block: Any, out: Any) -> None:
     """Transpose 32 × 32 octets, by five perfect shuffles.  `block` is overwritten."""
     for step in range(5):

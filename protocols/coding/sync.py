@@ -29,9 +29,15 @@ U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 
 #: Markers of 131.0-B-5 §9: of frames without, or with convolutional or Reed–Solomon coding and of
-#: LDPC 223/255; of LDPC rates 1/2, 2/3, 4/5.
+#: LDPC 223/255; of LDPC rates 1/2, 2/3, 4/5; of the turbo codes, by rate.
 ASM: Final = bytes.fromhex("1acffc1d")
 ASM_LDPC: Final = bytes.fromhex("034776c7272895b0")
+ASM_TURBO: Final = {
+    "1/2": ASM_LDPC,
+    "1/3": bytes.fromhex("25d5c0ce8990f6c9461bf79c"),
+    "1/4": bytes.fromhex("034776c7272895b0fcb88938d8d76a4f"),
+    "1/6": bytes.fromhex("25d5c0ce8990f6c9461bf79cda2a3f31766f0936b9e40863"),
+}
 
 #: The synchroniser as a table: state → event → next state.
 TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
