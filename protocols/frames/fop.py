@@ -418,6 +418,7 @@ class Fop:
                 self.transmission_count, self.suspend_state = 1, 0
             case A.RELEASE_BC:
                 self._sent.clear()
+                self._withdraw(FrameType.BC)
             case A.SET_VS:
                 self.vs = self.nnr = qualifier
             case A.SET_PARAMETER:
@@ -488,14 +489,18 @@ class Fop:
     def _remove_acknowledged(self, report_value: int) -> None:
         """§5.2.8"""
         while self._sent and self.nnr != report_value:
-            self._notices.append(Confirmed(self._sent.popleft().request))
+            acknowledged = self._sent.popleft()
+            self._notices.append(Confirmed(acknowledged.request))
             self.nnr = (self.nnr + 1) % 256
             self.transmission_count = 1
+            out = self._out.get(FrameType.AD)
+            if out is not None and out.sequence_number == acknowledged.frame.sequence_number:
+                # To be sent again, and not taken yet, as between uplink windows: it is not needed.
+                self._withdraw(FrameType.AD)
 
     def _retransmit(self, frame_type: FrameType) -> None:
         """§5.2.7; what `take` has not given out is withdrawn: it is the lower procedures' abort."""
-        if self._out.pop(frame_type, None) is not None:
-            self._ready[frame_type] = True
+        self._withdraw(frame_type)
         self.transmission_count += 1
         self._start_timer()
         for entry in self._sent:
@@ -543,8 +548,12 @@ class Fop:
             self._notices.append(Rejected(self._wait.request))
             self._wait = None
         for frame_type in (FrameType.AD, FrameType.BC):
-            if self._out.pop(frame_type, None) is not None:
-                self._ready[frame_type] = True
+            self._withdraw(frame_type)
+
+    def _withdraw(self, frame_type: FrameType) -> None:
+        """What `take` has not given out."""
+        if self._out.pop(frame_type, None) is not None:
+            self._ready[frame_type] = True
 
     def _alert(self, reason: Alert) -> None:
         """§5.2.15"""

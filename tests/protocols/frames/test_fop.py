@@ -268,6 +268,21 @@ def test_what_was_not_radiated_yet_is_withdrawn() -> None:
     assert radiate(fop) == [0, 1, 2]
 
 
+def test_what_is_acknowledged_before_its_repetition_is_taken_is_withdrawn() -> None:
+    fop = started()
+    for _ in range(2):
+        fop.send_ad(0, fdu())
+        radiate(fop)
+    fop.timeout(T1_NS)
+    fop.clcw(T1_NS + 1, clcw(1))
+    assert radiate(fop) == [1]
+    fop.timeout(2 * T1_NS + 1)
+    fop.clcw(2 * T1_NS + 2, clcw(2))
+    assert fop.take() is None
+    fop.send_ad(2 * T1_NS + 3, fdu())
+    assert radiate(fop) == [2]
+
+
 def test_reports_of_others_are_passed_over() -> None:
     fop = started()
     fop.clcw(0, CLCW(vcid=1, lockout=True))
