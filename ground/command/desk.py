@@ -136,7 +136,7 @@ class Desk:
             latest_ns=latest_ns,
             comment=comment,
             origin=origin,
-            hazard=declared.hazard,
+            hazard=self._commands.hazard(command, given),
         )
         with self._store.transaction():
             self._store.add(request)
@@ -293,7 +293,7 @@ class Desk:
             "command": command.name,
             "arguments": given,
             "octets": self._commands.build(command.name, given),
-            "hazard": command.hazard,
+            "hazard": self._commands.hazard(command.name, given),
             "violations": self._grounds.violations(now_ns, command),
         }
 

@@ -376,7 +376,14 @@ _TRANSFER: Final = (
 _LARGE: Final = (
     command("LARGE_FIRST", 13, 9, "First part of a packet too long for one frame", *_TRANSFER),
     command("LARGE_INTERMEDIATE", 13, 10, "A part between first and last", *_TRANSFER),
-    command("LARGE_LAST", 13, 11, "Last part; the packet is then executed", *_TRANSFER),
+    command(
+        "LARGE_LAST",
+        13,
+        11,
+        "Last part; the packet is then executed",
+        *_TRANSFER,
+        hazard="whatever the parts are is executed",
+    ),
 )
 
 _STORE: Final = Argument("STORE", Int8ub, description="Packet store", minimum=1)

@@ -409,6 +409,24 @@ class CommandDictionary:
             raise LocalError(f"no command {name!r}; {hint}")
         return self.by_name[name]
 
+    def hazard(self, name: str, arguments: Mapping[str, Any]) -> str:
+        """What may go wrong with a command, or with a request that it carries to be executed later;
+        empty: nothing.  Raises LocalError for an unknown command."""
+        command = self.command(name)
+        if command.hazard:
+            return command.hazard
+        for value in arguments.values():
+            if not isinstance(value, bytes):
+                continue
+            try:
+                carried = self.parse(value)
+            except CommandRefused:
+                # No request, or one that is refused on board as here.
+                continue
+            if hazard := self.hazard(carried.command.name, carried.arguments):
+                return f"{carried.command.name}: {hazard}"
+        return ""
+
     def build(
         self,
         name: str,
