@@ -258,7 +258,11 @@ class CommandEngine:
                 self._settle_link(now_ns)
                 del self._uplinks[message.id]
                 return
-            if found.request:
+            if found.request and self._is_former(found):
+                what = f"refused: {message.refused}" if message.refused else "radiated"
+                text = f"in vain: it has been handed over anew since; {what}"
+                self.store.note(found.request, now_ns, "former", text=text)
+            elif found.request:
                 self.progress.radiated(
                     now_ns,
                     self.store.request(found.request),
@@ -288,9 +292,15 @@ class CommandEngine:
         """Whether a radiation still serves what it was for: a station that comes back after hours
         shall not send what was given up meanwhile, nor end the service that has begun since."""
         frame_type = _FRAME_TYPES[uplink.kind]
+        if uplink.request and self._is_former(uplink):
+            return False
         if frame_type is FrameType.BD:
             return self.store.request(uplink.request).state is State.RELEASED
         return self._link.awaits(frame_type, uplink.request)
+
+    def _is_former(self, uplink: OpenUplink) -> bool:
+        """Whether its request was held since, and is handed over anew, in other frames."""
+        return uplink.message.earliest_ns < self.store.request(uplink.request).released_ns
 
     def turn(self, now_ns: int) -> None:
         """What time brings."""
@@ -365,10 +375,14 @@ class CommandEngine:
         if not waiting or not self.transmits(now_ns):
             return
         held = [one for one in active if one.holds_back]
+        #: Whose turn is with one that is looked at again in a moment.
+        patient: set[str] = set()
         for request in sorted(waiting, key=lambda one: (one.sent_ns, one.number)):
             if now_ns < request.earliest_ns or not self._link.ready(expedited=request.expedited):
                 continue
             if request.stopped_by(held) is not None:
+                continue
+            if request.sender in patient and not request.expedited:
                 continue
             try:
                 # It may be on the stack since a dictionary or an association that is no more.
@@ -376,6 +390,7 @@ class CommandEngine:
                 command = self.commands.command(request.command)
                 violations = self.violations(now_ns, command)
                 if violations and self._is_new(now_ns, command):
+                    patient.add(request.sender)
                     continue
                 violations += filter(None, [self._link.obstacle(_map_of(request))])
             except LocalError as error:

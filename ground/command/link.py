@@ -250,7 +250,13 @@ class CommandLink:
             if directive == "unlock" and not (self._clcw and self._clcw[0].lockout):
                 raise LocalError("FARM-1 is not in lockout: there is nothing to unlock")
             raise LocalError(f"FOP-1 is {self._fop.state.name}; `terminate` first")
+        text = self._begin(now_ns, directive, value)
+        # Not by a directive that was refused: who has ended the AD service wants it to stay so.
         self.automatic = True
+        return text
+
+    def _begin(self, now_ns: int, directive: str, value: int | None) -> str:
+        """The directives that begin the AD service."""
         if directive == "initiate":
             if self._clcw is None:
                 raise LocalError("no CLCW has been heard: what V(S) is is not known")

@@ -96,7 +96,9 @@ class Progress:
         """The station has sent a frame of it, or never will; again: it had been sent before."""
         if fate.refused:
             self.note(now_ns, request, "refused", fate.refused)
-            if request.state is State.RELEASED and not request.radiated_frames:
+            # A frame that COP-1 has repeated may be up by the other radiation: its CLCW will tell.
+            alone = not self._store.was_repeated(request.number)
+            if request.state is State.RELEASED and not request.radiated_frames and alone:
                 request.reason = f"not radiated: {fate.refused}"
                 request.stages.clear()
                 self.move(now_ns, request, Event.REFUSE, text=request.reason)
@@ -155,12 +157,13 @@ class Progress:
         for one in late:
             one.state = StageState.OVERDUE
             self.note(now_ns, request, "overdue", f"{one.name}: no word")
-        if not late:
-            return
-        lost = request.stages[-1].state is StageState.OVERDUE
+        # Also where an earlier stage is reported after the last one's window.
+        lost = bool(request.stages) and request.stages[-1].state is StageState.OVERDUE
         if lost and request.state is not State.UNKNOWN:
             text = f"no report of its {request.stages[-1].name}"
             self.move(now_ns, request, Event.LOSE, text=text)
+        elif not late:
+            return
         self._store.save(request)
 
     # The way down --------------------------------------------------------------------------------

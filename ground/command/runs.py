@@ -14,9 +14,9 @@ from ground.command.light_time import Visibility
 from ground.command.procedures.library import Library
 from ground.command.procedures.run_states import RunState
 from ground.command.procedures.runner import ProcedureRun, Record, describe
-from ground.command.procedures.steps import Send
+from ground.command.procedures.steps import Send, Verify
 from ground.command.procedures.world import RequestStatus, Sample
-from ground.command.requests import StageState, State
+from ground.command.requests import Request, StageState, State
 from ground.command.store import CommandStore
 from ground.command.telemetry import Telemetry
 from protocols.errors import LocalError
@@ -168,6 +168,8 @@ class Runs:
             return
         self._store.add_run_records(number, records, ended=run.ended)
         for record in records:
+            if record["event"] == "not done":
+                self._give_up(now_ns, number, run, record)
             if record["event"] in _TOLD or record.get("what", {}).get("kind") == "Say":
                 text = record.get("text", "") or str(record.get("value") or "")
                 about = f"run {number} {run.procedure.name}: {record['event']} {text}".strip()
@@ -179,6 +181,18 @@ class Runs:
             if run.state is not RunState.COMPLETED:
                 for request in run.requests:
                     self._desk.take_back(now_ns, request, f"run {number} {run.state}")
+
+    def _give_up(self, now_ns: int, number: int, run: ProcedureRun, record: Record) -> None:
+        """A step was not done since its request is held: where the run goes on all the same, what
+        it sends next would wait behind that, and the run for it."""
+        request: Request | None = None
+        if record["what"]["kind"] == Send.__name__:
+            request = self._store.of_origin(f"{number}/{record['step']}")
+        elif record["what"]["kind"] == Verify.__name__:
+            asked = record["what"]["request"]
+            request = self._store.request(asked) if asked in run.requests else None
+        if request is not None and request.state in _STUCK:
+            self._desk.take_back(now_ns, request.number, f"run {number} goes on without it")
 
     def _start(self, now_ns: int, arguments: dict[str, Any]) -> Any:
         actor = str(arguments.get("actor", ""))

@@ -312,6 +312,13 @@ class CommandStore:
         ).fetchone()
         return row is not None
 
+    def was_repeated(self, request: int) -> bool:
+        """Whether the station was asked for a frame of a request that had been sent before."""
+        row = self._db.execute(
+            "SELECT 1 FROM uplink WHERE request = ? AND again LIMIT 1", (request,)
+        ).fetchone()
+        return row is not None
+
     def close_uplink(self, number: int, fate: bytes) -> None:
         self._db.execute("UPDATE uplink SET fate = ? WHERE number = ?", (fate, number))
 

@@ -21,9 +21,11 @@ from protocols.bus.messages import RadiatedMessage, UplinkMessage
 from protocols.dictionary.l4_commands import COMMANDS
 from protocols.dictionary.l4_link import security_initiator
 from protocols.errors import LocalError
-from tests.ground.command.test_engine import begun
+from protocols.packets.pus import RequestId
+from protocols.telecommand.verification import Stage, Verification
+from tests.ground.command.test_engine import begun, passes
 from tests.ground.command.test_security import manage
-from tests.ground.command.world import LIBRARY, OWLT_NS, TIMING, S, World
+from tests.ground.command.world import LIBRARY, OWLT_NS, START_NS, TIMING, S, World
 from tests.long.commands import trial
 
 
@@ -352,6 +354,127 @@ def turn_array(world: World, number: int, angle: float) -> None:
     request = world.engine.store.request(number)
     request.arguments = {"ANGLE": angle}
     world.engine.store.save(request)
+
+
+def test_a_frame_acknowledged_before_its_repetition_could_leave_is_not_repeated() -> None:
+    plan = passes((0, 300), (2_400, 4_000))
+    # Of the second pass, the downlink comes before the uplink window, as always.
+    first, second = plan.passes
+    early = replace(second, aos_ns=second.aos_ns - 300 * S, setup_ns=second.setup_ns - 300 * S)
+    world = begun(World(passes=replace(plan, passes=(first, early))))
+    world.run(250)
+    number = world.command("TEST_CONNECTION")
+    world.run(850)
+    # The answers are lost until COP-1 would repeat the frame, which no window allows.
+    world._loss = 1.0  # pyright: ignore[reportPrivateUsage]
+    world.run(400)
+    world._loss = 0.0  # pyright: ignore[reportPrivateUsage]
+    world.until(lambda: world.stages(number)["received"] == "passed", 1_000)
+    later = world.command("TEST_CONNECTION")
+    world.until(lambda: world.state(later) == "completed", 3_000)
+    assert [len(world.ask("show", number=one)["radiations"]) for one in (number, later)] == [1, 1]
+    assert len(world.executed) == 2
+
+
+def test_a_directive_that_is_refused_does_not_begin_what_was_ended() -> None:
+    world = begun(World())
+    world.ask("link", directive="terminate")
+    for refused in (
+        {"directive": "unlock"},
+        {"directive": "set-vr"},
+        {"directive": "set-vr", "value": 256},
+        {"directive": "begin"},
+    ):
+        with pytest.raises(LocalError):
+            world.ask("link", actor="bob", **refused)
+    world.run(100)
+    assert world.ask("status")["link"]["state"] == "INITIAL"
+    world.ask("link", directive="initiate")
+    world.until(lambda: world.ask("status")["link"]["state"] == "ACTIVE", 3_000)
+
+
+def test_a_late_report_of_an_early_stage_does_not_keep_a_request_open_for_ever() -> None:
+    world = begun(World())
+    number = world.command("TEST_CONNECTION")
+    handed_over(world)
+    world.now_ns += 6_000 * S
+    handed_over(world)
+    assert world.state(number) == "unknown"
+    request = RequestId.of(world.ask("show", number=number)["octets"])
+    for stage, state in ((Stage.ACCEPTANCE, "unknown"), (Stage.COMPLETION, "completed")):
+        with world.engine.store.transaction():
+            world.engine.progress.reported(world.now_ns, Verification(request, stage), world.now_ns)
+        handed_over(world)
+        assert world.state(number) == state
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_nothing_is_held_that_went_up_by_another_radiation(order: tuple[int, int]) -> None:
+    world = begun(World(passes=passes((0, 1_500), (20_000, 24_000))))
+    world.run(250)
+    number = world.command("TEST_CONNECTION")
+    (first,) = handed_over(world)
+    # The station sends it, and what it says of that is not heard before the frame is repeated.
+    world.send_up(first.octets)
+    sent_ns = world.now_ns
+    world.now_ns += 1_130 * S
+    (second,) = handed_over(world)
+    world.now_ns = START_NS + 1_499 * S
+    fates = (
+        fate_of(first, at_ns=sent_ns),
+        fate_of(second, refused="no uplink window is open"),
+    )
+    for one in order:
+        world.engine.hear_radiated(world.now_ns, fates[one])
+    assert world.state(number) != "held"
+    world.until(lambda: world.state(number) == "completed", 3_000)
+    assert len(world.executed) == 1
+
+
+def test_a_packet_whose_last_frames_never_left_has_failed() -> None:
+    world = begun(World())
+    for _ in range(9):
+        world.command("TEST_CONNECTION")
+    octets = b"\xaa" * 2_500
+    number = world.command("SCHEDULE_INSERT", RELEASE_TIME=world.now_ns, REQUEST=octets)
+    world.run(30)
+    assert world.ask("status")["link"]["outstanding"] == 10
+    world.ask("link", directive="terminate")
+    assert world.state(number) == "failed"
+    reason = "not all of its frames were sent; it can be sent again"
+    assert world.ask("show", number=number)["reason"] == reason
+
+
+def test_what_waits_for_its_first_telemetry_is_not_overtaken() -> None:
+    world = begun(World())
+    first = world.command("MODE_RECOVER")
+    second = world.command("TEST_CONNECTION")
+    expedited = world.command("TEST_CONNECTION", expedited=True)
+    states = []
+    for _ in range(2):
+        handed_over(world)
+        states.append([world.state(one) for one in (first, second, expedited)])
+        world.now_ns += 12 * S
+    assert states == [["waiting", "waiting", "released"], ["held", "waiting", "released"]]
+
+
+def test_a_hazardous_request_within_another_wants_a_second_person() -> None:
+    world = begun(World())
+    within = world.engine.commands.build("MODE_RECOVER")
+    twice = world.engine.commands.build(
+        "SCHEDULE_INSERT", {"RELEASE_TIME": world.now_ns, "REQUEST": within}
+    )
+    for octets in (within, twice):
+        arguments = {"RELEASE_TIME": world.now_ns, "REQUEST": octets}
+        asked = {"command": "SCHEDULE_INSERT", "arguments": arguments}
+        assert "equipment comes on" in world.ask("check", **asked)["hazard"]
+        number = world.ask("add", **asked)["number"]
+        world.ask("arm", number=number)
+        with pytest.raises(LocalError, match="a second person's approval wanted"):
+            world.ask("send", number=number)
+    test = world.engine.commands.build("TEST_CONNECTION")
+    harmless = {"RELEASE_TIME": world.now_ns, "REQUEST": test}
+    assert not world.ask("check", command="SCHEDULE_INSERT", arguments=harmless)["hazard"]
 
 
 @pytest.mark.parametrize("seed", [0, 4])

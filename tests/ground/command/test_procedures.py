@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ground.command.procedures.definitions import Definitions
+from ground.command.procedures.library import Library
+from protocols.dictionary.l4_commands import COMMANDS
+from protocols.dictionary.l4_reports import EVERYTHING
 from protocols.errors import LocalError
 from tests.ground.command.test_engine import begun
 from tests.ground.command.world import S, World
@@ -85,3 +90,31 @@ def test_a_run_that_is_aborted_takes_back_what_has_not_left() -> None:
     assert world.ask("show", number=armed["number"])["reason"] == f"run {run} aborted"
     with pytest.raises(LocalError, match="is removed: cannot approve"):
         world.ask("approve", actor="bob", number=armed["number"])
+
+
+OTHERWISE = """
+def procedure(p):
+    "Recovers, or asks whether the spacecraft is alive."
+    try:
+        yield p.send("MODE_RECOVER", wait_for="completion")
+    except p.StepFailed as failure:
+        yield p.say(f"{failure}")
+        yield p.send("TEST_CONNECTION", wait_for="completion")
+"""
+
+
+def test_a_run_that_goes_on_does_not_wait_behind_its_own_request_that_is_held(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "otherwise.py").write_text(OTHERWISE)
+    library = Library(Definitions(COMMANDS, EVERYTHING.parameters), [tmp_path])
+    world = begun(World(library=library))
+    # By telemetry it is not in safe mode: the request is held.
+    world.run(300)
+    run = world.ask("start_run", procedure="otherwise", arguments={})["number"]
+    shown = ended(world, run, 3_000)
+    assert shown["state"] == "completed", shown["records"]
+    given_up, sent = world.ask("list")
+    assert (given_up["command"], given_up["state"]) == ("MODE_RECOVER", "removed")
+    assert given_up["reason"] == f"run {run} goes on without it"
+    assert (sent["command"], sent["state"]) == ("TEST_CONNECTION", "completed")

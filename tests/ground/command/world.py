@@ -90,6 +90,7 @@ class World:
         passes: PassesMessage | None = None,
         files: Path | None = None,
         keys: CommandKeys = SIMULATION_KEYS,
+        library: Library = LIBRARY,
         observer: Callable[[str, int, Any], None] | None = None,
     ) -> None:
         self.now_ns = self._flown_ns = START_NS
@@ -119,6 +120,7 @@ class World:
         self.files = files
         self.transfers: FileTransfers | None = None
         self.keys = keys
+        self.library = library
         self.engine = self.start()
 
     def start(self) -> CommandEngine:
@@ -131,7 +133,7 @@ class World:
             CommandLink(security_initiator(self.keys), owlt_ns=OWLT_NS, margin_ns=120 * S),
             Visibility(planned=self.passes is not None, station_owlt_ns=OWLT_NS),
             TIMING,
-            lambda: LIBRARY,
+            lambda: self.library,
             lambda octets: self._random.randbytes(octets),
             transfers=self.transfers,
             file_security=file_security(self.keys),
