@@ -38,6 +38,10 @@ test: $(VENV)/.installed-test  ## all tests, style, types and import rules
 check: $(VENV)/.installed-test  ## style, types and import rules only
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/pyright
 
+generate: $(VENV)/.installed-test  ## state diagrams of the documents, calls of the Python client: what is made from the code
+	$(BIN)/python -m tests.state_diagrams
+	$(BIN)/python -m tests.client_calls
+
 bench: $(VENV)/.installed-test  ## every hot path beside its named peer, as a table of ratios
 	@if command -v uv >/dev/null; then uv pip install -q -p $(BIN)/python -e '.[bench]'; else $(BIN)/uv pip install -q -p $(BIN)/python -e '.[bench]'; fi
 	$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -195,6 +195,7 @@ def _register() -> None:
     """Commands of other modules; their own imports are light."""
     from ground.archive_commands import archive_app
     from ground.command_commands import command_app
+    from ground.console_commands import console_app
     from ground.file_commands import file_app
     from ground.procedure_run_commands import procedure_app
     from ground.relay_commands import relay_app
@@ -214,6 +215,7 @@ def _register() -> None:
     app.command("time", epilog=EPILOG)(time_)
     app.add_typer(archive_app, name="archive")
     app.add_typer(command_app, name="command")
+    app.add_typer(console_app, name="console")
     app.add_typer(procedure_app, name="procedure")
     app.add_typer(file_app, name="file")
     app.add_typer(relay_app, name="relay")

@@ -197,6 +197,11 @@ class RunSettings:
         return self.console_dir / "setup-link"
 
     @property
+    def kept_token(self) -> Path:
+        """The token that commands on this machine sign in with, if one was kept."""
+        return self.console_dir / "token"
+
+    @property
     def command_file(self) -> Path:
         return self.run_dir / "command" / "command.sqlite"
 

@@ -12,20 +12,20 @@ length has nothing to do with how fast the world runs.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from ground.console.roles import NotSignedIn, Role, Session
+from ground.console.tokens import Tokens, digest
 from ground.sqlite_file import open_file
 from protocols.errors import LocalError
 
@@ -51,29 +51,6 @@ CREATE TRIGGER audit_as_it_was BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 
 """
 
 
-class Role(IntEnum):
-    """Each may do what those before may."""
-
-    VIEWER = 1
-    OPERATOR = 2
-    APPROVER = 3
-    ADMIN = 4
-
-
-class NotSignedIn(LocalError):
-    """Name and password, or a session, that are none; or too many attempts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """token: the cookie's, known here and to the browser alone; csrf: to be sent with writes."""
-
-    name: str
-    role: Role
-    csrf: str
-    token: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
     id: int
@@ -95,6 +72,8 @@ class Accounts:
         #: Checked where there is no such person, so that nobody learns names by the clock.
         self._nobody = self._hasher.hash(secrets.token_urlsafe(16))
         self._failed: dict[str, list[float]] = {}
+        #: Scripts'.
+        self.tokens = Tokens(connection, self._lock, self._writing)
 
     @classmethod
     def open(cls, path: Path | str, hasher: PasswordHasher | None = None) -> Accounts:
@@ -138,7 +117,7 @@ class Accounts:
         with self._writing():
             self._db.execute("DELETE FROM setup")
             self._db.execute(
-                "INSERT INTO setup VALUES (?, ?)", (_digest(token), int(now_s + SETUP_S))
+                "INSERT INTO setup VALUES (?, ?)", (digest(token), int(now_s + SETUP_S))
             )
         return token
 
@@ -148,7 +127,7 @@ class Accounts:
         hashed = self._hashed(name, password)
         with self._writing():
             row = self._db.execute(
-                "SELECT until_s FROM setup WHERE token = ?", (_digest(token),)
+                "SELECT until_s FROM setup WHERE token = ?", (digest(token),)
             ).fetchone()
             anybody = self._db.execute("SELECT 1 FROM person").fetchone()
             if row is None or row[0] < now_s or anybody:
@@ -234,7 +213,7 @@ class Accounts:
             self._db.execute("DELETE FROM session WHERE used_s < ?", (int(now_s) - IDLE_S,))
             self._db.execute(
                 "INSERT INTO session VALUES (?, ?, ?, ?, ?)",
-                (_digest(session.token), name, session.csrf, int(now_s), int(now_s)),
+                (digest(session.token), name, session.csrf, int(now_s), int(now_s)),
             )
         return session
 
@@ -244,20 +223,20 @@ class Accounts:
             row = self._db.execute(
                 "SELECT s.name, p.role, s.csrf, s.began_s, s.used_s FROM session s "
                 "JOIN person p ON p.name = s.name WHERE s.token = ?",
-                (_digest(token),),
+                (digest(token),),
             ).fetchone()
         if row is None or now_s - row[3] > LONGEST_S or now_s - row[4] > IDLE_S:
             raise NotSignedIn("sign in")
         if now_s - row[4] > 60:
             with self._writing():
                 self._db.execute(
-                    "UPDATE session SET used_s = ? WHERE token = ?", (int(now_s), _digest(token))
+                    "UPDATE session SET used_s = ? WHERE token = ?", (int(now_s), digest(token))
                 )
         return Session(row[0], Role(row[1]), row[2])
 
     def sign_out(self, token: str) -> None:
         with self._writing():
-            self._db.execute("DELETE FROM session WHERE token = ?", (_digest(token),))
+            self._db.execute("DELETE FROM session WHERE token = ?", (digest(token),))
 
     # Layouts -------------------------------------------------------------------------------------
 
@@ -302,5 +281,4 @@ class Accounts:
         return [AuditEntry(*row) for row in rows]
 
 
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+__all__ = ["Accounts", "AuditEntry", "NotSignedIn", "Role", "Session"]

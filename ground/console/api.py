@@ -13,10 +13,12 @@ from ground.console.accounts import Role
 from ground.console.context import Context
 from ground.console.endpoints import Call, Handler, Parameter, Route
 from ground.console.file_routes import file_routes
-from ground.console.handling import at_once, described, in_thread, tai_ns
+from ground.console.handling import at_once, described, in_person, in_thread, tai_ns
 from ground.console.model import ms
 from ground.console.pass_routes import pass_routes
 from ground.console.plot_routes import FROM, TO, plot_routes
+from ground.console.sample_routes import sample_routes
+from ground.console.token_routes import token_routes
 from protocols.timecodes.tai import utc_iso_from_tai_ns
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -135,6 +137,8 @@ def routes(context: Context) -> list[Route]:
         *_run_routes(context),
         *pass_routes(context),
         *file_routes(context),
+        *sample_routes(context),
+        *token_routes(context),
     ]
 
 
@@ -168,6 +172,7 @@ def _session_routes(context: Context) -> list[Route]:
             None,
             SetUp,
             errors=(401, 409),
+            name="set_up",
         ),
         Route("GET", "/session", at_once(session), "Who is signed in, and the CSRF token"),
     ]
@@ -193,6 +198,7 @@ def _people_routes(context: Context) -> list[Route]:
         return {}
 
     def own_password(call: Call) -> Any:
+        in_person(call, "a password is changed")
         accounts.set_password(call.actor, call.body.password)
         return {}
 
@@ -289,7 +295,7 @@ def _present_routes(context: Context) -> list[Route]:
         Route("GET", "/relay/contacts", relay("contacts"), "Contact plan", errors=unavailable),
         Route("GET", "/layouts", in_thread(layouts), "Saved layouts"),
         Route("PUT", "/layouts/{name}", in_thread(save_layout), "Save a layout", Role.VIEWER,
-              Layout, (_NAME,)),
+              Layout, (_NAME,), name="save_layout"),
     ]  # fmt: skip
 
 
@@ -418,7 +424,7 @@ def _command_routes(context: Context) -> list[Route]:
         Route("GET", "/cop1", in_thread(ask("status")), "Uplink window, light time, COP-1",
               errors=(503,)),
         Route("POST", "/cop1", in_thread(direct), "A directive of COP-1", Role.OPERATOR, Directive,
-              errors=both),
+              errors=both, name="direct_cop1"),
         Route("GET", "/keys", in_thread(ask("keys")), "Keys and associations, by number",
               errors=(503,)),
     ]  # fmt: skip
@@ -453,7 +459,7 @@ def _run_routes(context: Context) -> list[Route]:
         Route("GET", "/runs/{number}", call("show_run", lambda c: {"run": c.path["number"]}),
               "A run with its records", parameters=(_NUMBER,), errors=both),
         Route("POST", "/runs", call("start_run", start), "Start a procedure", Role.OPERATOR, NewRun,
-              errors=both),
+              errors=both, name="start_run"),
         Route("POST", "/runs/{number}", in_thread(change), "Pause, resume, step, abort, answer",
               Role.OPERATOR, RunChange, (_NUMBER,), errors=both),
     ]  # fmt: skip

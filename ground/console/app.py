@@ -210,11 +210,15 @@ def _shown(body: Any) -> str:
     return json.dumps(values, default=str)[:500]
 
 
-def _session(context: Context, request: Request) -> Session:
-    token = request.cookies.get(COOKIE, "")
-    if not token:
+def _session(context: Context, request: Request | WebSocket) -> Session:
+    """Of a script's token, if it has one, else of a browser's cookie."""
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return context.accounts.tokens.session(secret.strip(), context.wall_s())
+    cookie = request.cookies.get(COOKIE, "")
+    if not cookie:
         raise NotSignedIn("sign in")
-    return context.accounts.session(token, context.wall_s())
+    return context.accounts.session(cookie, context.wall_s())
 
 
 def _permit(context: Context, route: Route, request: Request, session: Session | None) -> None:
@@ -225,7 +229,9 @@ def _permit(context: Context, route: Route, request: Request, session: Session |
     if session.role < route.role:
         need = route.role.name.lower()
         raise Refused(403, f"{session.name} is {session.role.name.lower()}; {need} wanted")
-    if route.writes and request.headers.get("x-csrf-token", "") != session.csrf:
+    # No browser adds a token of its own accord: only cookies want proof of where a write is from.
+    cookie = not session.token_number
+    if route.writes and cookie and request.headers.get("x-csrf-token", "") != session.csrf:
         raise Refused(403, "X-CSRF-Token is missing or not this session's")
 
 
@@ -256,6 +262,8 @@ async def _audit(
     detail: str = "",
 ) -> None:
     name = "" if session is None else session.name
+    if session is not None and session.token_number:
+        detail = f"token {session.token_number}: {detail}".removesuffix(": ")
     await run_in_threadpool(
         context.accounts.audit,
         context.wall_s(), name, _address(request), action, outcome, detail,
@@ -328,8 +336,6 @@ async def _socket_session(context: Context, socket: WebSocket) -> Session | None
     if not _own_origin(context, socket.headers):
         return None
     try:
-        return await run_in_threadpool(
-            context.accounts.session, socket.cookies.get(COOKIE, ""), context.wall_s()
-        )
+        return await run_in_threadpool(_session, context, socket)
     except NotSignedIn:
         return None

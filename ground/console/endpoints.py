@@ -53,6 +53,8 @@ class Parameter:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    #: What the number means, where that is more than a number; see `UNIX_MS`.
+    format: str = ""
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -66,6 +68,10 @@ class Parameter:
             schema["maxLength"] = 200
         if self.choices:
             schema["enum"] = list(self.choices)
+        if self.format:
+            schema["format"] = self.format
+        if self.default is not None:
+            schema["default"] = self.default
         return schema
 
     def read(self, text: str) -> Any:
@@ -88,7 +94,8 @@ class Parameter:
 @dataclass(frozen=True, slots=True)
 class Route:
     """role: least that may call, None: anybody.  body: struct of the request, None: none;
-    longest_body: octets of it.  What a handler gives is said in JSON, unless it is a response."""
+    longest_body: octets of it; name: of the operation, where the path does not give a good one.
+    What a handler gives is said in JSON, unless it is a response."""
 
     method: str
     path: str
@@ -100,6 +107,7 @@ class Route:
     media_type: str = "application/json"
     errors: tuple[int, ...] = field(default=(409,))
     longest_body: int = 256 * 1024
+    name: str = ""
 
     @property
     def writes(self) -> bool:
@@ -108,6 +116,31 @@ class Route:
     @property
     def in_path(self) -> list[str]:
         return re.findall(r"{(\w+)}", self.path)
+
+
+#: `format` of numbers that are instants: milliseconds since 1970 UTC, nanoseconds TAI since 1958.
+UNIX_MS, TAI_NS = "unix-ms", "tai-ns"
+_ONE_OF: Final = {"people": "person", "passes": "pass"}
+
+
+def operation_name(route: Route) -> str:
+    """What clients call it: `alarms`, `acknowledge_alarm`, `add_request`, `set_person_role`.
+
+    >>> operation_name(Route("POST", "/requests/{number}/arm", None, ""))
+    'arm_request'
+    """
+    if route.name:
+        return route.name
+    parts = route.path.replace("-", "_").strip("/").split("/")
+    words = [part for part in parts if not part.startswith("{")]
+    if parts[-1].startswith("{") or len(parts) > len(words) or route.method == "POST":
+        words[0] = _ONE_OF.get(words[0], words[0].removesuffix("s"))
+    if route.method == "GET":
+        return "_".join(words)
+    if route.method == "POST" and len(words) > 1:
+        return "_".join([words[-1], *words[:-1]])
+    verb = {"POST": "change" if len(parts) > len(words) else "add", "PUT": "set"}
+    return "_".join([verb.get(route.method, "remove"), *words])
 
 
 class Problem(msgspec.Struct):
@@ -139,6 +172,7 @@ def openapi(routes: Sequence[Route], version: str) -> dict[str, Any]:
             "securitySchemes": {
                 "session": {"type": "apiKey", "in": "cookie", "name": "l4_session"},
                 "csrf": {"type": "apiKey", "in": "header", "name": "X-CSRF-Token"},
+                "token": {"type": "http", "scheme": "bearer"},
             },
         },
     }
@@ -157,9 +191,7 @@ def _operation(route: Route) -> dict[str, Any]:
         ]
     operation: dict[str, Any] = {
         "summary": route.summary,
-        "operationId": f"{route.method.lower()}{re.sub(r'[^a-z0-9]+', '_', route.path)}".rstrip(
-            "_"
-        ),
+        "operationId": operation_name(route),
         "responses": {
             "200": {"description": "done", "content": {route.media_type: {"schema": {}}}},
             **{str(c): {"description": text, "content": problem} for c, text in codes.items()},
@@ -170,7 +202,7 @@ def _operation(route: Route) -> dict[str, Any]:
         needs: dict[str, list[str]] = {"session": []}
         if route.writes:
             needs["csrf"] = []
-        operation["security"] = [needs]
+        operation["security"] = [needs, {"token": []}]
     if route.parameters:
         operation["parameters"] = [
             {

@@ -84,7 +84,7 @@ def file_routes(context: Context) -> list[Route]:
         Route("GET", "/files", in_thread(lambda c: asked(c, "file-list")),
               "Transfers, the newest first", errors=both),
         Route("POST", "/files", in_thread(send), "Send a file", Role.OPERATOR, NewFile,
-              errors=both, longest_body=LONGEST_BODY),
+              errors=both, longest_body=LONGEST_BODY, name="send_file"),
         Route("POST", "/files/fetch", in_thread(fetch), "Ask the spacecraft for a file",
               Role.OPERATOR, FileWanted, errors=both),
         Route("GET", "/files/{id}/content", in_thread(content), "A file that was received",

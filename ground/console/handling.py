@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from ground.console.endpoints import Call, Handler
 from ground.console.model import ms, plain
+from protocols.errors import LocalError
 from protocols.timecodes.tai import tai_ns_from_unix_ns, utc_iso_from_tai_ns
 
 
@@ -50,6 +51,12 @@ def _stage(stage: list[Any]) -> dict[str, Any]:
         "step": step,
         "detail": detail,
     }
+
+
+def in_person(call: Call, what: str) -> None:
+    """LocalError for a script's token: who has got hold of one must not get more with it."""
+    if call.session is not None and call.session.token_number:
+        raise LocalError(f"{what} by people who have signed in, not by token")
 
 
 def in_thread(work: Callable[[Call], Any]) -> Handler:

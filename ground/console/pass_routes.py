@@ -9,10 +9,10 @@ from msgspec import Meta
 
 from ground.console.accounts import Role
 from ground.console.context import Context
-from ground.console.endpoints import Call, Route
+from ground.console.endpoints import UNIX_MS, Call, Route
 from ground.console.handling import described, in_thread, tai_ns
 
-Instant = Annotated[float, Meta(ge=0, le=4e12)]
+Instant = Annotated[float, Meta(ge=0, le=4e12, extra_json_schema={"format": UNIX_MS})]
 Antenna = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
@@ -62,5 +62,5 @@ def pass_routes(context: Context) -> list[Route]:
               "What if there were this pass; nothing is written", Role.OPERATOR, PassWanted,
               errors=both),
         Route("POST", "/passes", in_thread(publish), "Publish a pass", Role.OPERATOR, NewPass,
-              errors=both),
+              errors=both, name="publish_pass"),
     ]  # fmt: skip

@@ -11,12 +11,12 @@ from starlette.background import BackgroundTask
 from starlette.responses import FileResponse
 
 from ground.console.context import Context
-from ground.console.endpoints import Call, Parameter, Route
+from ground.console.endpoints import UNIX_MS, Call, Parameter, Route
 from ground.console.handling import in_thread, tai_ns
 from ground.console.model import ms, plain
 
-FROM: Final = Parameter("from", float, "Milliseconds since 1970 UTC", None, 0, 4e12)
-TO: Final = Parameter("to", float, "Milliseconds since 1970 UTC", None, 0, 4e12)
+FROM: Final = Parameter("from", float, "Milliseconds since 1970 UTC", None, 0, 4e12, format=UNIX_MS)
+TO: Final = Parameter("to", float, "Milliseconds since 1970 UTC", None, 0, 4e12, format=UNIX_MS)
 #: Bins of a plot.
 MOST_POINTS: Final = 4_000
 
