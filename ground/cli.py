@@ -74,6 +74,8 @@ Examples:
 
 `l4 run --replay frames.u8 -m danuri --pace full` — a recording through the live services
 
+`l4 run --radio udp://0.0.0.0:10015 -m danuri` — a real receiver's frames (`l4 radio adapters`)
+
 `l4 run --mqtt mqtt://localhost` — telemetry, events, commands as JSON at an MQTT broker
 """
 )
@@ -102,8 +104,17 @@ def run(
         Path | None,
         typer.Option(help="Receive this capture instead of the simulated spacecraft."),
     ] = None,
+    radio: Annotated[
+        str,
+        typer.Option(
+            help="Receive (and send) through this radio instead: its address, as udp://HOST:PORT."
+        ),
+    ] = "",
     mission: Annotated[
-        str, typer.Option("--mission", "-m", help="Link profile, with --replay (`l4 missions`).")
+        str,
+        typer.Option(
+            "--mission", "-m", help="Link profile (`l4 missions`), with --replay, --radio."
+        ),
     ] = "l4_relay",
     pace: Annotated[str, typer.Option(help="With --replay: full, recorded, or a factor.")] = "full",
     passes: Annotated[
@@ -142,10 +153,16 @@ def run(
     from ground.run import RunOptions, run_site
     from protocols.errors import LocalError
 
-    if replay is None and mission != "l4_relay":
+    if replay is None and not radio and mission != "l4_relay":
         raise LocalError(
-            f"--mission {mission}: the simulated spacecraft is l4_relay; --replay FILE"
+            f"--mission {mission}: the simulated spacecraft is l4_relay; --replay FILE or --radio"
         )
+    if replay is not None and radio:
+        raise LocalError(f"--radio {radio}, --replay {replay}: one of them wanted")
+    if radio:
+        from ground.adapters.radio.registry import open_adapter
+
+        open_adapter(radio)  # what is wrong with its address is said here, not by a service
     if replay is not None and not replay.exists():
         raise LocalError(f"--replay {replay}: no such file")
 
@@ -163,6 +180,7 @@ def run(
                 as_json=json_,
                 mission=mission,
                 replay=replay,
+                radio=radio,
                 pace=pace,
                 passes=passes,
                 console=console,

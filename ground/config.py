@@ -98,6 +98,8 @@ class RunSettings:
         and one of each complex of the DSN.
     sample_hz: parameters are decoded of at most so many packets a second of each definition and
         virtual channel (0: of every packet), on-board events of all; packets are archived all.
+    radio: address of the adapter (`l4 radio adapters`) through which this site hears and commands;
+        empty: the simulated station's.
     mqtt: address of an MQTT broker that is told what the bus says, mqtt://HOST:PORT or mqtts://…;
         empty: none.  mqtt_file: credentials and what is told (`ground.mqtt_bridge.settings`).
     sync: wait for the disk before a chunk is acknowledged, and put journals there in passing, so
@@ -122,6 +124,7 @@ class RunSettings:
     timing: bool = False
     timing_station: str = "CEB"
     stations: str = ""
+    radio: str = ""
     mqtt: str = ""
     mqtt_file: str = ""
 
@@ -223,6 +226,11 @@ class RunSettings:
     @property
     def clock_file(self) -> Path:
         return self.run_dir / "clock.json"
+
+    @property
+    def uplink_log(self) -> Path:
+        """What the radio has transmitted, for one that does not know it itself."""
+        return self.run_dir / "state" / "radio-uplink.jsonl"
 
     @property
     def capture_dir(self) -> Path:

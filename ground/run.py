@@ -62,6 +62,8 @@ class RunOptions:
     as_json: bool
     mission: str = "l4_relay"
     replay: Path | None = None
+    #: Address of a radio adapter in the place of the simulated spacecraft and its station.
+    radio: str = ""
     pace: str = "recorded"
     #: Plan passes over these antennas (empty: the usual ones) and have the link up in them only.
     passes: bool = True
@@ -107,12 +109,14 @@ def run_site(options: RunOptions) -> int:
             speed=options.speed,
             base_port=base_port,
             mission=options.mission,
-            # A recording comes when it comes.
-            passes=options.passes and options.replay is None,
-            relay=options.replay is None,
-            command=options.replay is None,
+            # A recording comes when it comes, and so does what a radio hears; a radio's spacecraft
+            # may be ours, and be commanded through it.
+            passes=options.passes and not (options.replay or options.radio),
+            relay=not (options.replay or options.radio),
+            command=options.replay is None and options.mission == "l4_relay",
             console=options.console,
-            timing=options.replay is None,
+            timing=options.replay is None and options.mission == "l4_relay",
+            radio=options.radio,
             stations=options.stations,
             sample_hz=options.sample_hz,
             mqtt=options.mqtt,
@@ -195,6 +199,8 @@ def _commands(settings: RunSettings, options: RunOptions) -> dict[str, list[str]
             *("ground.cli", "replay", str(options.replay.absolute())),
             *("--mission", options.mission, "--pace", options.pace, "--live", run_dir),
         )
+        return commands
+    if settings.radio:
         return commands
     simulator = python_module(
         "spacecraft_sim",

@@ -92,11 +92,15 @@ def open_viewer(settings: RunSettings, name: str, topics: Iterable[str] = VIEWER
     return bus
 
 
-def open_link(settings: RunSettings) -> Link:
-    """The station's link."""
+def open_link(settings: RunSettings, profile: LinkProfile) -> tuple[Link, LinkProfile]:
+    """The station's link, or the radio's in its place, and the profile of what it delivers."""
+    if settings.radio:
+        from ground.wiring_radio import open_radio_link
+
+        return open_radio_link(settings, profile, open_clock(settings))
     from ground.adapters.zmq_link import ZmqLink
 
-    return ZmqLink(settings.link_name, settings.link_endpoint)
+    return ZmqLink(settings.link_name, settings.link_endpoint), profile
 
 
 def open_state(settings: RunSettings, service: str) -> StateStore:
@@ -234,7 +238,8 @@ def _with_bus(service: str, settings: RunSettings, work: Callable[[Bus, Clock], 
 def _run_receive(settings: RunSettings, stop: Stop) -> None:
     from ground.receive.profile import load_profile
 
-    _receive(settings, load_profile(settings.mission), open_link(settings), stop)
+    link, profile = open_link(settings, load_profile(settings.mission))
+    _receive(settings, profile, link, stop)
 
 
 def replay_as_receiver(settings: RunSettings, profile: LinkProfile, link: Link, stop: Stop) -> None:

@@ -276,7 +276,7 @@ class Adapter(ABC):
 
     def write(self, octets: bytes) -> bool:
         """Hand one block to the wire; False: it takes none now, and nothing of it has been sent."""
-        raise LocalError(f"{self.address.text}: {self.address.scheme} does not transmit")
+        raise NotImplementedError
 
     # ------------------------------------------------------------ for whoever uses it
 
@@ -290,6 +290,15 @@ class Adapter(ABC):
         with self._changed:
             return self._state in (State.ENDED, State.FAILED) and not self._queue
 
+    @property
+    def receives(self) -> bool:
+        """Whether this one does, as its address says."""
+        return self.RECEIVES
+
+    @property
+    def transmits(self) -> bool:
+        return self.TRANSMITS
+
     def units(self, octets: int) -> int:
         """How losses are counted: in blocks of a framed wire, in samples, or in octets."""
         if self.FRAMED:
@@ -301,7 +310,8 @@ class Adapter(ABC):
     def open(self, *, skip: int = 0) -> None:
         """Begin: the connection is made, and made again, in the adapter's own thread.
 
-        skip: blocks of a recording (`REPEATS`) that are not to be given: somebody has them."""
+        skip: blocks of a recording (`REPEATS`) that are not to be given: somebody has them.
+        LocalError: it is open already."""
         if self._thread is not None:
             raise LocalError(f"{self.address.text} is open already")
         self._passed = skip
@@ -325,7 +335,10 @@ class Adapter(ABC):
         return taken
 
     def send(self, octets: bytes) -> bool:
-        """One block out; False if the wire does not take it now (nothing is queued here)."""
+        """One block out; False if the wire does not take it now (nothing is queued here).
+        LocalError: this adapter does not transmit."""
+        if not self.transmits:
+            raise LocalError(f"{self.address.text} does not transmit")
         with self._write_lock:
             sent = False
             if self._state is State.RUNNING and self._connected:
@@ -450,7 +463,7 @@ class Adapter(ABC):
                 self._changed.notify_all()
 
     def _read(self) -> None:
-        if not self.RECEIVES:
+        if not self.receives:
             with self._changed:
                 self._changed.wait_for(lambda: self._state is not State.RUNNING)
             return

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -25,6 +26,11 @@ class Option:
     read: Callable[[str], Any]
     default: Any
     help: str
+
+
+def options(**known: Option) -> Mapping[str, Option]:
+    """What an adapter declares as its `OPTIONS`."""
+    return MappingProxyType(known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,4 +116,4 @@ def choice(*allowed: str) -> Callable[[str], str]:
     return read
 
 
-__all__ = ["Address", "Option", "choice", "count", "number", "parse_address"]
+__all__ = ["Address", "Option", "choice", "count", "number", "options", "parse_address"]

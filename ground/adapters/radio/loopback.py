@@ -79,7 +79,7 @@ class LoopbackAdapter(Adapter):
 
 
 class LoopbackPeer(Peer):
-    LEAVES = GARBAGE = True
+    can_leave = can_garble = True
 
     _names: ClassVar[itertools.count[int]] = itertools.count()
 

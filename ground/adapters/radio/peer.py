@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 
 class Peer(ABC):
     """One end for one adapter at a time; `uri` is that adapter's address.
 
-    LEAVES: `leave` and `come_back` break the connection and let it be made again.
-    GAPS: `gap` loses something so that the adapter can notice.
-    GARBAGE: `garbage` sends what the wire does not carry.
+    can_leave: `leave` and `come_back` break the connection and let it be made again.
+    can_gap: `gap` loses something so that the adapter can notice.
+    can_garble: `garbage` sends what the wire does not carry.
     """
 
-    LEAVES: ClassVar[bool] = False
-    GAPS: ClassVar[bool] = False
-    GARBAGE: ClassVar[bool] = False
+    can_leave: bool = False
+    can_gap: bool = False
+    can_garble: bool = False
     #: Size of a block that suits the wire, octets.
-    BLOCK_OCTETS: ClassVar[int] = 1024
+    block_octets: int = 1024
 
     uri: str
+    #: Of an adapter that transmits, where that is another address.
+    out_uri: str = ""
 
     @abstractmethod
     def send(self, blocks: Sequence[bytes]) -> None:

@@ -1,0 +1,193 @@
+"""A radio adapter in the place of the station: a `Link` as `receive` wants it.
+
+The station of `protocols/bus/link.py` keeps what it has sent until it is acknowledged, and knows
+what it has radiated.  A radio does neither.  So chunks are numbered here (a stream of numbers a
+run; a recording's are the same in each), what came while `receive` was away is lost where the wire
+does not hold it, and each radiation is written down before it begins (`UplinkLog`): an id that may
+have gone up never goes up again, also after a kill.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from ground.adapters.radio.adapter import Adapter, Block, Face, State
+from ground.adapters.radio.uplink_log import UplinkLog
+from ground.ports import LinkChunk, LinkState, LinkStatistics
+from protocols.bus.messages import RadiatedMessage, UplinkMessage
+from protocols.errors import LocalError
+from protocols.identifiers import Carrier
+from protocols.timecodes.tai import utc_iso_from_tai_ns
+
+#: A carrier is there while something has come within so long, wall seconds.
+SILENCE_S: Final = 3.0
+
+_STATES: Final = {
+    State.CLOSED: LinkState.UNAVAILABLE,
+    State.CONNECTING: LinkState.UNAVAILABLE,
+    State.WAITING: LinkState.UNAVAILABLE,
+    State.RUNNING: LinkState.OK,
+    State.ENDED: LinkState.OK,
+    State.DISABLED: LinkState.DISABLED,
+    State.FAILED: LinkState.FAILED,
+}
+
+
+class RadioLink:
+    """See `Link`.  One carrier goes up by it: the adapter's wire is one transmitter."""
+
+    def __init__(
+        self,
+        name: str,
+        adapter: Adapter,
+        now_ns: Callable[[], int],
+        uplink_log: Path,
+        *,
+        carrier: Carrier = Carrier.COMMAND,
+    ) -> None:
+        """uplink_log: file of what was radiated.  LocalError: the adapter gives I/Q samples."""
+        if adapter.FACE is not Face.OCTETS:
+            raise LocalError(
+                f"{adapter.address.text} gives I/Q samples; receive wants octets of frames"
+            )
+        self._name = name
+        self._adapter = adapter
+        self._now_ns = now_ns
+        self._log = UplinkLog(uplink_log)
+        self._carrier = carrier
+        self._stream = ""
+        self._sequence = -1
+        self._heard_s = -SILENCE_S
+        self._waiting: dict[str, UplinkMessage] = {}
+        self._radiated: list[RadiatedMessage] = []
+        self._chunks = self._octets = 0
+        self._enabled = True
+
+    def open(self, resume: dict[str, int]) -> None:
+        self._stream = self._name_of_stream()
+        self._sequence = resume.get(self._stream, -1)
+        self._log.open()
+        if self._enabled:
+            self._adapter.open(skip=self._sequence + 1)
+
+    def _name_of_stream(self) -> str:
+        """A recording is itself; what a live wire brings from now on never came before."""
+        address = self._adapter.address
+        if not self._adapter.REPEATS:
+            return f"{address.scheme} {utc_iso_from_tai_ns(self._now_ns(), decimals=9)}"
+        try:
+            size = Path(address.rest).stat().st_size
+        except OSError:
+            size = 0
+        return f"{address.text} {size}"
+
+    def receive(self, timeout_s: float) -> list[LinkChunk]:
+        self._radiate()
+        blocks: list[Block] = []
+        if self._enabled and self._adapter.state not in (State.CLOSED, State.DISABLED):
+            blocks = self._adapter.receive(timeout_s)
+        else:
+            time.sleep(timeout_s)
+        chunks: list[LinkChunk] = []
+        for block in blocks:
+            self._sequence += 1
+            chunks.append(LinkChunk(self._stream, self._sequence, block.ert_ns, block.octets))
+            self._octets += len(block.octets)
+        if chunks:
+            self._chunks += len(chunks)
+            self._heard_s = time.monotonic()
+        return chunks
+
+    def acknowledge(self, stream: str, sequence: int) -> None:
+        """A radio forgets at once, a recording never."""
+
+    # ------------------------------------------------------------ uplink
+
+    def send(self, uplink: UplinkMessage) -> bool:
+        known = self._log.fate(uplink.id)
+        if known is not None:
+            self._radiated.append(known)
+        elif not self._adapter.transmits:
+            self._refuse(uplink, f"{self._adapter.address.scheme} does not transmit")
+        elif uplink.carrier != self._carrier:
+            self._refuse(uplink, f"this link transmits {self._carrier}, not {uplink.carrier}")
+        elif self._adapter.state is not State.RUNNING:
+            return False
+        else:
+            self._waiting[uplink.id] = uplink
+            self._radiate()
+        return True
+
+    def _radiate(self) -> None:
+        """What is due; in the order of its times."""
+        if not self._waiting:
+            return
+        now_ns = self._now_ns()
+        for uplink in sorted(self._waiting.values(), key=lambda waiting: waiting.earliest_ns):
+            if now_ns > uplink.latest_ns:
+                del self._waiting[uplink.id]
+                self._refuse(uplink, "its time was over before the transmitter took it")
+            elif now_ns >= uplink.earliest_ns:
+                fate = RadiatedMessage(uplink.id, uplink.service, uplink.carrier, now_ns, now_ns)
+                self._log.begin(fate)
+                if not self._adapter.send(uplink.octets):
+                    # Nothing of it has gone; those behind it wait as well.
+                    self._log.withdraw(uplink.id)
+                    return
+                del self._waiting[uplink.id]
+                self._radiated.append(fate)
+
+    def _refuse(self, uplink: UplinkMessage, why: str) -> None:
+        fate = RadiatedMessage(uplink.id, uplink.service, uplink.carrier, refused=why)
+        self._log.begin(fate)
+        self._radiated.append(fate)
+
+    def radiated(self) -> list[RadiatedMessage]:
+        radiated, self._radiated = self._radiated, []
+        return radiated
+
+    # ------------------------------------------------------------ state
+
+    def enable(self) -> None:
+        if not self._enabled:
+            self._enabled = True
+            if self._adapter.state is State.CLOSED and self._stream:
+                self._adapter.open(skip=self._sequence + 1)
+            self._adapter.enable()
+
+    def disable(self) -> None:
+        self._enabled = False
+        self._adapter.disable()
+
+    def statistics(self) -> LinkStatistics:
+        seen = self._adapter.statistics()
+        state = _STATES[seen.state] if self._enabled else LinkState.DISABLED
+        heard = time.monotonic() - self._heard_s < SILENCE_S
+        detail = seen.detail
+        if not detail and state is LinkState.OK:
+            detail = self._adapter.address.text
+        return LinkStatistics(
+            name=self._name,
+            state=state,
+            detail=detail,
+            chunks_in=self._chunks,
+            octets_in=self._octets,
+            chunks_out=seen.blocks_out,
+            octets_out=seen.octets_out,
+            reconnects=seen.reconnects,
+            last_ert_ns=seen.last_ert_ns,
+            lost_chunks=seen.lost,
+            gaps=seen.gaps + seen.overflows,
+            malformed=seen.malformed,
+            carrier=state is LinkState.OK and heard,
+        )
+
+    def close(self) -> None:
+        self._adapter.close()
+        self._log.close()
+
+
+__all__ = ["RadioLink"]

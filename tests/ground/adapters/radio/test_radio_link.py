@@ -1,0 +1,236 @@
+"""A radio in the place of the station: numbering, recordings that go on, uplink once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ground.adapters.radio.link import RadioLink
+from ground.adapters.radio.loopback import LoopbackAdapter, channel
+from ground.adapters.radio.registry import open_adapter
+from ground.config import RunSettings
+from ground.ports import LinkChunk, LinkState
+from ground.receive.profile import load_profile
+from ground.wiring import open_link
+from protocols.bus.messages import UplinkMessage
+from protocols.errors import LocalError
+from protocols.identifiers import Carrier
+
+PATIENCE_S = 10.0
+
+
+class Hand:
+    """A clock that stands where it is put."""
+
+    now = 1_000
+
+    def now_ns(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Hand:
+    return Hand()
+
+
+@pytest.fixture
+def links(tmp_path: Path, clock: Hand) -> Iterator[Callable[[str], RadioLink]]:
+    opened: list[RadioLink] = []
+
+    def link(uri: str) -> RadioLink:
+        adapter = open_adapter(uri, now_ns=clock.now_ns)
+        opened.append(RadioLink("downlink", adapter, clock.now_ns, tmp_path / "uplink.jsonl"))
+        return opened[-1]
+
+    yield link
+    for each in opened:
+        each.close()
+
+
+def take(link: RadioLink, count: int) -> list[LinkChunk]:
+    found: list[LinkChunk] = []
+    deadline = time.monotonic() + PATIENCE_S
+    while len(found) < count:
+        assert time.monotonic() < deadline, f"{len(found)} of {count} chunks"
+        found += link.receive(0.02)
+    return found
+
+
+def until_ok(link: RadioLink) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while link.statistics().state is not LinkState.OK:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def up(name: str, earliest_ns: int = 0, latest_ns: int = 1 << 60) -> UplinkMessage:
+    octets = name.encode()
+    return UplinkMessage(name, "command", Carrier.COMMAND, octets, earliest_ns, latest_ns)
+
+
+def sent(name: str) -> list[bytes]:
+    found = []
+    while not channel(name).up.empty():
+        found.append(channel(name).up.get_nowait())
+    return found
+
+
+def test_a_recording_goes_on_after_what_is_on_disk(
+    tmp_path: Path, links: Callable[[str], RadioLink]
+) -> None:
+    path = tmp_path / "frames.u8"
+    path.write_bytes(bytes(range(100)))
+    uri = f"file:{path}?frame_length=10"
+    first = links(uri)
+    first.open({})
+    chunks = take(first, 10)
+    assert b"".join(chunk.octets for chunk in chunks) == bytes(range(100))
+    assert [chunk.sequence for chunk in chunks] == list(range(10))
+    first.close()
+    again = links(uri)
+    again.open({chunks[0].stream: 6})
+    assert [(chunk.sequence, chunk.octets[0]) for chunk in take(again, 3)] == [
+        (7, 70),
+        (8, 80),
+        (9, 90),
+    ]
+    assert again.receive(0.02) == []
+    assert again.statistics().state is LinkState.OK
+
+
+def test_each_run_of_a_live_wire_is_a_stream_of_its_own(
+    links: Callable[[str], RadioLink], clock: Hand
+) -> None:
+    channel("own").down.put(b"one")
+    first = links("loopback:own")
+    first.open({})
+    (one,) = take(first, 1)
+    assert one.ert_ns == clock.now
+    first.close()
+    clock.now += 1
+    channel("own").down.put(b"two")
+    second = links("loopback:own")
+    second.open({one.stream: 0})
+    (two,) = take(second, 1)
+    assert (two.sequence, two.octets) == (0, b"two")
+    assert two.stream != one.stream
+
+
+def test_uplink_leaves_at_its_time_and_is_answered(
+    links: Callable[[str], RadioLink], clock: Hand
+) -> None:
+    link = links("loopback:times")
+    assert not link.send(up("too early")), "not open yet"
+    link.open({})
+    until_ok(link)
+    assert link.send(up("later", earliest_ns=5_000))
+    assert link.send(up("now"))
+    assert sent("times") == [b"now"]
+    clock.now = 5_000
+    link.receive(0)
+    assert sent("times") == [b"later"]
+    assert [(fate.id, fate.start_ns, fate.refused) for fate in link.radiated()] == [
+        ("now", 1_000, ""),
+        ("later", 5_000, ""),
+    ]
+    assert link.send(up("over", latest_ns=4_999))
+    (fate,) = link.radiated()
+    assert "its time was over" in fate.refused
+    assert sent("times") == []
+
+
+def test_an_id_goes_up_once_also_after_a_kill(
+    links: Callable[[str], RadioLink], clock: Hand
+) -> None:
+    link = links("loopback:kill")
+    link.open({})
+    until_ok(link)
+    assert link.send(up("a"))
+    (fate,) = link.radiated()
+    # The process is gone without a word; the next finds its file, its last line torn.
+    with link._log._path.open("ab") as file:
+        file.write(b'{"fate": {"id": "b"')
+    clock.now += 1_000
+    again = links("loopback:kill")
+    again.open({})
+    until_ok(again)
+    assert again.send(up("a"))
+    assert again.radiated() == [fate]
+    assert again.send(up("b"))
+    assert sent("kill") == [b"a", b"b"]
+
+
+def test_what_the_wire_does_not_take_has_not_gone_up(
+    links: Callable[[str], RadioLink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = links("loopback:full")
+    link.open({})
+    until_ok(link)
+    monkeypatch.setattr(LoopbackAdapter, "write", lambda self, octets: False)
+    assert link.send(up("a"))
+    assert link.radiated() == []
+    monkeypatch.undo()
+    again = links("loopback:full")
+    again.open({})
+    until_ok(again)
+    assert again.send(up("a"))
+    assert sent("full") == [b"a"]
+
+
+def test_what_cannot_go_up_is_refused_with_its_reason(
+    links: Callable[[str], RadioLink], tmp_path: Path
+) -> None:
+    path = tmp_path / "frames"
+    path.write_bytes(b"x")
+    link = links(f"file:{path}")
+    link.open({})
+    assert link.send(up("a"))
+    assert [fate.refused for fate in link.radiated()] == ["file does not transmit"]
+    other = links("loopback:carrier")
+    other.open({})
+    relay = UplinkMessage("r", "relay", Carrier.RELAY, b"x", 0, 1)
+    assert other.send(relay)
+    assert [fate.refused for fate in other.radiated()] == ["this link transmits command, not relay"]
+
+
+def test_disabled_it_takes_nothing_and_says_so(links: Callable[[str], RadioLink]) -> None:
+    link = links("loopback:disabled")
+    link.open({})
+    until_ok(link)
+    link.disable()
+    assert link.statistics().state is LinkState.DISABLED
+    channel("disabled").down.put(b"x")
+    assert link.receive(0.1) == []
+    assert not link.send(up("a"))
+    link.enable()
+    assert [chunk.octets for chunk in take(link, 1)] == [b"x"]
+
+
+def test_the_mission_says_how_long_frames_are_unless_the_address_does(tmp_path: Path) -> None:
+    danuri = load_profile("danuri")
+    for uri, length, kind in (
+        ("udp://127.0.0.1:0", danuri.frame_length, "frames"),
+        ("udp://127.0.0.1:0?frame_length=99", 99, "frames"),
+        ("udp://127.0.0.1:0?carries=codewords", danuri.block_length, "codewords"),
+        ("udp://127.0.0.1:0?carries=cadu", 0, "cadu"),
+        ("tcp://127.0.0.1:9", None, "cadu"),
+    ):
+        link, profile = open_link(RunSettings(tmp_path, radio=uri), danuri)
+        assert isinstance(link, RadioLink)
+        assert link._adapter.options.get("frame_length") == length
+        assert profile.input == kind
+
+
+def test_addresses_that_name_nothing_are_errors_that_list_what_there_is(tmp_path: Path) -> None:
+    for uri, says in (
+        ("nonsense", "no adapter's address; SCHEME"),
+        ("rdio://x", r"'rdio'; file, .*udp.* are installed"),
+        ("udp://127.0.0.1", "udp://HOST:PORT wanted"),
+        ("udp://127.0.0.1:1?lenght=3", r"no option 'lenght'; frame_length, carries, to, skip"),
+        ("file:x?mode=append", "mode='append': read, or write"),
+    ):
+        with pytest.raises(LocalError, match=says):
+            open_adapter(uri).address.host_and_port()
