@@ -49,6 +49,9 @@ bench: $(VENV)/.installed-test  ## every hot path beside its named peer, as a ta
 bench-system: $(VENV)/.installed-test  ## the whole system through its processes (ARGS="sustained --seconds 30")
 	$(BIN)/python -m tests.benchmarks.system $(ARGS)
 
+bench-console: $(VENV)/.installed-test  ## 500 parameters at 10 Hz to five browsers: latency, memory (ARGS="--seconds 60")
+	$(BIN)/python -m tests.benchmarks.console_browsers $(ARGS)
+
 trial-routes: $(VENV)/.installed-test  ## earliest arrivals on 10,000 random contact plans, against networkx and aiodtnsim
 	$(BIN)/python -m tests.benchmarks.trial_routes $(ARGS)
 

@@ -1,7 +1,10 @@
 """The live stream: each browser gets all there is, and then what has changed.
 
-Changes of a browser that is slow are merged until it takes them, so that what waits for it is never
-more than the present itself and the newest events.
+What has changed is put into JSON once for all of them, by parts.  A browser says with any word that
+it has shown what came last, and gets the next after that; what has changed meanwhile is merged by
+part.  So no more waits for it than the present itself and the newest events, and what a slow one
+shows is no older than it takes to show it.  A script that says nothing gets all at the pace of its
+connection.
 """
 
 from __future__ import annotations
@@ -15,28 +18,66 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from ground.console.context import Context
 from ground.console.model import RECENT, ms
 
-#: Changes are gathered for so long.
-GATHER_S: Final = 0.1
 #: The clock is told at least so often.
 CLOCK_S: Final = 2.0
 #: Lists that are added to; everything else replaces what it was.
 _LISTS: Final = ("events", "commands")
 
+Parts = dict[str, Any]
+
+
+def _parts(changes: dict[str, Any]) -> Parts:
+    """The same in JSON, as far apart as it may have to be merged."""
+
+    def encoded(value: Any) -> msgspec.Raw:
+        return msgspec.Raw(msgspec.json.encode(value))
+
+    parts: Parts = {}
+    for name, value in changes.items():
+        if name == "parameters":
+            parts[name] = {packet: encoded(block) for packet, block in value.items()}
+        elif name in _LISTS:
+            parts[name] = [encoded(one) for one in value]
+        else:
+            parts[name] = encoded(value)
+    return parts
+
 
 class _Listener:
-    def __init__(self) -> None:
-        self.pending: dict[str, Any] = {}
-        self.ready = asyncio.Event()
+    """One browser.  sent, shown: messages."""
 
-    def merge(self, changes: dict[str, Any]) -> None:
-        for name, value in changes.items():
+    def __init__(self) -> None:
+        self.sent = self.shown = 0
+        self.gone = False
+        self.awake = asyncio.Event()
+        self._parts: Parts = {}
+        self._text: str | None = None
+
+    @property
+    def free(self) -> bool:
+        """It has shown what it was sent, or never says so."""
+        return self.shown in (0, self.sent)
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._parts)
+
+    def merge(self, parts: Parts, text: str) -> None:
+        self._text = None if self._parts else text
+        for name, value in parts.items():
             if name == "parameters":
-                self.pending.setdefault(name, {}).update(value)
+                self._parts[name] = {**self._parts.get(name, {}), **value}
             elif name in _LISTS:
-                self.pending[name] = [*self.pending.get(name, ()), *value][-RECENT:]
+                self._parts[name] = [*self._parts.get(name, ()), *value][-RECENT:]
             else:
-                self.pending[name] = value
-        self.ready.set()
+                self._parts[name] = value
+        self.awake.set()
+
+    def take(self) -> tuple[Parts, str | None]:
+        """What waits, and its text if that is known."""
+        taken = self._parts, self._text
+        self._parts, self._text = {}, None
+        return taken
 
 
 class Hub:
@@ -51,14 +92,21 @@ class Hub:
     def browsers(self) -> int:
         return len(self._listeners)
 
-    def tell(self, changes: dict[str, Any]) -> None:
-        """From any thread."""
-        if self.loop is not None and changes:
-            self.loop.call_soon_threadsafe(self._tell, changes)
+    @property
+    def paced(self) -> int:
+        """Browsers that say what they have shown, and are sent no more than that."""
+        return sum(listener.shown > 0 for listener in self._listeners)
 
-    def _tell(self, changes: dict[str, Any]) -> None:
+    def tell(self, changes: dict[str, Any]) -> None:
+        """From the thread that changes the model: nothing in it changes meanwhile."""
+        if self.loop is None or not changes or not self._listeners:
+            return
+        parts = _parts(changes)
+        self.loop.call_soon_threadsafe(self._tell, parts, self._text("changes", parts))
+
+    def _tell(self, parts: Parts, text: str) -> None:
         for listener in self._listeners:
-            listener.merge(changes)
+            listener.merge(parts, text)
 
     async def serve(self, socket: WebSocket) -> None:
         """One browser, until it goes."""
@@ -66,20 +114,22 @@ class Hub:
         await socket.accept()
         listener = _Listener()
         self._listeners.add(listener)
-        reading = asyncio.create_task(_drain(socket))
+        reading = asyncio.create_task(_hear(socket, listener))
         try:
             with self._context.lock:
-                snapshot = self._context.model.snapshot()
-            await self._send(socket, "snapshot", snapshot)
-            while not reading.done():
-                try:
-                    await asyncio.wait_for(listener.ready.wait(), CLOCK_S)
-                    await asyncio.sleep(GATHER_S)
-                except TimeoutError:
-                    pass
-                pending, listener.pending = listener.pending, {}
-                listener.ready.clear()
-                await self._send(socket, "changes", pending)
+                snapshot = self._text("snapshot", self._context.model.snapshot())
+            await self._send(socket, listener, snapshot)
+            while not listener.gone:
+                listener.awake.clear()
+                if not (listener.free and listener.waiting):
+                    try:
+                        await asyncio.wait_for(listener.awake.wait(), CLOCK_S)
+                        continue
+                    except TimeoutError:
+                        if not listener.free:
+                            continue
+                parts, text = listener.take()
+                await self._send(socket, listener, text or self._text("changes", parts))
         except (WebSocketDisconnect, RuntimeError):
             # Gone in the middle of a message.
             pass
@@ -87,15 +137,22 @@ class Hub:
             self._listeners.discard(listener)
             reading.cancel()
 
-    async def _send(self, socket: WebSocket, kind: str, body: dict[str, Any]) -> None:
+    def _text(self, kind: str, body: dict[str, Any]) -> str:
         message = {"kind": kind, "now": ms(self._context.clock.now_ns()), **body}
-        await socket.send_text(msgspec.json.encode(message).decode())
+        return msgspec.json.encode(message).decode()
+
+    async def _send(self, socket: WebSocket, listener: _Listener, text: str) -> None:
+        listener.sent += 1
+        await socket.send_text(text)
 
 
-async def _drain(socket: WebSocket) -> None:
-    """Browsers say nothing but that they go."""
+async def _hear(socket: WebSocket, listener: _Listener) -> None:
+    """Browsers say that they have shown what came, and that they go."""
     try:
         while True:
             await socket.receive_text()
+            listener.shown = min(listener.shown + 1, listener.sent)
+            listener.awake.set()
     except (WebSocketDisconnect, RuntimeError, KeyError):
-        return
+        listener.gone = True
+        listener.awake.set()

@@ -166,6 +166,11 @@ class ConsoleModel:
         """Those that are not normal, worst first."""
         return [_alarm(one) for one in self.alarms.shown]
 
+    @property
+    def changed(self) -> bool:
+        """Whether there are changes to be told."""
+        return bool(self._changed or self._parameters)
+
     def changes(self) -> dict[str, Any]:
         """Empty if there is nothing new."""
         out, self._changed = self._changed, {}

@@ -19,6 +19,8 @@ from protocols.errors import RemoteError
 from protocols.identifiers import Topic
 
 TURN_S: Final = 0.05
+#: Browsers are told of changes at most so often; of the first at once.
+GATHER_S: Final = 0.1
 #: Alarms are kept at least so often, wall seconds, and whenever somebody has done something.
 KEEP_S: Final = 2.0
 STATE_VERSION: Final = 1
@@ -51,7 +53,7 @@ class ConsoleService:
         self._status = StatusReporter(service, context.clock, bus)
         self._position: tuple[str, int] = ("", -1)
         self._malformed = 0
-        self._kept_s = 0.0
+        self._kept_s = self._told_s = 0.0
         self._kept: dict[str, Any] | None = None
 
     def run(self, stop: Stop) -> None:
@@ -134,7 +136,8 @@ class ConsoleService:
 
     def _turn(self) -> None:
         model, now_ns = self._context.model, self._context.clock.now_ns
-        messages = self._bus.receive(TURN_S)
+        due_s = self._told_s + GATHER_S - time.monotonic()
+        messages = self._bus.receive(min(TURN_S, max(0.0, due_s)) if model.changed else TURN_S)
         with self._context.lock:
             for message in messages:
                 try:
@@ -147,8 +150,11 @@ class ConsoleService:
             changed = bool(model.alarms.changed)
             if changed:
                 model.alarms_changed()
-            changes = model.changes()
-        self._app.state.hub.tell(changes)
+        if model.changed and time.monotonic() - self._told_s >= GATHER_S:
+            self._told_s = time.monotonic()
+            with self._context.lock:
+                changes = model.changes()
+            self._app.state.hub.tell(changes)
         if changed or time.monotonic() - self._kept_s >= KEEP_S:
             self._keep()
         self._tick()

@@ -53,10 +53,11 @@ export function span(ms) {
 
 export const until = (ms, now) => (ms >= now ? `in ${span(ms - now)}` : `${span(now - ms)} ago`);
 
+const whole = new Intl.NumberFormat("en-US");
 export function number(value) {
   if (value === null || value === undefined) return "no value";
   if (typeof value !== "number") return Array.isArray(value) ? `[${value.map(number).join(", ")}]` : String(value);
-  if (Number.isInteger(value)) return value.toLocaleString("en-US").replaceAll(",", " ");
+  if (Number.isInteger(value)) return Math.abs(value) < 1000 ? String(value) : whole.format(value).replaceAll(",", " ");
   const a = Math.abs(value);
   return a >= 1e6 || (a > 0 && a < 1e-3) ? value.toExponential(3) : Number(value.toPrecision(6)).toString();
 }

@@ -1,8 +1,17 @@
 // The live stream: what is known now, as signals, and the world's clock.
-import { session, signal } from "./lib.js";
+import { computed, session, signal } from "./lib.js";
 
 export const connected = signal(false);
 export const parameters = signal({});
+// The newest of one packet, which changes when that packet comes and not with every other; and all parameters' names.
+const blocks = new Map();
+export function block(packet) {
+  if (!blocks.has(packet)) blocks.set(packet, computed(() => parameters.value[packet]));
+  return blocks.get(packet);
+}
+export const packets = computed(() => Object.keys(parameters.value).join(" "));
+const joined = computed(() => Object.values(parameters.value).flatMap((b) => Object.keys(b.values)).sort().join(" "));
+export const names = computed(() => (joined.value ? joined.value.split(" ") : []));
 export const events = signal([]);
 export const link = signal(null);
 export const passes = signal(null);
@@ -28,11 +37,17 @@ function take(message) {
   }
 }
 
+// The next comes when this has been drawn: a busy browser is sent less, and nothing old waits for it.
+function shown(to) {
+  const say = () => to.readyState === WebSocket.OPEN && to.send("shown");
+  if (document.hidden) say(); else requestAnimationFrame(say);
+}
+
 export function begin() {
   if (socket) return;
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   socket = new WebSocket(`${scheme}://${location.host}/api/v1/live`);
-  socket.onmessage = (message) => { connected.value = true; take(JSON.parse(message.data)); };
+  socket.onmessage = (message) => { connected.value = true; take(JSON.parse(message.data)); shown(socket); };
   socket.onclose = (closed) => {
     socket = null; connected.value = false;
     if (closed.code === 4401) session.value = null;

@@ -1,5 +1,5 @@
 // The page: sign-in, navigation, palette, and one view at a time.
-import { api, attempt, effect, html, notice, render, route, session, signal, toWall, useEffect, useState, wall } from "./lib.js";
+import { api, attempt, computed, effect, html, notice, render, route, session, signal, toWall, useEffect, useState, wall } from "./lib.js";
 import { alarms, begin, connected, end, now, services } from "./live.js";
 import { ClockStrip } from "./views/clocks.js";
 import { Now } from "./views/now.js";
@@ -71,12 +71,16 @@ async function signOut() {
   session.value = null;
 }
 
+// Signals of their own: the page is not drawn again each time that the clock or a value changes.
+const where = computed(() => route.value.split("/"));
+const rest = computed(() => where.value.slice(1));
+const loudly = computed(() => alarms.value.filter((a) => a.state === "unacknowledged").length);
+const silently = computed(() => Object.values(services.value).filter((s) => now.value - s.time > 5000 * session.value?.speed).length);
+
 function Shell() {
-  const [name, ...rest] = route.value.split("/");
+  const name = where.value[0], loud = loudly.value, silent = silently.value;
   const found = name === "layout" ? ["layout", "Layout", OpenLayout] : VIEWS.find(([id]) => id === name) ?? VIEWS[0];
   const View = found[2];
-  const loud = alarms.value.filter((a) => a.state === "unacknowledged").length;
-  const silent = Object.values(services.value).filter((s) => now.value - s.time > 5000 * session.value.speed).length;
   const shown = VIEWS.filter(([, , , role]) => !role || session.value.role === role);
   return html`<div class="shell">
     <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById("main").focus(); }}>To the view</a>
@@ -95,7 +99,7 @@ function Shell() {
     <main id="main" tabindex="-1" aria-label=${found[1]}>
       ${notice.value && html`<div class="notice" role="alert">${notice.value.text}
         <button onClick=${() => (notice.value = null)} aria-label="Close">×</button></div>`}
-      <${View} rest=${rest} key=${found[0]} /></main>
+      <${View} rest=${rest.value} key=${found[0]} /></main>
     ${palette.value && html`<${Palette} views=${shown} close=${() => (palette.value = false)}
       theme=${() => (theme.value = theme.value === "dark" ? "light" : "dark")} wall=${() => toWall(!wall.value)} signOut=${signOut} />`}
   </div>`;

@@ -1,6 +1,6 @@
 // Ctrl K: everything by name, without a mouse.
 import { api, attempt, html, may, useEffect, useRef, useState } from "./lib.js";
-import { alarms, parameters } from "./live.js";
+import { alarms, names } from "./live.js";
 
 // Asked for once: the next time it is there at once.
 let known = [], kept = [];
@@ -23,7 +23,7 @@ export function Palette({ views, close, theme, wall, signOut }) {
     ...(may("operator") ? [["Pass", "Plan a pass, what if", go("passes/plan")], ["File", "Send a file to the spacecraft", go("files")],
       ["File", "Fetch a file from the spacecraft", go("files/fetch")]] : []),
     ...(may("operator") ? dictionary.map((c) => ["Command", c.name, go(`commands/new/${c.name}`)]) : []),
-    ...Object.values(parameters.value).flatMap((b) => Object.keys(b.values)).map((n) => ["Plot", n, go(`plots/${n}`)]),
+    ...names.value.map((n) => ["Plot", n, go(`plots/${n}`)]),
     ...saved.map((n) => ["Layout", n, go(`layout/${encodeURIComponent(n)}`)]),
     ["Page", "Dark or light", theme], ["Page", "Wall display on or off", wall], ["Page", "Sign out", signOut],
   ];

@@ -1,7 +1,7 @@
 // Archive and real time in one: band of least and greatest, mean, limits, events, from years to a second, over SCET or ERT.
 import uPlot from "uplot";
 import { api, attempt, go, html, number, stamp, useEffect, useRef, useState } from "../lib.js";
-import { events, find, now, owlt, parameters } from "../live.js";
+import { events, find, names as live, now, owlt } from "../live.js";
 import { LayoutBar } from "./layouts.js";
 
 const SPANS = [["10 min", 600e3], ["1 h", 3600e3], ["6 h", 6 * 3600e3], ["1 d", 86400e3], ["30 d", 30 * 86400e3], ["1 y", 365.25 * 86400e3]];
@@ -165,7 +165,7 @@ export function Plots({ rest }) {
     const does = { "+": () => zoom(0.5), "-": () => zoom(2), ArrowLeft: () => pan(-0.5), ArrowRight: () => pan(0.5) }[e.key];
     if (does && !["INPUT", "SELECT"].includes(e.target.tagName)) { e.preventDefault(); does(); }
   };
-  const all = [...new Set([...known.map((k) => k.name), ...Object.values(parameters.value).flatMap((b) => Object.keys(b.values))])].sort();
+  const all = [...new Set([...known.map((k) => k.name), ...live.value])].sort();
   const add = (name, instead) => { if (name) set({ names: instead ? [name] : [...new Set([...names, name])].slice(-MOST) }); };
   const height = Math.max(150, (innerHeight - (document.documentElement.dataset.wall ? 150 : 235)) / names.length - 105);
   return html`<div onKeyDown=${key}><div class="row chrome"><label>Parameter <input list="names" size="22" value=${names[0]} onChange=${(e) => add(e.target.value.toUpperCase(), true)} /></label>

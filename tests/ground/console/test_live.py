@@ -1,0 +1,53 @@
+"""The live stream: everything at first, then what has changed, at the pace of who looks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ground.console.live import Hub
+from tests.ground.console.site import Console, signed_in
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Iterator[Console]:
+    console = Console(tmp_path)
+    yield console
+    console.close()
+
+
+def test_a_browser_is_sent_the_next_when_it_has_shown_the_last(console: Console) -> None:
+    hub: Hub = console.app.state.hub
+    with (
+        signed_in(console, "viewer") as client,
+        client.websocket_connect("/api/v1/live") as slow,
+        client.websocket_connect("/api/v1/live") as script,
+    ):
+        assert slow.receive_json()["kind"] == script.receive_json()["kind"] == "snapshot"
+        slow.send_text("shown")
+        deadline = time.monotonic() + 10
+        while hub.paced < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        told = [
+            {"events": [1], "parameters": {"A": {"value": 1}}},
+            {"events": [2], "parameters": {"A": {"value": 2}}, "alarms": [1]},
+            {"events": [3, 4], "parameters": {"B": {"value": 1}}, "alarms": []},
+        ]
+        got = []
+        for changes in told:
+            hub.tell(changes)
+            got.append(script.receive_json())
+        # Who says nothing gets all of it, each as it was told.
+        assert [{name: one[name] for name in told[i]} for i, one in enumerate(got)] == told
+        assert slow.receive_json()["events"] == [1]
+        slow.send_text("shown")
+        second = slow.receive_json()
+        assert second["events"] == [2, 3, 4]
+        assert second["parameters"] == {"A": {"value": 2}, "B": {"value": 1}}
+        assert second["alarms"] == []
+        assert second["now"] > 0
+    assert hub.browsers == 0
