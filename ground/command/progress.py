@@ -132,7 +132,7 @@ class Progress:
     def lost(self, now_ns: int, request: Request, text: str) -> None:
         """COP-1 has given up on a frame; the spacecraft may have it all the same."""
         stage = request.stage(RECEIVED)
-        if stage is None or stage.state is not StageState.PENDING:
+        if stage is None or stage.state not in (StageState.PENDING, StageState.OVERDUE):
             return
         stage.state, stage.time_ns, stage.detail = StageState.FAILED, now_ns, text
         self.note(now_ns, request, "lost", text)

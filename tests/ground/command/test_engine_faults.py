@@ -431,6 +431,20 @@ def test_nothing_is_held_that_went_up_by_another_radiation(order: tuple[int, int
     assert len(world.executed) == 1
 
 
+def test_a_frame_given_up_after_its_answer_was_overdue_is_known_not_to_have_arrived() -> None:
+    world = begun(World(passes=passes((0, 300), (20_000, 24_000))))
+    number = world.command("MODE_SET", MODE="SAFE")
+    # No window allows the repetition, and completion is not overdue yet.
+    handed_over(world)
+    world.run(1_150)
+    assert world.state(number) == "released"
+    assert world.stages(number)["received"] == "overdue"
+    world.ask("link", directive="terminate")
+    assert world.state(number) == "unknown"
+    world.until(lambda: world.state(number) == "failed", 2_000)
+    assert not world.executed
+
+
 def test_a_packet_whose_last_frames_never_left_has_failed() -> None:
     world = begun(World())
     for _ in range(9):
