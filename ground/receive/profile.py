@@ -60,6 +60,8 @@ class LinkProfile:
     data field and something else where the pointer belongs, "aligned-packets", "bitstream",
     "opaque"; `vc_content` gives exceptions by VCID.
     packet_versions: packet version numbers to extract, 0 space packets, 7 encapsulation.
+    large_reports: APIDs whose packets are PUS reports (ECSS-E-ST-70-41C); those that come in parts,
+    by service 13, are put together.
     bit_rate: bits/s of the octets as received; with it a frame's ERT is exact within its chunk.
     input: what the link delivers; None lets `inputs.py` look.
     security: of frames that come encrypted and authenticated; None: they come plain.
@@ -79,6 +81,7 @@ class LinkProfile:
     content: Content | None = None
     vc_content: Mapping[int, Content] = field(default_factory=dict[int, Content])
     packet_versions: tuple[int, ...] = (0, 7)
+    large_reports: tuple[int, ...] = ()
     coding: CodingParameters = field(default_factory=CodingParameters)
     input: InputKind | None = None
     bit_rate: float | None = None
@@ -198,6 +201,13 @@ def _versions(value: Any) -> tuple[int, ...]:
     return tuple(sorted({check(item) for item in items}))
 
 
+def _apids(value: Any) -> tuple[int, ...]:
+    items: Any = [value] if isinstance(value, int) else value
+    items = items.split(",") if isinstance(items, str) else items
+    check, _ = _integer(0, 2046)
+    return tuple(sorted({check(item) for item in items}))
+
+
 def _boolean(value: Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -244,6 +254,7 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "frames.truncated_length": ("--truncated-length", *_integer(0, 65536)),
     "packets.content": ("--content", *_choice(*_CONTENTS)),
     "packets.versions": ("--packet-versions", _versions, "packet version numbers 0..7"),
+    "packets.large_reports": ("--large-reports", _apids, "APIDs 0..2046"),
     "packets.opaque": ("--opaque-vc", _channels, "virtual channels 0..63"),
     "link.input": ("--input", *_choice("cadu", "codewords", "frames", "packets")),
     "link.bit_rate": ("--bit-rate", _rate, "bits per second above 0"),
