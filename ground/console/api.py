@@ -290,6 +290,8 @@ def _present_routes(context: Context) -> list[Route]:
         Route("POST", "/alarms/{name}/unshelve", unshelve, "Back", Role.OPERATOR, None, (_NAME,)),
         Route("GET", "/passes", locked(lambda c: model.last("passes")), "Published passes"),
         Route("GET", "/link", locked(lambda c: model.last("link")), "Counts of the downlink"),
+        Route("GET", "/radios", locked(lambda c: model.radios),
+              "Receivers: locks, Eb/N0, spectrum, constellation"),
         Route("GET", "/relay", relay("status"), "The site's bundle node", errors=unavailable),
         Route("GET", "/relay/held", relay("held"), "Bundles held", errors=unavailable),
         Route("GET", "/relay/contacts", relay("contacts"), "Contact plan", errors=unavailable),

@@ -79,4 +79,12 @@ class Context:
 
 
 #: What the console hears on the bus.
-TOPICS = (Topic.PARAMETERS, Topic.LINK, Topic.PASSES, Topic.TIME, Topic.COMMANDS, Topic.STATUS)
+TOPICS = (
+    Topic.PARAMETERS,
+    Topic.LINK,
+    Topic.RADIO,
+    Topic.PASSES,
+    Topic.TIME,
+    Topic.COMMANDS,
+    Topic.STATUS,
+)

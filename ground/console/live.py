@@ -22,6 +22,8 @@ from ground.console.model import RECENT, ms
 CLOCK_S: Final = 2.0
 #: Lists that are added to; everything else replaces what it was.
 _LISTS: Final = ("events", "commands")
+#: Parameters by packet, receivers by name: each replaces its own.
+_BY_NAME: Final = ("parameters", "radios")
 
 Parts = dict[str, Any]
 
@@ -34,8 +36,8 @@ def _parts(changes: dict[str, Any]) -> Parts:
 
     parts: Parts = {}
     for name, value in changes.items():
-        if name == "parameters":
-            parts[name] = {packet: encoded(block) for packet, block in value.items()}
+        if name in _BY_NAME:
+            parts[name] = {one: encoded(block) for one, block in value.items()}
         elif name in _LISTS:
             parts[name] = [encoded(one) for one in value]
         else:
@@ -65,7 +67,7 @@ class _Listener:
     def merge(self, parts: Parts, text: str) -> None:
         self._text = None if self._parts else text
         for name, value in parts.items():
-            if name == "parameters":
+            if name in _BY_NAME:
                 self._parts[name] = {**self._parts.get(name, {}), **value}
             elif name in _LISTS:
                 self._parts[name] = [*self._parts.get(name, ()), *value][-RECENT:]

@@ -25,6 +25,7 @@ from protocols.bus.messages import (
     ParameterTable,
     Pass,
     PassesMessage,
+    RadioMessage,
     StatusMessage,
     TimeMessage,
     parse,
@@ -35,6 +36,10 @@ from protocols.timecodes.tai import unix_ns_from_tai_ns, utc_iso_from_tai_ns
 
 #: Events and command changes that a page begins with.
 RECENT: Final = 200
+#: A receiver's spectrum and constellation are told so seldom, wall seconds, and with so many bins:
+#: eyes need no more, and every browser gets them.
+RADIO_S: Final = 0.4
+SHOWN_BINS: Final = 512
 
 
 def ms(tai_ns: int) -> float:
@@ -66,6 +71,10 @@ class ConsoleModel:
         #: By topic, as browsers get it: link, passes, time; services by name.
         self._last: dict[str, Any] = {"link": None, "passes": None, "time": None}
         self._services: dict[str, Any] = {}
+        #: Receivers by name, those not told yet, and when some were told last.
+        self._radios: dict[str, Any] = {}
+        self._radios_new: set[str] = set()
+        self._radios_told_s = 0.0
         self._changed: dict[str, Any] = {}
         self._parameters: set[str] = set()
 
@@ -88,6 +97,10 @@ class ConsoleModel:
             change = _command(parse(CommandMessage, message.body))
             self._commands.append(change)
             self._changed.setdefault("commands", []).append(change)
+        elif topic.startswith(Topic.RADIO):
+            radio = parse(RadioMessage, message.body)
+            self._radios[radio.receiver] = _radio(radio)
+            self._radios_new.add(radio.receiver)
         elif topic.startswith(Topic.STATUS):
             status = parse(StatusMessage, message.body)
             self._services[status.service] = _status(status)
@@ -158,6 +171,7 @@ class ConsoleModel:
             **self._last,
             "commands": list(self._commands),
             "services": self._services,
+            "radios": self._radios,
             "alarms": self.alarms_shown,
         }
 
@@ -169,11 +183,21 @@ class ConsoleModel:
     @property
     def changed(self) -> bool:
         """Whether there are changes to be told."""
-        return bool(self._changed or self._parameters)
+        return bool(self._changed or self._parameters or self._radios_new)
 
-    def changes(self) -> dict[str, Any]:
-        """Empty if there is nothing new."""
+    @property
+    def radios(self) -> dict[str, Any]:
+        """Receivers by name, as browsers get them."""
+        return self._radios
+
+    def changes(self, wall_s: float | None = None) -> dict[str, Any]:
+        """Empty if there is nothing new.  wall_s: receivers are told every `RADIO_S` of it; None:
+        at once."""
         out, self._changed = self._changed, {}
+        if self._radios_new and (wall_s is None or wall_s - self._radios_told_s >= RADIO_S):
+            out["radios"] = {name: self._radios[name] for name in self._radios_new}
+            self._radios_new = set()
+            self._radios_told_s = wall_s or 0.0
         if self._parameters:
             out["parameters"] = self._shown(self._parameters)
             self._parameters = set()
@@ -285,6 +309,31 @@ def _passes(passes: PassesMessage) -> dict[str, Any]:
 
 def _link(link: LinkMessage) -> dict[str, Any]:
     return {**asdict(link), "time": ms(link.time_ns), "last_ert": ms(link.last_ert_ns)}
+
+
+def _radio(radio: RadioMessage) -> dict[str, Any]:
+    """The spectrum in at most `SHOWN_BINS` bins, each the greatest of its own: no line is lost."""
+    bins = len(radio.spectrum)
+    factor = -(-bins // SHOWN_BINS) or 1
+    whole = np.pad(radio.spectrum, (0, -bins % factor), constant_values=-np.inf)
+    spectrum = whole.reshape(-1, factor).max(axis=1)
+    return {
+        "station": radio.station,
+        "receiver": radio.receiver,
+        "time": ms(radio.time_ns),
+        "modulation": radio.modulation,
+        "carrier_lock": radio.carrier_lock,
+        "symbol_lock": radio.symbol_lock,
+        "frame_lock": radio.frame_lock,
+        "carrier_offset_hz": plain(radio.carrier_offset_hz),
+        "symbol_rate": plain(radio.symbol_rate),
+        "ebn0_db": plain(radio.ebn0_db),
+        "level_db": plain(radio.level_db),
+        "centre_hz": plain(radio.spectrum_centre_hz),
+        "span_hz": plain(radio.spectrum_span_hz),
+        "spectrum": [plain(round(float(one), 1)) for one in spectrum],
+        "constellation": radio.constellation.tolist(),
+    }
 
 
 def _status(status: StatusMessage) -> dict[str, Any]:

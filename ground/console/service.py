@@ -153,7 +153,7 @@ class ConsoleService:
         if model.changed and time.monotonic() - self._told_s >= GATHER_S:
             self._told_s = time.monotonic()
             with self._context.lock:
-                changes = model.changes()
+                changes = model.changes(self._told_s)
             self._app.state.hub.tell(changes)
         if changed or time.monotonic() - self._kept_s >= KEEP_S:
             self._keep()

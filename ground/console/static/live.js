@@ -15,6 +15,7 @@ export const names = computed(() => (joined.value ? joined.value.split(" ") : []
 export const events = signal([]);
 export const link = signal(null);
 export const passes = signal(null);
+export const radios = signal({});
 export const onboard = signal(null);
 export const services = signal({});
 export const alarms = signal([]);
@@ -30,6 +31,7 @@ function take(message) {
   told = message.now; at = performance.now(); heard = at;
   if (message.kind === "snapshot") parameters.value = message.parameters;
   else if (message.parameters) parameters.value = { ...parameters.value, ...message.parameters };
+  if (message.radios) radios.value = message.kind === "snapshot" ? message.radios : { ...radios.value, ...message.radios };
   for (const [name, into] of Object.entries(plain)) if (name in message) into.value = message[name];
   for (const [name, into] of [["events", events], ["commands", commands]]) {
     if (!(name in message)) continue;

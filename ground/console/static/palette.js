@@ -1,18 +1,26 @@
 // Ctrl K: everything by name, without a mouse.
-import { api, attempt, html, may, useEffect, useRef, useState } from "./lib.js";
+import { api, attempt, html, may, session, useEffect, useRef, useState } from "./lib.js";
 import { alarms, names } from "./live.js";
 
 // Asked for once: the next time it is there at once.
 let known = [], kept = [];
 
+// What may be done next with a request that is on the stack.
+function waiting(r) {
+  if (r.state === "queued") return ["arm"];
+  if (r.state === "approved" || (r.state === "armed" && !r.hazard)) return ["send"];
+  return r.state === "armed" && may("approver") && r.armed_by !== session.value.name ? ["approve"] : [];
+}
+
 export function Palette({ views, close, theme, wall, signOut }) {
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
-  const [dictionary, setDictionary] = useState(known), [saved, setSaved] = useState(kept);
+  const [steps, setSteps] = useState([]), [dictionary, setDictionary] = useState(known), [saved, setSaved] = useState(kept);
   const input = useRef(null);
   useEffect(() => {
     input.current.focus();
     api("GET", "/commands").then((found) => { known = found; setDictionary(found); }).catch(() => {});
+    if (may("operator")) api("GET", "/requests?last=60").then(setSteps).catch(() => {});
     api("GET", "/layouts").then((found) => { kept = Object.keys(found); setSaved(kept); }).catch(() => {});
   }, []);
   const go = (where) => () => (location.hash = where);
@@ -20,6 +28,9 @@ export function Palette({ views, close, theme, wall, signOut }) {
     ...views.map(([id, label]) => ["View", label, go(id)]),
     ...(may("operator") ? alarms.value.filter((a) => ["unacknowledged", "returned"].includes(a.state))
       .map((a) => ["Acknowledge", a.name, () => attempt(() => api("POST", `/alarms/${encodeURIComponent(a.name)}/acknowledge`))]) : []),
+    ...steps.flatMap((r) => waiting(r).map((step) => [step[0].toUpperCase() + step.slice(1), `${r.number} ${r.command}`, async () => {
+      if (await attempt(() => api("POST", `/requests/${r.number}/${step}`))) location.hash = "commands";
+    }])),
     ...(may("operator") ? [["Pass", "Plan a pass, what if", go("passes/plan")], ["File", "Send a file to the spacecraft", go("files")],
       ["File", "Fetch a file from the spacecraft", go("files/fetch")]] : []),
     ...(may("operator") ? dictionary.map((c) => ["Command", c.name, go(`commands/new/${c.name}`)]) : []),
@@ -28,7 +39,9 @@ export function Palette({ views, close, theme, wall, signOut }) {
     ["Page", "Dark or light", theme], ["Page", "Wall display on or off", wall], ["Page", "Sign out", signOut],
   ];
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  const found = all.filter(([kind, label]) => words.every((w) => `${kind} ${label}`.toLowerCase().includes(w))).slice(0, 12);
+  // What acts on the spacecraft wants its verb: nobody sends by taking the first that is found.
+  const said = ([kind]) => !["Arm", "Send", "Approve"].includes(kind) || words.includes(kind.toLowerCase());
+  const found = all.filter(said).filter(([kind, label]) => words.every((w) => `${kind} ${label}`.toLowerCase().includes(w))).slice(0, 12);
   const run = (one) => { close(); one[2](); };
   const key = (event) => {
     if (event.key === "ArrowDown") setAt(Math.min(at + 1, found.length - 1));

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
+import numpy as np
 import pytest
 
 from ground.console.alarms import Alarms
-from ground.console.model import ConsoleModel
+from ground.console.model import RADIO_S, ConsoleModel
 from ground.console.packets import PacketTree, subsystems
 from ground.ports import Message
-from protocols.bus.messages import PacketsMessage, ParametersMessage
+from protocols.bus.messages import PacketsMessage, ParametersMessage, RadioMessage
 from protocols.dictionary.l4_reports import EVERYTHING
 from protocols.identifiers import Topic
 from tests.ground.command.world import START_NS, World
@@ -78,3 +79,43 @@ def test_every_packet_belongs_to_a_subsystem() -> None:
     groups = subsystems(EVERYTHING)
     assert groups["Power"] == ["POWER"]
     assert {name for names in groups.values() for name in names} == set(EVERYTHING.by_name)
+
+
+def heard(second: int, spectrum: np.ndarray) -> Message:
+    body = RadioMessage(
+        station="Yeoju",
+        receiver="yeoju-x",
+        time_ns=START_NS + second,
+        modulation="QPSK",
+        carrier_lock=True,
+        symbol_lock=False,
+        frame_lock=False,
+        carrier_offset_hz=3_200.0,
+        symbol_rate=20_000.0,
+        ebn0_db=float("nan"),
+        level_db=-18.0,
+        spectrum_centre_hz=0.0,
+        spectrum_span_hz=160_000.0,
+        spectrum=spectrum.astype("<f4"),
+        constellation=np.array([[64, -45]], np.int8),
+    )
+    topic = f"{Topic.RADIO}.yeoju-x"
+    return Message(topic, "radio", "", second, START_NS + second, body.build())
+
+
+def test_a_receivers_spectrum_keeps_its_lines_and_is_told_seldom() -> None:
+    model = ConsoleModel(Alarms())
+    spectrum = np.full(3_000, -90.0)
+    spectrum[1_234] = -12.0
+    model.take(heard(0, spectrum), START_NS)
+    shown = model.changes(wall_s=100.0)["radios"]["yeoju-x"]
+    assert len(shown["spectrum"]) == 500
+    assert shown["spectrum"][1_234 // 6] == -12.0
+    assert sorted(set(shown["spectrum"])) == [-90.0, -12.0]
+    assert (shown["ebn0_db"], shown["constellation"]) == (None, [[64, -45]])
+    model.take(heard(1, spectrum), START_NS)
+    assert model.changes(wall_s=100.0 + RADIO_S / 2) == {}
+    later = model.changes(wall_s=100.0 + RADIO_S)["radios"]["yeoju-x"]
+    assert later["time"] > shown["time"] - 1e-3
+    assert model.changes(wall_s=200.0) == {}
+    msgspec.json.encode(model.snapshot())

@@ -1,16 +1,35 @@
 // From the stack to the last report: arguments, arm, approve, send, and where each command is.
-import { api, attempt, clock, html, may, stamp, until, useEffect, useLoad, useState } from "../lib.js";
+import { api, attempt, clock, html, may, session, until, useEffect, useLoad, useState } from "../lib.js";
 import { commands as changes, now } from "../live.js";
 
 const ENDED = ["completed", "failed", "expired", "removed"];
 
+// As the terminal has them: a letter for each stage, a mark for how it went; the words are the title's and the legend's.
+const LETTERS = { radiated: ["T", "transmitted by the station"], received: ["F", "its frame taken by FARM-1 on board (CLCW)"], acceptance: ["A", "accepted (PUS 1.1, 1.2)"],
+  start: ["S", "execution begun (1.3, 1.4)"], progress: ["P", "a step of it done (1.5, 1.6)"], completion: ["C", "completed (1.7, 1.8)"] };
+const MARKS = { passed: "✓", pending: "·", overdue: "?", failed: "✗" };
+
 function Steps({ stages }) {
-  return html`<div class="steps">${stages.map((s) => html`<span class=${"step " + s.state} title=${s.detail}>${s.name} ${s.state === "passed" ? "✓" : s.state === "pending" ? "" : s.state}</span>`)}</div>`;
+  return html`<div class="steps">${stages.map((s) => html`<span class=${"step " + s.state} title=${`${s.name}: ${s.state}${s.detail ? `, ${s.detail}` : ""}`} aria-label=${`${s.name} ${s.state}`}>${LETTERS[s.name]?.[0] ?? s.name}${MARKS[s.state] ?? ""}</span>`)}</div>`;
+}
+
+function Legend() {
+  return html`<details class="legend"><summary>Stages: ${Object.entries(LETTERS).map(([name, [letter]]) => html`<span><b>${letter}</b> ${name}</span> `)} · ${Object.entries(MARKS).map(([state, mark]) => html`<span><b class=${"step " + state}>${mark}</b> ${state}</span> `)}</summary>
+    <ul>${Object.values(LETTERS).map(([letter, text]) => html`<li><b>${letter}</b> ${text}</li>`)}</ul></details>`;
+}
+
+// A hazardous command that waits for another person; said where it is looked at, and to whom.
+function Approval({ requests }) {
+  const waiting = (requests ?? []).filter((r) => r.state === "armed" && r.hazard);
+  if (!waiting.length) return null;
+  const me = session.value.name;
+  return html`<section class="panel approval" role="status" aria-label="Approval needed"><h2><span class="tag warning">APPROVAL NEEDED</span> A second person must approve before these can be sent</h2>
+    <ul>${waiting.map((r) => html`<li><b>${r.number} ${r.command}</b> ${Object.entries(r.arguments).map(([k, v]) => `${k}=${v}`).join(" ")}: ${r.hazard}. Armed by ${r.armed_by}. ${r.armed_by === me ? "You armed it: ask somebody else with the role approver." : may("approver") ? "You may approve it." : "You have not the role: ask an approver."}</li>`)}</ul></section>`;
 }
 
 function next(r, t) {
   if (r.state === "queued") return "arm it";
-  if (r.state === "armed") return r.hazard ? "a second person approves" : "send it";
+  if (r.state === "armed") return r.hazard ? `a second person approves, not ${r.armed_by}` : "send it";
   if (r.state === "approved") return "send it";
   if (r.state === "held") return r.reason;
   if (r.state === "waiting") return r.earliest_ms > t ? `leaves ${until(r.earliest_ms, t)}` : r.violations.join("; ") || "for its turn and an uplink window";
@@ -35,7 +54,7 @@ function Buttons({ r, done }) {
   };
   const steps = (POSSIBLE[r.state] ?? []).filter((s) => {
     if (s === "send" && r.hazard && r.state !== "approved") return false;
-    if (s === "approve") return r.hazard && may("approver");
+    if (s === "approve") return r.hazard && may("approver") && r.armed_by !== session.value.name;
     if (s === "reject") return may("approver");
     return may("operator");
   });
@@ -92,16 +111,16 @@ export function Commands({ rest }) {
   return html`${error && html`<p class="notice" role="alert">${error}</p>`}
     <div class="grid" style="grid-template-columns: minmax(22rem, 1fr) 2fr">
     <div class="stack"><${New} name=${rest[0] === "new" ? rest[1] : ""} done=${again} />
-      ${link && html`<section class="panel" aria-label="COP-1"><h2>COP-1</h2><p><span class=${"tag " + (link.state === "ACTIVE" ? "nominal" : "warning")}>${link.state.toLowerCase().replaceAll("_", " ")}</span>
+      ${link && html`<section class="panel" aria-label="COP-1"><h2>COP-1</h2><p><span class=${"tag " + (link.state === "ACTIVE" ? "nominal" : "warning")}>${link.state.toLowerCase().replaceAll("_", " ")}</span>${" "}
         V(S) ${link.vs}, ${link.outstanding} of ${link.window} frames unanswered</p>
         ${link.clcw ? html`<p class=${link.clcw.lockout ? "critical" : "dim"}>CLCW of ${until(link.clcw.ert_ms, t)}: N(R) ${link.clcw.report_value}${link.clcw.lockout ? ", LOCKOUT" : ""}</p>` : html`<p class="dim">no CLCW heard yet</p>`}
         ${may("operator") && html`<div class="row">${link.clcw?.lockout && html`<button class="danger" onClick=${() => direct("unlock")}>Unlock</button>`}
           ${link.state === "INITIAL" ? html`<button onClick=${() => direct("initiate")}>Initiate</button>` : html`<button onClick=${() => direct("terminate")}>Terminate</button>`}</div>`}</section>`}</div>
-    <div><section class="panel"><h2>Requests</h2><table aria-label="Requests"><thead><tr><th>#</th><th>command</th><th>state</th><th>stages</th><th>what next</th><th>by</th><th></th></tr></thead><tbody>
+    <div><${Approval} requests=${requests} /><section class="panel"><h2>Requests</h2><${Legend} /><table aria-label="Requests"><thead><tr><th>#</th><th>command</th><th>state</th><th>stages</th><th>what next</th><th>by</th><th></th></tr></thead><tbody>
       ${(requests ?? []).slice().reverse().map((r) => html`<tr key=${r.number} class=${chosen === r.number ? "on" : ""} tabindex="0" onClick=${() => choose(r.number)} onKeyDown=${(e) => e.key === "Enter" && e.target.tagName === "TR" && choose(r.number)}>
         <td class="num">${r.number}</td><td>${r.command} <span class="dim">${Object.entries(r.arguments).map(([k, v]) => `${k}=${v}`).join(" ")}</span>${r.hazard && html` <span class="tag critical">HAZARD</span>`}</td>
         <td><span class=${"tag " + (r.state === "completed" ? "nominal" : ["failed"].includes(r.state) ? "critical" : ["held", "unknown", "armed", "approved"].includes(r.state) ? "warning" : "")}>${r.state}</span></td>
-        <td><${Steps} stages=${r.stages} /></td><td>${next(r, t)}</td><td>${r.sent_by || r.armed_by || r.actor}</td>
-        <td onClick=${(e) => e.stopPropagation()}><${Buttons} r=${r} done=${again} /></td></tr>`)}</tbody></table></section>
+        <td><${Steps} stages=${r.stages} /></td><td class="next">${r.state === "armed" && r.hazard ? html`<span class="tag warning">APPROVAL NEEDED</span> ` : ""}${next(r, t)}</td><td>${r.sent_by || r.armed_by || r.actor}</td>
+        <td class="keep" onClick=${(e) => e.stopPropagation()}><${Buttons} r=${r} done=${again} /></td></tr>`)}</tbody></table></section>
       ${chosen && html`<${Detail} number=${chosen} stamp=${newest?.time} />`}</div></div>`;
 }
