@@ -58,7 +58,6 @@ class ConsoleService:
 
     def run(self, stop: Stop) -> None:
         self._restore()
-        self._tell_setup()
         thread = threading.Thread(target=self._serve_bus, args=(stop,), name="bus", daemon=True)
         server = uvicorn.Server(
             uvicorn.Config(
@@ -82,6 +81,10 @@ class ConsoleService:
     async def _serve(self, server: uvicorn.Server, stop: Stop) -> None:
         self._app.state.hub.loop = asyncio.get_running_loop()
         serving = asyncio.create_task(server.serve())
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.02)
+        # Whoever finds the link may open it.
+        self._tell_setup()
         while not stop() and not serving.done():
             await asyncio.sleep(0.1)
         server.should_exit = True

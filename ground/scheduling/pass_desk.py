@@ -167,9 +167,10 @@ class PassDesk:
         held = [c for c in self._held(horizon) if c.antenna in names]
         mine = [v for v in views if v.station == station.name]
         if not any(v.aos_ns <= track.on_ns and track.off_ns <= v.los_ns for v in mine):
-            near = [_span(v.aos_ns, v.los_ns) for v in mine if v.los_ns > now_ns][:4]
-            sees = "; ".join(near) if near else "at no time that is planned"
-            problems.append(f"{station.name} does not see the spacecraft all the time: {sees}")
+            around = Interval(track.start_ns - 43_200 * S_NS, track.end_ns + 43_200 * S_NS)
+            near = [_span(v.aos_ns, v.los_ns) for v in mine if v.view_period.overlaps(around)]
+            sees = " and ".join(near) if near else "at no time near it"
+            problems.append(f"{station.name} does not see the spacecraft all that time, but {sees}")
         conflicts = [c for c in held if c.antenna == station.name]
         conflicts = [c for c in conflicts if c.interval.overlaps(track.occupied)]
         problems += [f"{station.name} is held: {_held_text(c)}" for c in conflicts]

@@ -109,7 +109,7 @@ export function Commands({ rest }) {
   const direct = async (directive) => { if (await attempt(() => api("POST", "/cop1", { directive }))) again(); };
   const link = cop?.link;
   return html`${error && html`<p class="notice" role="alert">${error}</p>`}
-    <div class="grid" style="grid-template-columns: minmax(22rem, 1fr) 2fr">
+    <div class="grid" style="grid-template-columns: minmax(17rem, 1fr) minmax(0, 2.4fr)">
     <div class="stack"><${New} name=${rest[0] === "new" ? rest[1] : ""} done=${again} />
       ${link && html`<section class="panel" aria-label="COP-1"><h2>COP-1</h2><p><span class=${"tag " + (link.state === "ACTIVE" ? "nominal" : "warning")}>${link.state.toLowerCase().replaceAll("_", " ")}</span>${" "}
         V(S) ${link.vs}, ${link.outstanding} of ${link.window} frames unanswered</p>
@@ -121,6 +121,6 @@ export function Commands({ rest }) {
         <td class="num">${r.number}</td><td>${r.command} <span class="dim">${Object.entries(r.arguments).map(([k, v]) => `${k}=${v}`).join(" ")}</span>${r.hazard && html` <span class="tag critical">HAZARD</span>`}</td>
         <td><span class=${"tag " + (r.state === "completed" ? "nominal" : ["failed"].includes(r.state) ? "critical" : ["held", "unknown", "armed", "approved"].includes(r.state) ? "warning" : "")}>${r.state}</span></td>
         <td><${Steps} stages=${r.stages} /></td><td class="next">${r.state === "armed" && r.hazard ? html`<span class="tag warning">APPROVAL NEEDED</span> ` : ""}${next(r, t)}</td><td>${r.sent_by || r.armed_by || r.actor}</td>
-        <td class="keep" onClick=${(e) => e.stopPropagation()}><${Buttons} r=${r} done=${again} /></td></tr>`)}</tbody></table></section>
+        <td onClick=${(e) => e.stopPropagation()}><${Buttons} r=${r} done=${again} /></td></tr>`)}</tbody></table></section>
       ${chosen && html`<${Detail} number=${chosen} stamp=${newest?.time} />`}</div></div>`;
 }

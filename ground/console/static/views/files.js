@@ -75,7 +75,7 @@ export function Files({ rest }) {
     <section class="panel"><h2>Transfers</h2><table aria-label="Transfers"><thead><tr><th>id</th><th></th><th>on the ground</th><th>on board</th><th>state</th><th>octets</th><th>what next, or what became of it</th><th>began</th><th></th></tr></thead><tbody>
     ${(files ?? []).map((f) => { const going = !f.ended_ms && !TAGS[f.state]; return html`<tr key=${f.id}><td class="num">${f.id}</td>
       <td class="dim keep" title=${NAMES[f.what]?.[1]}>${NAMES[f.what]?.[0]}</td><td title=${f.ground_name}>${last(f.ground_name)}</td><td>${f.space_name}</td>
-      <td><span class=${"tag " + (f.suspended ? "warning" : TAGS[f.state] ?? "")}>${f.suspended && going ? "suspended" : f.state}</span></td>
+      <td><span class=${"tag " + (f.suspended && going ? "warning" : TAGS[f.state] ?? "")}>${f.suspended && going ? "suspended" : f.state}</span></td>
       <td class="num">${f.size < 0 ? "?" : html`<progress max=${f.size || 1} value=${f.size ? f.progress : 1} aria-label=${`${f.id}: ${number(f.progress)} of ${number(f.size)} octets`} /> ${octets(f.progress)} of ${octets(f.size)}`}</td>
       <td>${expected(f, t, light)}</td><td class="num" title=${stamp(f.started_ms)}>${clock(f.started_ms)}</td>
       <td class="keep">${f.path && html`<a href=${`/api/v1/files/${encodeURIComponent(f.id)}/content`} download=${last(f.path)}>Save ${last(f.path)}</a> `}
