@@ -17,10 +17,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import Mount, WebSocketRoute
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route as HttpRoute
-from starlette.staticfiles import StaticFiles
+from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
 from ground.asking import NoAnswer
@@ -29,6 +28,7 @@ from ground.console.api import SignIn, routes
 from ground.console.context import Context
 from ground.console.endpoints import PREFIX, Call, Route, openapi
 from ground.console.live import Hub
+from ground.console.static_files import StaticFiles
 from protocols.errors import LocalError
 
 COOKIE: Final = "l4_session"
@@ -58,13 +58,17 @@ def make_app(context: Context, version: str) -> Starlette:
     """The whole console.  `app.state.hub` is the live stream's, to be told of changes."""
     api = routes(context)
     hub = Hub(context)
+    files = StaticFiles(STATIC)
     document = json.dumps(openapi(api, version)).encode()
 
     async def describe(request: Request) -> Response:
         return Response(document, media_type="application/json")
 
     async def page(request: Request) -> Response:
-        return FileResponse(STATIC / "index.html")
+        return files.respond("index.html", request)
+
+    async def static(request: Request) -> Response:
+        return files.respond(request.path_params["name"], request)
 
     async def favicon(request: Request) -> Response:
         return RedirectResponse("/static/icon.svg")
@@ -85,7 +89,7 @@ def make_app(context: Context, version: str) -> Starlette:
             for route in api
         ),
         WebSocketRoute(PREFIX + "/live", live),
-        Mount("/static", StaticFiles(directory=STATIC)),
+        HttpRoute("/static/{name:path}", static),
         HttpRoute("/favicon.ico", favicon),
         HttpRoute("/", page),
         HttpRoute("/setup", page),

@@ -7,18 +7,28 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse
 
 from ground.console.context import Context
 from ground.console.endpoints import UNIX_MS, Call, Parameter, Route
 from ground.console.handling import in_thread, tai_ns
-from ground.console.model import ms, plain
+from ground.console.model import plain
+from protocols.timecodes.tai import unix_ns_from_tai_ns
 
 FROM: Final = Parameter("from", float, "Milliseconds since 1970 UTC", None, 0, 4e12, format=UNIX_MS)
 TO: Final = Parameter("to", float, "Milliseconds since 1970 UTC", None, 0, 4e12, format=UNIX_MS)
 #: Bins of a plot.
 MOST_POINTS: Final = 4_000
+
+
+def _column(values: np.ndarray[Any, Any]) -> list[Any]:
+    """As `plain`, at once where there is nothing to be changed."""
+    kind = values.dtype.kind
+    if kind in "biu" or (kind == "f" and bool(np.isfinite(values).all())):
+        return values.tolist()
+    return [plain(one) for one in values]
 
 
 def plot_routes(context: Context) -> list[Route]:
@@ -32,10 +42,10 @@ def plot_routes(context: Context) -> list[Route]:
             "unit": found.unit,
             "axis": query["axis"],
             "width_ms": found.width_ns / 1e6,
-            "time": [ms(int(one)) for one in found.time_ns],
-            "minimum": [plain(one) for one in found.minimum],
-            "maximum": [plain(one) for one in found.maximum],
-            "mean": [plain(one) for one in found.mean],
+            "time": (unix_ns_from_tai_ns(found.time_ns) / 1e6).tolist(),
+            "minimum": _column(found.minimum),
+            "maximum": _column(found.maximum),
+            "mean": _column(found.mean),
             "count": found.count.tolist(),
             "labels": {str(code): label for code, label in found.labels.items()},
             # Critical low, warning low, warning high, critical high.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,3 +52,22 @@ def test_a_browser_is_sent_the_next_when_it_has_shown_the_last(console: Console)
         assert second["alarms"] == []
         assert second["now"] > 0
     assert hub.browsers == 0
+
+
+def test_the_page_asks_for_all_of_its_modules_at_once(console: Console) -> None:
+    with signed_in(console, "viewer") as client:
+        page = client.get("/")
+        modules = re.findall(r'modulepreload" href="([^"]+)"', page.text)
+        assert "/static/main.js" in modules
+        octets = 0
+        for name in modules:
+            answer = client.get(name, headers={"accept-encoding": "gzip"})
+            assert answer.status_code == 200
+            assert answer.headers["content-type"].startswith("text/javascript")
+            octets += int(answer.headers["content-length"])
+            again = client.get(name, headers={"if-none-match": answer.headers["etag"]})
+            assert (again.status_code, again.content) == (304, b"")
+        # All code of the page: the promise is 150 kB, style and data included.
+        assert octets < 130_000
+        assert client.get("/static/../api.py").status_code == 404
+        assert client.get("/static/%2e%2e/api.py").status_code == 404
