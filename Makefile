@@ -85,6 +85,9 @@ bench-relay-growth: $(VENV)/.installed-test  ## the bundle node's time and memor
 trial-relay-kill: $(VENV)/.installed-test  ## kill -9 on any node of a four-node chain, 1,000 times: nothing lost, nothing twice
 	$(BIN)/python -m tests.long.relay_kill $(ARGS)
 
+trial-radio: $(VENV)/.installed-test  ## I/Q to frames: error rates beside theory (ARGS="rates"), a ten-minute pass (ARGS="pass")
+	$(BIN)/python -m tests.long.radio $(or $(ARGS),rates)
+
 tools:  ## programs that tests want beyond Python (apt, as root or with sudo)
 	@sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
 	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends tshark libfec0 mosquitto mosquitto-clients chromium >/dev/null

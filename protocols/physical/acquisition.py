@@ -9,6 +9,7 @@ a symbol rate apart instead, which say carrier and timing together.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +31,10 @@ _BANDS: Final = 3
 #: of 10⁵ bins of noise one or none does.
 _NEIGHBOURS: Final = 64
 _PEAK: Final = 16.0
+#: Share of a window that is faded in and out, so that a strong carrier stays in a few bins.
+_TAPER: Final = 0.2
+#: Share of a band's power in one line beyond which it is nobody's symbols.
+_LINE: Final = 0.25
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,9 @@ class Found:
     strength: float
 
 
+_NOTHING: Final = Found(0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
 class Acquisition:
     """symbols: in a window, a power of two.  sps: samples a symbol (of a rail, if staggered).
 
@@ -63,6 +71,7 @@ class Acquisition:
         self._staggered = waveform.staggered
         self._order = 4 if waveform.modulation == Modulation.QPSK else 2
         self.window = round(symbols * sps)
+        self._taper = _taper(self.window)
         # Offsets are counted in bins of the window; a band is tried every eighth of a symbol rate.
         most = min(range_offset, 0.5) * self.window
         step = symbols / 8
@@ -77,7 +86,7 @@ class Acquisition:
         pulse = waveform.pulse.taps(t, 1 / _OVER) / _OVER
         response = np.conj(np.fft.fft(pulse))
         response[np.abs(self._bins) > self.window // 2] = 0.0
-        self._response = response
+        self._response: C128 = response
         self._rates = self._rate_grid(range_rate)
         cells = 2 * symbols * len(self._rates) * min(len(self._offsets), _BANDS)
         self._threshold = float(np.log(cells / _FALSE))
@@ -90,8 +99,8 @@ class Acquisition:
 
     def search(self, samples: npt.NDArray[np.complex64]) -> Found | None:
         """The carrier in a window of `window` samples; fewer count as followed by silence."""
-        spectrum = np.fft.fft(samples.astype(np.complex128), self.window)
-        spectrum = without_peaks(spectrum)
+        faded = samples * self._taper[: len(samples)]
+        spectrum = without_peaks(np.fft.fft(faded, self.window))
         best: Found | None = None
         for offset in self._loudest(np.abs(spectrum) ** 2):
             found = self._look(spectrum, int(offset))
@@ -123,6 +132,8 @@ class Acquisition:
         symbols = np.fft.ifft(band.reshape(_OVER, self._symbols).sum(axis=0)) / self.window
         symbols *= self._symbols
         k = np.arange(self._symbols, dtype=np.float64) + timing
+        if _is_line(symbols):
+            return _NOTHING
         line = symbols**self._order
         if self._order == 4:
             line = -line  # QPSK's points stand between the axes
@@ -136,61 +147,57 @@ class Acquisition:
     def _look_staggered(self, filtered: C128, offset: int) -> Found:
         """Two lines, at twice the offset and half the symbols' cycle above and below it."""
         k = np.arange(len(filtered)) / _OVER
+        if _is_line(filtered):
+            return _NOTHING
         square = filtered**2
-        best = (-1.0, 0.0, 0.0, 0.0, 0.0)
+        shift = 2 * self._symbols
+        best = (-1.0, 0, 0.0)
         for rate in self._rates * self._sps**2 * 2:
-            middle = k - self._symbols / 2
-            turned = square * np.exp(-1j * np.pi * rate * middle**2)
-            lines = np.fft.fft(turned, 2 * len(turned))
-            power = np.abs(lines) ** 2
-            power /= np.mean(power)
-            shift = 2 * self._symbols
+            power = np.abs(np.fft.fft(_straightened(square, k, rate), 2 * len(square))) ** 2
             both = np.roll(power, -shift) + np.roll(power, shift)
             # Beyond a quarter of the symbol rate the same lines would count as another's.
             both[self._symbols : -self._symbols] = 0.0
             at = int(np.argmax(both))
-            if both[at] <= best[0]:
-                continue
-            bins = (at + len(lines) // 2) % len(lines) - len(lines) // 2
-            rough = bins / (2 * self._symbols)
+            value = float(both[at] / np.mean(power))
+            if value > best[0]:
+                best = (value, at, float(rate))
+        strength, at, rate = best
+        turned = _straightened(square, k, rate)
 
-            def pair(frequency: float, turned: C128 = turned) -> tuple[complex, complex]:
-                upper = np.sum(turned * np.exp(-2j * np.pi * (frequency + 1) * k))
-                lower = np.sum(turned * np.exp(-2j * np.pi * (frequency - 1) * k))
-                return complex(upper), complex(lower)
+        def pair(frequency: float) -> tuple[complex, complex]:
+            upper = np.sum(turned * np.exp(-2j * np.pi * (frequency + 1) * k))
+            lower = np.sum(turned * np.exp(-2j * np.pi * (frequency - 1) * k))
+            return complex(upper), complex(lower)
 
-            grid = rough + np.linspace(-0.5, 0.5, 9) / self._symbols
-            sums = [abs(u) + abs(v) for u, v in map(pair, grid)]
-            fine = grid[0] + _vertex(np.array(sums)) * (grid[1] - grid[0])
-            upper, lower = pair(float(fine))
-            together = float(np.angle(upper) + np.angle(lower)) / (2 * np.pi)
-            apart = float(np.angle(lower) - np.angle(upper)) / (4 * np.pi)
-            best = (float(both[at]) / 2, float(fine), float(rate), together / 4, apart % 1.0)
-        strength, frequency, rate, turns, timing = best
-        slope = offset / self._symbols + frequency / 2
+        bins = 2 * len(square)
+        rough = ((at + bins // 2) % bins - bins // 2) / (2 * self._symbols)
+        fine = _refined(rough, self._symbols, lambda f: sum(map(abs, pair(f))))
+        upper, lower = pair(fine)
+        turns = float(np.angle(upper) + np.angle(lower)) / (8 * np.pi)
+        timing = float(np.angle(lower) - np.angle(upper)) / (4 * np.pi) % 1.0
+        slope = offset / self._symbols + fine / 2
         power = float(np.mean(np.abs(filtered) ** 2))
-        return self._found(slope, rate / 2, turns, timing, power, strength)
+        return self._found(slope, rate / 2, turns, timing, power, strength / 2)
 
     def _line(self, line: C128, k: F64) -> tuple[float, float, float, float]:
         """(strength, frequency in cycles a symbol, growth, phase at k = 0 in turns)."""
         n = len(line)
-        middle = k - self._symbols / 2
-        best = (-1.0, 0.0, 0.0, 0.0)
+        best = (-1.0, 0, 0.0)
         for rate in self._rates * self._sps**2 * self._order:
-            turned = line * np.exp(-1j * np.pi * rate * middle**2)
-            bins = np.abs(np.fft.fft(turned, 2 * n)) ** 2
-            bins /= np.mean(bins)
-            at = int(np.argmax(bins))
-            # Zero-padding doubles the bins: neighbours say where between them the line stands.
-            if bins[at] <= best[0]:
-                continue
-            rough = ((at + n) % (2 * n) - n) / (2 * n)
-            grid = rough + np.linspace(-0.5, 0.5, 9) / n
-            sums = [abs(np.sum(turned * np.exp(-2j * np.pi * f * k))) for f in grid]
-            fine = float(grid[0] + _vertex(np.array(sums)) * (grid[1] - grid[0]))
-            phase = float(np.angle(np.sum(turned * np.exp(-2j * np.pi * fine * k)))) / (2 * np.pi)
-            best = (float(bins[at]), fine, float(rate), phase)
-        return best
+            power = np.abs(np.fft.fft(_straightened(line, k, rate), 2 * n)) ** 2
+            at = int(np.argmax(power))
+            value = float(power[at] / np.mean(power))
+            if value > best[0]:
+                best = (value, at, float(rate))
+        strength, at, rate = best
+        turned = _straightened(line, k, rate)
+
+        def sum_at(frequency: float) -> complex:
+            return complex(np.sum(turned * np.exp(-2j * np.pi * frequency * k)))
+
+        rough = ((at + n) % (2 * n) - n) / (2 * n)
+        fine = _refined(rough, n, lambda f: abs(sum_at(f)))
+        return strength, fine, rate, float(np.angle(sum_at(fine))) / (2 * np.pi)
 
     def _found(
         self, slope: float, rate: float, turns: float, timing: float, power: float, strength: float
@@ -210,7 +217,7 @@ class Acquisition:
 
 
 def without_peaks(spectrum: C128) -> C128:
-    """Bins that stand far above those around them, cut down to where noise could be."""
+    """Without bins that stand far above those around them, and their skirts."""
     n = len(spectrum) // _NEIGHBOURS * _NEIGHBOURS
     if n == 0:
         return spectrum
@@ -220,9 +227,40 @@ def without_peaks(spectrum: C128) -> C128:
     above = power > _PEAK * usual
     if not above.any():
         return spectrum
+    skirts = above.copy()
+    for shift in range(1, 4):
+        skirts |= np.roll(above, shift) | np.roll(above, -shift)
     cleared = spectrum.copy()
-    cleared[above] *= np.sqrt(_PEAK * usual[above] / power[above])
+    cleared[skirts] = 0.0
     return cleared
+
+
+def _taper(length: int) -> F64:
+    """1 in the middle; half a cosine at both ends."""
+    ramp = max(1, int(length * _TAPER / 2))
+    window = np.ones(length)
+    window[:ramp] = 0.5 - 0.5 * np.cos(np.pi * (np.arange(ramp) + 0.5) / ramp)
+    window[-ramp:] = window[:ramp][::-1]
+    return window
+
+
+def _is_line(values: C128) -> bool:
+    power = np.abs(np.fft.fft(values)) ** 2
+    return bool(power.max() > _LINE * power.sum())
+
+
+def _straightened(values: C128, k: F64, rate: float) -> C128:
+    """With a drift of `rate` cycles a symbol, and as much a symbol, about the middle taken off."""
+    middle = (k[-1] + k[0]) / 2 + (k[1] - k[0]) / 2
+    out: C128 = values * np.exp(-1j * np.pi * rate * (k - middle) ** 2)
+    return out
+
+
+def _refined(rough: float, symbols: int, height: Callable[[float], float]) -> float:
+    """The top of a line that stands within half a bin of 1/symbols."""
+    grid = rough + np.linspace(-0.5, 0.5, 9) / symbols
+    top = _vertex(np.array([height(float(f)) for f in grid]))
+    return float(grid[0] + top * (grid[1] - grid[0]))
 
 
 def _vertex(values: F64) -> float:
