@@ -272,7 +272,9 @@ class CommandEngine:
                 )
             elif message.refused:
                 self.store.note(0, now_ns, "refused", text=f"control command: {message.refused}")
-            if message.refused and wanted:
+            # Of type BD, FOP-1 has done all that it does; to tell it (E46) would end the AD service
+            # and what others have under way.
+            if message.refused and wanted and _FRAME_TYPES[found.kind] is not FrameType.BD:
                 self._link.refused(now_ns, _FRAME_TYPES[found.kind])
                 self._settle_link(now_ns)
         del self._uplinks[message.id]

@@ -183,15 +183,16 @@ class Runs:
                     self._desk.take_back(now_ns, request, f"run {number} {run.state}")
 
     def _give_up(self, now_ns: int, number: int, run: ProcedureRun, record: Record) -> None:
-        """A step was not done since its request is held: where the run goes on all the same, what
-        it sends next would wait behind that, and the run for it."""
+        """A step was not done, since its request is held or has waited for too long: where the run
+        goes on all the same, what it sends next would wait behind that, or both would go up."""
         request: Request | None = None
-        if record["what"]["kind"] == Send.__name__:
+        sent = record["what"]["kind"] == Send.__name__
+        if sent:
             request = self._store.of_origin(f"{number}/{record['step']}")
         elif record["what"]["kind"] == Verify.__name__:
             asked = record["what"]["request"]
             request = self._store.request(asked) if asked in run.requests else None
-        if request is not None and request.state in _STUCK:
+        if request is not None and (sent or request.state in _STUCK):
             self._desk.take_back(now_ns, request.number, f"run {number} goes on without it")
 
     def _start(self, now_ns: int, arguments: dict[str, Any]) -> Any:
@@ -225,6 +226,8 @@ class Runs:
         def act(now_ns: int, arguments: dict[str, Any]) -> Any:
             number, actor = _run(arguments), str(arguments.get("actor", ""))
             run = self._active.get(number)
+            if run is None and name == "abort" and number in self._broken:
+                return self._end_broken(now_ns, number, actor)
             if run is None:
                 self._store.run(number)
                 raise LocalError(f"run {number}: {self._broken.get(number, 'has ended')}")
@@ -237,6 +240,17 @@ class Runs:
             return self._listing(now_ns, number, run)
 
         return act
+
+    def _end_broken(self, now_ns: int, number: int, actor: str) -> Any:
+        """One that cannot be made again, since its procedure has gone or changed."""
+        self._store.end_run(number)
+        why = self._broken.pop(number)
+        text = f"run {number} aborted; it could not go on: {why}"
+        self._store.note(0, now_ns, "procedure", state="aborted", text=text, actor=actor)
+        for request in self._store.active():
+            if request.origin.startswith(f"{number}/"):
+                self._desk.take_back(now_ns, request.number, f"run {number} aborted")
+        return self._found(now_ns, number)
 
     def _listing(self, now_ns: int, number: int, run: ProcedureRun) -> dict[str, Any]:
         listing = run.listing(now_ns)

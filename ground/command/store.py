@@ -235,7 +235,10 @@ class CommandStore:
             [(run, first + i, _pack(record)) for i, record in enumerate(records)],
         )
         if ended:
-            self._db.execute("UPDATE run SET ended = 1 WHERE number = ?", (run,))
+            self.end_run(run)
+
+    def end_run(self, run: int) -> None:
+        self._db.execute("UPDATE run SET ended = 1 WHERE number = ?", (run,))
 
     def run_records(self, run: int) -> list[dict[str, Any]]:
         rows = self._db.execute("SELECT body FROM run_record WHERE run = ? ORDER BY number", (run,))

@@ -496,3 +496,19 @@ def test_every_request_ends_as_what_the_spacecraft_did_with_it(tmp_path: Path, s
     """The short form of `python -m tests.long.commands`."""
     ends = trial(seed, tmp_path)
     assert ends["completed"] > 10
+
+
+def test_a_refused_frame_of_type_bd_leaves_the_ad_service_alone() -> None:
+    world = begun(World())
+    number = world.command("TEST_CONNECTION")
+    world.run(60)
+    latest_ns = world.now_ns + S
+    expedited = world.ask("add", command="TEST_CONNECTION", latest_ns=latest_ns, expedited=True)
+    world.ask("arm", number=expedited["number"])
+    world.ask("send", number=expedited["number"])
+    (message,) = handed_over(world)
+    world.now_ns = latest_ns + 1
+    world.engine.hear_radiated(world.now_ns, fate_of(message, refused="too late"))
+    assert world.ask("status")["link"]["state"] == "ACTIVE"
+    world.until(lambda: world.state(number) == "completed", 3_000)
+    assert world.state(expedited["number"]) == "expired"

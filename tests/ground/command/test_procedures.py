@@ -118,3 +118,22 @@ def test_a_run_that_goes_on_does_not_wait_behind_its_own_request_that_is_held(
     assert (given_up["command"], given_up["state"]) == ("MODE_RECOVER", "removed")
     assert given_up["reason"] == f"run {run} goes on without it"
     assert (sent["command"], sent["state"]) == ("TEST_CONNECTION", "completed")
+
+
+def test_a_run_whose_procedure_has_gone_can_be_ended(tmp_path: Path) -> None:
+    world = begun(World(store=tmp_path / "command.sqlite"))
+    off = world.command("INSTRUMENTS_SWITCH", SWITCH="OFF")
+    world.until(lambda: world.state(off) == "completed")
+    world.run(2_000)
+    run = world.ask("start_run", procedure="instruments_on", arguments={})["number"]
+    world.turn()
+    world.engine.store._db.execute("UPDATE run SET procedure = 'gone'")  # pyright: ignore[reportPrivateUsage]
+    world.kill()
+    assert world.engine.counters["runs_broken"] == 1
+    (request,) = (one for one in world.ask("list") if one["comment"].startswith("procedure run"))
+    world.ask("abort_run", run=run, reason="its procedure has gone")
+    assert world.engine.counters["runs_broken"] == 0
+    with pytest.raises(LocalError, match="has ended"):
+        world.ask("abort_run", run=run)
+    assert request["state"] in ("radiated", "released")
+    assert world.state(request["number"]) == request["state"]
