@@ -1,7 +1,7 @@
 """Modulator: bits to I/Q samples at any sample rate, in pieces of any size.
 
 The mean power is one.  A bit of 0 is sent as +1, as soft symbols say it; of QPSK and OQPSK the
-first bit of two goes to I (401.0-B 2.4.10).
+first bit of two goes to I (401.0-B).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Modulator:
         return self._shape([silent] * self._rails)
 
     def _precode(self, levels: F32) -> F32:
-        """So that bits come out of an OQPSK receiver as they went in (401.0-B 2.4.17A)."""
+        """So that bits come out of an OQPSK receiver as they went in (401.0-B, 413.0-G)."""
         last, number = self._precoder
         before = np.concatenate((np.array([last], np.float32), levels[:-1]))
         signs = 1.0 - 2.0 * ((np.arange(len(levels)) + number) % 2)
