@@ -216,6 +216,7 @@ def _register() -> None:
     from ground.console_commands import console_app
     from ground.file_commands import file_app
     from ground.procedure_run_commands import procedure_app
+    from ground.radio_commands import radio_app
     from ground.relay_commands import relay_app
     from ground.replay_command import missions, replay
     from ground.schedule_commands import schedule_app
@@ -236,6 +237,7 @@ def _register() -> None:
     app.add_typer(console_app, name="console")
     app.add_typer(procedure_app, name="procedure")
     app.add_typer(file_app, name="file")
+    app.add_typer(radio_app, name="radio")
     app.add_typer(relay_app, name="relay")
     app.add_typer(schedule_app, name="schedule")
     app.add_typer(study_app, name="study")

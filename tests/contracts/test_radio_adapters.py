@@ -10,11 +10,19 @@ from ground.adapters.radio.registry import adapter_class, schemes
 #: Checks that say nothing about a wire; any other that is not run is a failure.
 NO_FAULTS = {"nonsense_is_a_result", "other_end_leaves_and_comes_back"}
 NOT_RUN: dict[str, set[str]] = {
+    "difi": {"something_comes", "other_end_leaves_and_comes_back"},
     "file": {"something_comes", "gap_on_the_wire", *NO_FAULTS},
     "loopback": {"something_comes", "gap_on_the_wire"},
+    "rtl-tcp": {
+        *("something_comes", "gap_on_the_wire", "nonsense_is_a_result"),
+        "sends_every_bit",
+    },
+    "sigmf": {"something_comes", "gap_on_the_wire", *NO_FAULTS},
     "tcp": {"something_comes", "gap_on_the_wire", "nonsense_is_a_result"},
     "tcp-frames": {"something_comes", "gap_on_the_wire"},
     "udp": {"something_comes", "gap_on_the_wire", "other_end_leaves_and_comes_back"},
+    "zmq": {"something_comes", "gap_on_the_wire"},
+    "zmq-iq": {"something_comes", "gap_on_the_wire"},
 }
 
 

@@ -247,7 +247,7 @@ class Adapter(ABC):
         self._passed = self._again = 0
         # Below: under the condition's lock.
         self._state = State.CLOSED
-        self._detail = ""
+        self._detail = self._failure = ""
         self._counts: Counter[str] = Counter()
         self._last_ert_ns = 0
         self._queue: deque[Block] = deque()
@@ -285,6 +285,11 @@ class Adapter(ABC):
         return self._state
 
     @property
+    def last_failure(self) -> str:
+        """What made it FAILED, also after it was closed; empty: nothing has."""
+        return self._failure
+
+    @property
     def ended(self) -> bool:
         """Nothing more will come, and all that came has been taken."""
         with self._changed:
@@ -298,6 +303,11 @@ class Adapter(ABC):
     @property
     def transmits(self) -> bool:
         return self.TRANSMITS
+
+    @property
+    def waits(self) -> bool:
+        """Whether the other end waits while we do not read: then nothing is dropped here."""
+        return self.WAITS
 
     def units(self, octets: int) -> int:
         """How losses are counted: in blocks of a framed wire, in samples, or in octets."""
@@ -396,6 +406,8 @@ class Adapter(ABC):
             if following is None:
                 return False
             self._state, self._detail = following, detail
+            if following is State.FAILED:
+                self._failure = detail
             self._changed.notify_all()
             return True
 
@@ -516,7 +528,7 @@ class Adapter(ABC):
     def _give(self, block: Block) -> None:
         with self._changed:
             room = self._policy.queue_octets - len(block.octets)
-            if self.WAITS:
+            if self.waits:
                 # Told to end in the meantime, it is given all the same: it has been taken.
                 self._changed.wait_for(
                     lambda: (

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from protocols.errors import LocalError
 
@@ -80,12 +80,16 @@ def parse_address(text: str) -> Address:
     ('127.0.0.1', 10015)
     >>> parse_address("soapy:driver=rtlsdr,serial=1?rate=2e6").given
     {'rate': '2e6'}
+    >>> parse_address("zmq-iq://h:1?rate=2e+6&topic=a%26b").given
+    {'rate': '2e+6', 'topic': 'a&b'}
     """
     scheme, colon, rest = text.partition(":")
     if not colon or not scheme:
         raise LocalError(f"{text!r} is no adapter's address; SCHEME:… wanted, as udp://HOST:PORT")
     rest, _, query = rest.partition("?")
-    given = dict(parse_qsl(query, keep_blank_values=True))
+    # Not parse_qsl: it would make the plus of 2e+6 a space.
+    pairs = (pair.partition("=") for pair in query.split("&") if pair)
+    given = {unquote(name): unquote(value) for name, _, value in pairs}
     return Address(text, scheme, unquote(rest.removeprefix("//")), given)
 
 

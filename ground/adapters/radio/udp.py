@@ -14,19 +14,20 @@ from ground.adapters.sockets import Address as SocketAddress
 from ground.adapters.sockets import family_of
 
 
-def _host_and_port(text: str) -> SocketAddress:
+def host_and_port(text: str) -> SocketAddress:
+    """An option's value, as HOST:PORT.  LocalError if it is none."""
     return parse_address(f"udp://{text}").host_and_port()
 
 
 class UdpAdapter(Adapter):
     """Receives at its address (a multicast group is joined), transmits to `to`."""
 
-    SUMMARY = "one frame a datagram (as Yamcs' UdpTmFrameLink)"
-    ADDRESS = "udp://LISTEN_HOST:PORT, a multicast group is joined"
+    SUMMARY = "one frame a datagram (as Yamcs' UdpTmFrameLink); multicast groups are joined"
+    ADDRESS = "udp://LISTEN_HOST:PORT"
     OPTIONS = options(
         frame_length=FRAME_LENGTH,
         carries=CARRIES,
-        to=Option(_host_and_port, None, "HOST:PORT of whoever is sent to; none: only receives"),
+        to=Option(host_and_port, None, "HOST:PORT of whoever is sent to; none: only receives"),
         skip=Option(count, 0, "octets of a header of the sender's own before each frame"),
     )
     TRANSMITS = True
@@ -114,4 +115,4 @@ def free_udp_address() -> SocketAddress:
         return probe.getsockname()
 
 
-__all__ = ["UdpAdapter", "UdpPeer", "free_udp_address"]
+__all__ = ["UdpAdapter", "UdpPeer", "free_udp_address", "host_and_port"]
