@@ -17,6 +17,7 @@ import zmq
 
 from protocols.errors import LocalError
 from protocols.navigation.tdm import build_tdm
+from protocols.physical.samples import SAMPLE_FORMATS, sample_format
 from protocols.timecodes.tai import tai_ns_from_utc_iso, utc_iso_from_tai_ns
 from spacecraft_sim import scenario as scenarios
 from spacecraft_sim.adapters.file import FileOutput
@@ -45,6 +46,8 @@ WARM_UP_S = 30
 PERIOD_S = 0.02
 #: Spacecraft seconds between updates of the progress bar.
 _FILE_STEP_S = 1_800
+#: Samples between updates of the progress bar.
+_IQ_SAMPLES = 1 << 18
 
 _EXAMPLES = """\
 examples:
@@ -54,6 +57,8 @@ examples:
       an hour a minute to whoever connects; light time from true geometry
   python -m spacecraft_sim --tracking day.tdm --duration 86400 --station YEOJU,37.2,127.6,100
       a day's range and Doppler of a station, as a CCSDS tracking data message
+  python -m spacecraft_sim --iq pass.sigmf-meta --duration 60 --scenario storm
+      the same downlink as a radio wave: I/Q samples with Doppler, noise and weather (SigMF)
   python -m spacecraft_sim --light-time 0 --link tcp://127.0.0.1:5602
       without delay, for tests
 """
@@ -145,6 +150,18 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write range and Doppler here (TDM), needs --duration",
     )
+    file.add_argument(
+        "--iq", type=Path, metavar="FILE", help="write I/Q samples here (SigMF), needs --duration"
+    )
+    file.add_argument(
+        "--samples-per-symbol", type=float, default=4.0, metavar="N", help="of --iq (default: 4)"
+    )
+    file.add_argument(
+        "--sample-format",
+        choices=tuple(SAMPLE_FORMATS),
+        default="ci16_le",
+        help="of --iq (default: %(default)s)",
+    )
     file.add_argument("--json", action="store_true", help="counts as JSON on standard output")
     return p
 
@@ -230,6 +247,56 @@ def write_tracking(options: argparse.Namespace, scenario: scenarios.Scenario) ->
     }
 
 
+def write_iq(options: argparse.Namespace, scenario: scenarios.Scenario) -> dict[str, Any]:
+    """`duration` seconds of samples from the reception time on; how they are heard."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from spacecraft_sim.adapters.sigmf_file import SigmfOutput
+    from spacecraft_sim.radio_wave import X_DOWNLINK_HZ, RadioWave, waveform
+
+    start_ns = tai_ns_from_utc_iso(options.start_utc or FILE_START_UTC)
+    light_time, to_close = light_time_model(options.light_time, options.station)
+    rate = options.samples_per_symbol * waveform(scenario).symbol_rate
+    try:
+        wave = RadioWave(
+            scenario, light_time, start_ns=start_ns, seed=options.seed, sample_rate=rate
+        )
+        total = round(options.duration * rate)
+        progress = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty())
+        description = f"{scenario.title}; {options.station.name}; {wave.waveform}"
+        with (
+            progress,
+            SigmfOutput(
+                options.iq,
+                sample_format(options.sample_format),
+                sample_rate=rate,
+                frequency_hz=X_DOWNLINK_HZ,
+                start_ns=start_ns,
+                description=description,
+            ) as output,
+        ):
+            task = progress.add_task(options.iq.name, total=total)
+            while output.samples < total:
+                output.write(wave.read(min(_IQ_SAMPLES, total - output.samples)))
+                progress.update(task, completed=output.samples)
+        hearing = wave.hearing(start_ns)
+    finally:
+        if to_close is not None:
+            to_close.close()
+    return {
+        "output": str(output.meta),
+        "samples": total,
+        "sample_rate": rate,
+        "symbol_rate": wave.waveform.symbol_rate,
+        "first_frame": wave.first_frame,
+        "doppler_hz": hearing.doppler_hz,
+        "cn0_db_hz": hearing.cn0_db_hz,
+        "ebn0_db": hearing.ebn0_db,
+        "elevation_deg": hearing.elevation_deg,
+    }
+
+
 def _parent_is_gone() -> bool:
     """Under a supervisor standard input is a pipe that closes when it ends, however it ends."""
     if not os.environ.get("L4_EXIT_WITH_STDIN"):
@@ -298,11 +365,11 @@ def main(arguments: list[str] | None = None) -> int:
     """0: done; 2: the command or the scenario is wrong."""
     p = parser()
     options = p.parse_args(arguments)
-    wanted = [options.link, options.output, options.tracking]
+    wanted = [options.link, options.output, options.tracking, options.iq]
     if sum(one is not None for one in wanted) != 1:
-        p.error("one of --link, --output, --tracking is wanted")
+        p.error("one of --link, --output, --tracking, --iq is wanted")
     if options.link is None and not (options.duration and options.duration > 0):
-        p.error("--output and --tracking need --duration, above 0")
+        p.error("--output, --tracking and --iq need --duration, above 0")
     try:
         scenario = scenarios.load(options.scenario)
         if options.link is not None:
@@ -310,6 +377,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if options.tracking is not None:
             counts = write_tracking(options, scenario)
+        elif options.iq is not None:
+            counts = write_iq(options, scenario)
         else:
             counts = write_file(options, scenario)
     except (LocalError, OSError, zmq.ZMQError) as error:
@@ -317,6 +386,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if options.json:
         print(json.dumps(counts, indent=2))
+    elif options.iq is not None:
+        print(
+            f"{counts['output']}: {counts['samples']} samples at {counts['sample_rate']:g} /s, "
+            f"Doppler {counts['doppler_hz']:.0f} Hz, Eb/N0 {counts['ebn0_db']:.1f} dB, elevation "
+            f"{counts['elevation_deg']:.0f} deg"
+        )
     elif options.tracking is not None:
         print(
             f"{counts['output']}: {counts['measurements']} measurements of {counts['station']} in "

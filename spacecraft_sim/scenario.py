@@ -19,6 +19,7 @@ from protocols.dictionary.l4_states import Mode
 from protocols.errors import LocalError
 from protocols.frames.parameters import FrameParameters
 from protocols.identifiers import SCID_L4_RELAY, Carrier
+from protocols.physical.waveform import Modulation
 
 
 class ScenarioError(LocalError):
@@ -306,6 +307,37 @@ class ChannelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RadioSettings:
+    """The X-band downlink as a radio wave: modulation, code, power, and who hears it."""
+
+    modulation: str = _choice("qpsk", *Modulation)
+    #: Of BPSK, QPSK and OQPSK: root-raised-cosine, or rectangular.
+    shaping: str = _choice("rrc", "rrc", "nrz")
+    rolloff: float = _number(0.5, 0.1, 1.0)
+    #: Peak phase deviation where a carrier is left over, and the subcarrier of `pm/psk`.
+    index_rad: float = _number(1.0, 0.1, 1.5)
+    subcarrier_hz: float = _number(0.0, 0.0, 10_000_000.0)
+    #: Convolutional code (131.0-B) outside of the Reed-Solomon code.
+    convolutional: str = _choice("1/2", "none", "1/2", "2/3", "3/4", "5/6", "7/8")
+    transmit_w: float = _number(55.0, 1e-6, 10_000.0)
+    antenna_m: float = _number(1.5, 0.01, 20.0)
+    antenna_efficiency: float = _number(0.55, 0.01, 1.0)
+    #: Pointing, polarisation, circuits.
+    losses_db: float = _number(2.0, 0.0, 60.0)
+    station_m: float = _number(34.0, 0.01, 100.0)
+    station_efficiency: float = _number(0.71, 0.01, 1.0)
+    #: Noise of the station without the sky.
+    receiver_k: float = _number(20.0, 1.0, 10_000.0)
+    #: Weather: attenuation straight up, and the temperature of what attenuates.
+    zenith_db: float = _number(0.05, 0.0, 30.0)
+    weather_k: float = _number(270.0, 0.0, 320.0)
+    #: Both oscillators', single sideband 1 kHz from the carrier, dBc/Hz; 0: none.
+    phase_noise_dbc_hz: float = _number(-80.0, -200.0, 0.0)
+    #: Of the samples against full scale, signal and noise together.
+    level_db: float = _number(-12.0, -60.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class TrackingSettings:
     """What stations measure of the carrier: how often, how well, and from which elevation on."""
 
@@ -334,6 +366,7 @@ class Scenario:
     max_latency_s: Latency = Latency()
     channel: ChannelSettings = ChannelSettings()
     tracking: TrackingSettings = TrackingSettings()
+    radio: RadioSettings = RadioSettings()
     flight_software: FlightSoftwareSettings = FlightSoftwareSettings()
     fault: tuple[Fault, ...] = ()
     storm: tuple[Storm, ...] = ()

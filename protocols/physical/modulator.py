@@ -77,6 +77,24 @@ class Modulator:
             levels = self._precode(levels)
         return self._shape([levels[i :: self._rails] for i in range(self._rails)])
 
+    def retime(self, samples_per_symbol: float) -> None:
+        """Symbols take so many samples from the next sample on: the sender's clock as it is heard
+        from a changing distance.  No symbol is cut: the one that is on only becomes longer or
+        shorter.  The change is to be small (1e-3): the pulse is not made anew."""
+        n, scale = self._samples, samples_per_symbol / self.samples_per_symbol
+        self._centres = tuple(n - (n - one) * scale for one in self._centres)
+        self.samples_per_symbol = samples_per_symbol
+
+    @property
+    def place(self) -> float:
+        """Of the next sample in symbols from the beginning of the first one on; how many samples
+        have been given is `samples`."""
+        return (self._samples - self._centres[0]) / self.samples_per_symbol + 0.5
+
+    @property
+    def samples(self) -> int:
+        return self._samples
+
     def finish(self) -> C64:
         """The rest, until the last symbol has died away."""
         silent = np.zeros(2 * self._around + 1, np.float32)
