@@ -227,7 +227,7 @@ def test_the_mission_says_how_long_frames_are_unless_the_address_does(tmp_path: 
 def test_addresses_that_name_nothing_are_errors_that_list_what_there_is(tmp_path: Path) -> None:
     for uri, says in (
         ("nonsense", "no adapter's address; SCHEME"),
-        ("rdio://x", r"'rdio'; file, .*udp.* are installed"),
+        ("rdio://x", r"'rdio'; difi, file, .*udp.* are installed"),
         ("udp://127.0.0.1", "udp://HOST:PORT wanted"),
         ("udp://127.0.0.1:1?lenght=3", r"no option 'lenght'; frame_length, carries, to, skip"),
         ("file:x?mode=append", "mode='append': read, or write"),
