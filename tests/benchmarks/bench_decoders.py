@@ -1,9 +1,10 @@
-"""Soft decoders beside named peers: Viterbi (GNU Radio, libfec) and LDPC (ldpc from PyPI).
+"""Soft decoders beside named peers: Viterbi (GNU Radio, libfec), LDPC (ldpc), turbo (IT++).
 
     .venv/bin/python -m tests.benchmarks --only bench_decoders
 
-GNU Radio is Debian's package, run by the system's Python in a process of its own; libfec is called
-through ctypes.  Both get soft symbols quantised as they want them, ours gets float32.
+GNU Radio is Debian's package, run by the system's Python in a process of its own, IT++ Debian's
+libitpp-dev, called by a program compiled here; libfec is called through ctypes, ldpc is from PyPI.
+The Viterbi decoders get soft symbols quantised as they want them, ours gets float32.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import numpy as np
 
 from protocols.coding.convolutional import ConvolutionalCode, ViterbiDecoder
 from protocols.coding.ldpc import LdpcCode
+from protocols.coding.turbo import TurboCode, permutation
 from tests.benchmarks.harness import Case, PeerMissing
 
 HERE = Path(__file__).resolve().parent
 BITS = 2_400_000
-#: Codewords that the slow peer is given.
-SOME = 60
+#: Codewords that the slow peers are given.
+SOME, FEW = 60, 4
 #: Noise at which none of the decoders errs on these bits, so that all outputs are the data.
 SIGMA = 0.5
 
@@ -52,17 +54,16 @@ def _octets(symbols: np.ndarray) -> np.ndarray:
     return np.clip(np.round(127.5 - 50 * symbols), 0, 255).astype(np.uint8)
 
 
-def _gnuradio(soft: np.ndarray) -> Callable[[], object]:
-    """Starts the peer's process; each call decodes all symbols once."""
-    python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
-    scratch = Path(tempfile.mkdtemp(prefix="bench-gnuradio-"))
+def _scratch() -> Path:
+    scratch = Path(tempfile.mkdtemp(prefix="bench-decoders-"))
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    soft.tofile(scratch / "soft")
-    bits = scratch / "bits"
-    if python is None:
-        raise PeerMissing("GNU Radio (a system Python)")
+    return scratch
+
+
+def _process(command: list[str], bits: Path, name: str) -> Callable[[], object]:
+    """Starts a peer's process; each call decodes all symbols once, and gives `bits`."""
     process = subprocess.Popen(
-        [python, str(HERE / "peer_gnuradio_viterbi.py"), str(scratch / "soft"), str(bits)],
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -72,7 +73,7 @@ def _gnuradio(soft: np.ndarray) -> Callable[[], object]:
     assert process.stdin is not None
     assert process.stdout is not None
     if process.stdout.readline() != "ready\n":
-        raise PeerMissing("GNU Radio (Debian gnuradio)")
+        raise PeerMissing(name)
 
     def work() -> np.ndarray:
         process.stdin.write("\n")  # type: ignore[union-attr]
@@ -81,6 +82,40 @@ def _gnuradio(soft: np.ndarray) -> Callable[[], object]:
         return np.fromfile(bits, np.uint8)
 
     return work
+
+
+def _gnuradio(soft: np.ndarray) -> Callable[[], object]:
+    python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
+    if python is None:
+        raise PeerMissing("GNU Radio (a system Python)")
+    scratch = _scratch()
+    soft.tofile(scratch / "soft")
+    bits = scratch / "bits"
+    script = str(HERE / "peer_gnuradio_viterbi.py")
+    command = [python, script, str(scratch / "soft"), str(bits)]
+    return _process(command, bits, "GNU Radio (Debian gnuradio)")
+
+
+def _itpp(length: int, symbols: np.ndarray, sigma: float) -> Callable[[], object]:
+    """IT++ with log-MAP, 25 iterations at most and its own stopping rule, of codewords of rate 1/3.
+
+    It wants the tails one after the other, and the data bits of the second too, which are not sent.
+    """
+    scratch = _scratch()
+    program, bits = scratch / "peer", scratch / "bits"
+    source = str(HERE / "peer_itpp_turbo.cpp")
+    flags = ["-O3", "-march=native", "-litpp", "-o", str(program)]
+    try:
+        subprocess.run(["g++", source, *flags], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise PeerMissing("IT++ (Debian libitpp-dev, g++)") from error
+    body, tail = symbols[:, : 3 * length], symbols[:, 3 * length :].reshape(-1, 4, 3)
+    second = np.stack((np.zeros_like(tail[..., 2]), tail[..., 2]), axis=-1)
+    parts = (body, tail[..., :2].reshape(-1, 8), second.reshape(-1, 8))
+    np.concatenate(parts, axis=1).astype(np.float64).tofile(scratch / "soft")
+    permutation(length).tofile(scratch / "order")
+    files = (str(scratch / "order"), str(scratch / "soft"), str(bits))
+    return _process([str(program), str(length), *files, str(sigma)], bits, "IT++")
 
 
 def viterbi() -> Iterable[Case]:
@@ -178,6 +213,7 @@ def ldpc() -> Iterable[Case]:
     settings = (
         ("AR4JA 1/2 1024", 2.5, 4096),
         ("AR4JA 1/2 1024", 1.75, 2048),
+        ("AR4JA 2/3 1024", 2.6, 4096),
         ("AR4JA 4/5 1024", 4.0, 4096),
         ("AR4JA 1/2 4096", 1.5, 512),
         ("AR4JA 1/2 16384", 1.2, 64),
@@ -244,12 +280,67 @@ def ldpc() -> Iterable[Case]:
             equal=equal,
             peer_units={"ldpc": 8 * SOME * code.data_length},
             goals={"ldpc": 4} if with_peer else {},
+            goal_rate=1.0,
         )
     code = LdpcCode("AR4JA 1/2 1024")
     data = np.random.default_rng(3).integers(0, 256, (2048, 128), np.uint8)
     yield Case("LDPC AR4JA 1/2 1024, encoder", 8 * data.size, "Mbit/s", lambda: code.encode(data))
 
 
+def turbo() -> Iterable[Case]:
+    """Near the Eb/N0 where one codeword in a hundred fails, and where next to none does."""
+    for rate, length, ebn0_db, n in (
+        ("1/2", 8920, 0.9, 128),
+        ("1/2", 8920, 1.5, 256),
+        ("1/3", 8920, 1.0, 256),
+        ("1/4", 8920, 0.0, 128),
+        ("1/6", 8920, -0.3, 128),
+        ("1/6", 8920, 0.5, 256),
+        ("1/2", 1784, 1.3, 1024),
+    ):
+        code = TurboCode(rate, length)  # type: ignore[arg-type]
+        rng = np.random.default_rng(4)
+        data = rng.integers(0, 256, (n, code.data_length), np.uint8)
+        sent = code.encode(data)
+        sigma = (0.5 * int(rate[2:]) * 10 ** (-ebn0_db / 10)) ** 0.5
+        noise = rng.standard_normal(sent.shape, np.float32)
+        symbols = (1 - 2 * sent.astype(np.float32)) + np.float32(sigma) * noise
+        with_peer = rate == "1/3"
+
+        def itpp(
+            length: int = length, symbols: np.ndarray = symbols[:FEW], sigma: float = sigma
+        ) -> Callable[[], object]:
+            return _itpp(length, symbols, sigma)
+
+        def equal(ours: object, theirs: object) -> bool:
+            return np.array_equal(np.asarray(ours)[:FEW].ravel(), np.packbits(np.asarray(theirs)))
+
+        yield Case(
+            f"turbo {rate}, {length} bits at {ebn0_db} dB",
+            8 * data.size,
+            "Mbit/s",
+            lambda code=code, symbols=symbols: code.decode(symbols).data,
+            {"IT++": itpp} if with_peer else {},
+            equal=equal,
+            peer_units={"IT++": FEW * length},
+            goal_rate=1.0,
+        )
+    code = TurboCode("1/2", 8920)
+    one = code.encode(np.random.default_rng(5).integers(0, 256, (1, 1115), np.uint8))
+    symbol = (1 - 2 * one.astype(np.float32)) + np.float32(0.7) * np.random.default_rng(
+        6
+    ).standard_normal(one.shape, np.float32)
+    yield Case(
+        "turbo 1/2, 8920 bits, codewords one by one",
+        code.length,
+        "Mbit/s",
+        lambda: code.decode(symbol).data,
+    )
+    data = np.random.default_rng(7).integers(0, 256, (256, 1115), np.uint8)
+    yield Case("turbo 1/2, 8920 bits, encoder", 8 * data.size, "Mbit/s", lambda: code.encode(data))
+
+
 def cases() -> Iterable[Case]:
     yield from viterbi()
     yield from ldpc()
+    yield from turbo()
