@@ -58,6 +58,10 @@ trial-routes: $(VENV)/.installed-test  ## earliest arrivals on 10,000 random con
 bench-relay: $(VENV)/.installed-test  ## bundles through a durable relay, three processes (ARGS="60000 1000": count, octets)
 	$(BIN)/python -m tests.benchmarks.relay measure $(or $(ARGS),60000 1000)
 
+bench-errors: $(VENV)/.installed-test  ## error rates of every code in noise, beside theory, libfec, exact decoders (ARGS="--only turbo")
+	@if command -v uv >/dev/null; then uv pip install -q -p $(BIN)/python -e '.[bench]'; else $(BIN)/uv pip install -q -p $(BIN)/python -e '.[bench]'; fi
+	$(BIN)/python -m tests.benchmarks.error_rates $(ARGS)
+
 bench-growth: $(VENV)/.installed-test  ## time and memory as packets, definitions and channels grow
 	$(BIN)/python -m tests.benchmarks.growth $(ARGS)
 

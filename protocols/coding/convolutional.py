@@ -53,6 +53,8 @@ _OVERLAP: Final[dict[Rate, int]] = {"1/2": 96, "2/3": 128, "3/4": 160, "5/6": 22
 #: Mean magnitude of the decoder's symbols, which reach to 12: where the fewest bits were wrong,
 #: 5 to 8 % more than with symbols of 256 levels, or 0.03 dB.
 _MEAN: Final[dict[Rate, float]] = {"1/2": 6.5, "2/3": 7.5, "3/4": 8.0, "5/6": 7.5, "7/8": 9.0}
+#: The same with symbols that reach to 63: hardly any meets the limit.
+_FINE_MEAN: Final = 28.0
 #: Symbols of a chunk that are copied rather than decoded in two calls.
 _COPIED: Final = 1 << 18
 
@@ -181,9 +183,14 @@ class ViterbiDecoder:
     also costs twice the overlap, and 32 segments take no longer than one: push as many at once if
     speed is wanted.  The first symbol pushed must be the first of the puncturing
     pattern (at rate 1/2: of a pair); the state of the encoder need not be known.
+
+    fine: with symbols of 127 levels instead of 25, at two thirds of the speed: 2 to 3 % fewer bits
+    are wrong, 0.01 dB.
     """
 
-    def __init__(self, code: ConvolutionalCode, *, segment_bits: int = 1024) -> None:
+    def __init__(
+        self, code: ConvolutionalCode, *, segment_bits: int = 1024, fine: bool = False
+    ) -> None:
         if not 8 <= segment_bits <= 1 << 16:
             raise LocalError(f"segment of {segment_bits} bits, 8 to 65536 allowed")
         self.code = code
@@ -196,7 +203,8 @@ class ViterbiDecoder:
         while (self._before + self._segment + self._behind) % kernels.BLOCK:
             self._behind += 1
         self._steps = self._before + self._segment + self._behind
-        self._work = kernels.workspace(self._before, self._segment, self._steps)
+        self._fine = fine
+        self._work = kernels.workspace(self._before, self._segment, self._steps, fine=fine)
         self._symbols = self._bits = self._compared = self._errors = 0
         #: Symbols that are still needed, and the index of the first of them in the stream.
         self._rest = np.empty(0, np.float32)
@@ -275,7 +283,8 @@ class ViterbiDecoder:
             sent - code.symbols_of(self._before) - base,
             code.symbols_of(segment),
             bits,
-            _MEAN[code.rate],
+            _FINE_MEAN if self._fine else _MEAN[code.rate],
+            kernels.FINE_LIMIT if self._fine else kernels.LIMIT,
             code.kept,
             self._before,
             segment,

@@ -1,9 +1,9 @@
 """Compiled inner loops of the Viterbi decoder: 32 segments of a stream side by side in lanes.
 
 Metrics are costs: the sum of the magnitudes of symbols that
-contradict the path.  They wrap modulo 256 and are never normalised: no state's metric can exceed
-another's by more than the weight of the cheapest way between them, 8 symbols of at most LIMIT, and
-10 · LIMIT < 128 leaves room for one more branch (Hekstra, IEEE Trans. Comm. 37, 1989).
+contradict the path.  They wrap modulo 256 or 65,536 and are never normalised: no state's metric can
+exceed another's by more than the weight of the cheapest way between them, 8 symbols of at most the
+limit, and 10 · LIMIT < 128 leaves room for one more branch (Hekstra, IEEE Trans. Comm. 37, 1989).
 """
 
 # numba ships no types: the docstrings say here what the arguments are.
@@ -29,18 +29,19 @@ from protocols.coding.lanes import (
     splat,
     spread,
     store,
-    where_negative,
 )
 from protocols.coding.soft_symbols import mean_magnitude, turn
-from protocols.coding.trellis import step_back, step_forward
+from protocols.coding.trellis import best_state, step_back, step_forward
 
 U8 = npt.NDArray[np.uint8]
 U32 = npt.NDArray[np.uint32]
 I64 = npt.NDArray[np.int64]
 F32 = npt.NDArray[np.float32]
 
-#: Magnitude of the strongest soft symbol: 25 levels.
+#: Magnitude of the strongest soft symbol with metrics of 8 bits: 25 levels.
 LIMIT: Final = 12
+#: With metrics of 16 bits: 127 levels.
+FINE_LIMIT: Final = 63
 #: Negative symbols of magnitude m are kept as this − m, so that 0 keeps its sign too.
 _NEGATIVE: Final = -64
 #: Steps between two transpositions: 32 symbols of each lane.
@@ -48,10 +49,10 @@ BLOCK: Final = 16
 
 
 @njit(cache=True)
-def _quantise(symbols: F32, gain: Any, out: Any) -> None:
-    """Symbols as octets of magnitude up to LIMIT; NaN becomes +0."""
+def _quantise(symbols: F32, gain: Any, limit: int, out: Any) -> None:
+    """Symbols as octets of magnitude up to limit; NaN becomes +0."""
     gain = np.float32(gain)
-    top = np.float32(LIMIT)
+    top = np.float32(limit)
     half = np.float32(0.5)
     zero = np.float32(0)
     for i in range(len(symbols)):
@@ -68,6 +69,7 @@ def fill(
     symbols: F32,
     first: I64,
     mean: float,
+    limit: int,
     kept: Any,
     whole: bool,
     steps: int,
@@ -77,7 +79,7 @@ def fill(
     """Soft symbols of each lane's segment, scaled by their own mean, as octets.
 
     symbols: float32, what has been received; first: int64 [lanes], index of the lane's first
-    symbol, negative where the stream has not begun.  mean: magnitude wanted.
+    symbol, negative where the stream has not begun.  mean: magnitude wanted, limit: the greatest.
     kept: uint8 [m], which of the encoder's symbols are sent, beginning at the segment's first
     step; whole: all are.
     rows: int8 [LANES, ≥ 2 · steps] gets two symbols a step, 0 where none was sent or received.
@@ -104,9 +106,9 @@ def fill(
         gain = mean / unscaled if unscaled > 0 else 0.0
         lead = begin - first[lane]
         if whole:
-            _quantise(part, gain, row[lead:])
+            _quantise(part, gain, limit, row[lead:])
         else:
-            _quantise(part, gain, room)
+            _quantise(part, gain, limit, room)
             at = 0
             j = 0
             for i in range(2 * steps):
@@ -127,8 +129,8 @@ def search(
     swapped: bool,
     g1_inverted: bool,
     g2_inverted: bool,
-    metrics: U8,
-    spare: U8,
+    metrics: Any,
+    spare: Any,
     rows_of_block: U8,
     turned: U8,
     decisions: U32,
@@ -138,12 +140,11 @@ def search(
     """Add, compare, select over all steps (a multiple of BLOCK) of 32 lanes.
 
     rows: int8 [LANES, 2 · steps] of `fill`.  swapped: the symbol of G2 comes first.
-    metrics, spare: uint8 [64 · LANES]; rows_of_block, turned: uint8 [LANES · LANES].
+    metrics, spare: uint8 or int16 [64 · LANES]; rows_of_block, turned: uint8 [LANES · LANES].
     decisions: uint32 [steps − warm_up, 64] is for `step_back`.  hard: uint32 [steps, 2] gets the
     lanes whose symbols are negative, ends: uint32 [6] the bits of the best state.
     """
-    for i in range(64):
-        store(metrics, i, splat(0))
+    metrics[:] = 0
     row_vectors = rows.shape[1] // LANES
     for block in range(steps // BLOCK):
         for lane in range(LANES):
@@ -171,12 +172,7 @@ def search(
                 step_forward(metrics, spare, decisions, row, a, b, c, d)
             else:
                 step_forward(spare, metrics, decisions, row, a, b, c, d)
-    best, index = load(metrics, 0), splat(0)
-    for state in range(1, 64):
-        metric = load(metrics, state)
-        better = minus(metric, best)
-        best = where_negative(better, metric, best)
-        index = where_negative(better, splat(state), index)
+    index = best_state(metrics)
     for bit in range(6):
         shifted = index
         for _ in range(7 - bit):
@@ -257,12 +253,18 @@ def pack(
     return errors
 
 
-def workspace(warm_up: int, segment: int, steps: int) -> tuple[npt.NDArray[Any], ...]:
-    """Memory of `decode`, kept from call to call: to get it anew takes as long as a small call."""
+def workspace(
+    warm_up: int, segment: int, steps: int, *, fine: bool = False
+) -> tuple[npt.NDArray[Any], ...]:
+    """Memory of `decode`, kept from call to call: to get it anew takes as long as a small call.
+
+    fine: metrics are of 16 bits.
+    """
     return (
         np.empty((LANES, 2 * steps), np.int8),
         np.empty(2 * steps, np.int8),
-        np.empty((4, 64 * LANES), np.uint8),
+        np.empty((2, 64 * LANES), np.int16 if fine else np.uint8),
+        np.empty((3, LANES * LANES), np.uint8),
         np.empty((steps - warm_up, 64), np.uint32),
         np.empty((steps, 2), np.uint32),
         np.empty(6, np.uint32),
@@ -277,6 +279,7 @@ def decode(
     stride: int,
     bits: int,
     mean: float,
+    limit: int,
     kept: Any,
     warm_up: int,
     segment: int,
@@ -291,25 +294,24 @@ def decode(
 
     symbols: float32; first: index in it of the first segment's first symbol, before the warm-up,
     negative where the stream has not begun; stride: symbols of a segment.  bits: wanted in all.
-    mean, kept: as in `fill`.  warm_up, segment, steps: bits of a segment's window.
+    mean, limit, kept: as in `fill`.  warm_up, segment, steps: bits of a segment's window.
     work: `workspace` of the last three.
     """
-    rows, room, octets, decisions, hard, ends, decoded = work
-    metrics, spare, rows_of_block, turned = octets[0], octets[1], octets[2], octets[3]
+    rows, room, metrics, octets, decisions, hard, ends, decoded = work
     whole = len(kept) == 2
     errors = 0
     for done in range(0, len(out), LANES):
         lanes = min(LANES, len(out) - done)
         starts = first + stride * np.arange(done, done + lanes)
         wanted = np.minimum(bits - segment * np.arange(done, done + lanes), segment)
-        fill(symbols, starts, mean, kept, whole, steps, rows, room)
+        fill(symbols, starts, mean, limit, kept, whole, steps, rows, room)
         search(
             rows, warm_up, steps, swapped, g1_inverted, g2_inverted,
-            metrics, spare, rows_of_block, turned, decisions, hard, ends,
+            metrics[0], metrics[1], octets[0], octets[1], decisions, hard, ends,
         )  # fmt: skip
         trace_back(decisions, steps - warm_up, segment, ends, decoded)
         errors += pack(
-            decoded, hard[warm_up:], kept, swapped, g1_inverted, g2_inverted, wanted, spare,
+            decoded, hard[warm_up:], kept, swapped, g1_inverted, g2_inverted, wanted, octets[2],
             out[done : done + lanes],
         )  # fmt: skip
     return errors

@@ -19,7 +19,7 @@ from typing import Any, Final
 from llvmlite import ir
 from numba import types
 
-from protocols.coding.lanes import LANES, VECTOR, WORD, ZERO, intrinsic, place
+from protocols.coding.lanes import LANES, LANES_TYPE, VECTOR, WIDE, WORD, intrinsic, place
 
 MEMORY: Final = 6
 STATES: Final = 1 << MEMORY
@@ -40,6 +40,19 @@ def decision_place(state: int) -> int:
     return int(f"{state:0{MEMORY}b}"[::-1], 2)
 
 
+def _kind(metrics: Any) -> tuple[Any, Any, int]:
+    """LLVM's type of 32 metrics of an array of them, its zero, and its octets."""
+    kind, octets = (WIDE, 2 * LANES) if metrics.dtype.bitwidth == 16 else (VECTOR, LANES)
+    return kind, ir.Constant(kind, [0] * LANES), octets
+
+
+def _at(context: Any, builder: Any, metrics_type: Any, metrics: Any, state: int) -> Any:
+    kind, _, octets = _kind(metrics_type)
+    fixed = (metrics, ir.Constant(ir.IntType(64), state))
+    where = place(context, builder, types.void(metrics_type, types.intp), fixed, octets)
+    return builder.bitcast(where, kind.as_pointer())
+
+
 @intrinsic
 def step_forward(
     typing_context: Any,
@@ -52,20 +65,20 @@ def step_forward(
     cost_10: Any,
     cost_11: Any,
 ) -> Any:
-    """Add, compare, select: metrics `old` and `new` are uint8 [64 · LANES], wrapping.
+    """Add, compare, select: metrics `old` and `new` are uint8 or int16 [64 · LANES], wrapping.
 
-    cost_00 …: vectors, what the symbols of G1 and G2 cost.  `row` of decisions, uint32 [n, 64],
-    gets at `decision_place(state)` the lanes whose better predecessor is the upper one.
+    cost_00 …: vectors of int8, not negative, what the symbols of G1 and G2 cost.  `row` of
+    decisions, uint32 [n, 64], gets at `decision_place(state)` the lanes whose better predecessor is
+    the upper one.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         def vector(argument: int, index: int) -> Any:
-            fixed = (args[argument], ir.Constant(ir.IntType(64), index))
-            kinds = types.void(signature.args[argument], types.intp)
-            where = place(context, builder, kinds, fixed, LANES)
-            return builder.bitcast(where, VECTOR.as_pointer())
+            return _at(context, builder, signature.args[argument], args[argument], index)
 
-        costs = {(0, 0): args[4], (0, 1): args[5], (1, 0): args[6], (1, 1): args[7]}
+        kind, zero, _ = _kind(signature.args[0])
+        grown = [builder.sext(cost, kind) if kind is WIDE else cost for cost in args[4:8]]
+        costs = dict(zip(((0, 0), (0, 1), (1, 0), (1, 1)), grown, strict=True))
         kinds = types.void(signature.args[2], signature.args[3])
         words = builder.bitcast(
             place(context, builder, kinds, args[2:4], 4 * STATES), WORD.as_pointer()
@@ -77,7 +90,7 @@ def step_forward(
             lower.align = upper.align = 1
             for state, into_lower, into_upper in ((2 * i, cost, other), (2 * i + 1, other, cost)):
                 one, two = builder.add(lower, into_lower), builder.add(upper, into_upper)
-                better = builder.icmp_signed("<", builder.sub(two, one), ZERO)
+                better = builder.icmp_signed("<", builder.sub(two, one), zero)
                 builder.store(builder.select(better, two, one), vector(1, state)).align = 1
                 word = builder.gep(words, [WORD(decision_place(state))])
                 builder.store(builder.bitcast(better, WORD), word)
@@ -85,6 +98,27 @@ def step_forward(
 
     arguments = (old, new, decisions, row, cost_00, cost_01, cost_10, cost_11)
     return types.void(*arguments), generate
+
+
+@intrinsic
+def best_state(typing_context: Any, metrics: Any) -> Any:
+    """State of the least of uint8 or int16 [64 · LANES] in each lane, the first of equals."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, zero, _ = _kind(signature.args[0])
+        best, index = None, ir.Constant(VECTOR, [0] * LANES)
+        for state in range(STATES):
+            metric = builder.load(_at(context, builder, signature.args[0], args[0], state))
+            metric.align = 1
+            if best is None:
+                best = metric
+                continue
+            better = builder.icmp_signed("<", builder.sub(metric, best), zero)
+            best = builder.select(better, metric, best)
+            index = builder.select(better, ir.Constant(VECTOR, [state] * LANES), index)
+        return index
+
+    return LANES_TYPE(metrics), generate
 
 
 @intrinsic

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.coding import convolutional_kernels as kernels
+from protocols.coding.convolutional import _FINE_MEAN as FINE_MEAN
 from protocols.coding.convolutional import _MEAN as MEAN
 from protocols.coding.convolutional import (
     PUNCTURING,
@@ -88,12 +89,13 @@ def plain_viterbi(code: ConvolutionalCode, symbols: np.ndarray, bits: int) -> np
     return decoded[:bits]
 
 
-def quantised(code: ConvolutionalCode, symbols: np.ndarray) -> np.ndarray:
+def quantised(code: ConvolutionalCode, symbols: np.ndarray, fine: bool = False) -> np.ndarray:
     """The decoder's soft symbols, by their definition: of a set mean magnitude, limited."""
     symbols = symbols.astype(np.float32)
-    gain = np.float32(MEAN[code.rate] / np.abs(symbols).mean())
+    gain = np.float32((FINE_MEAN if fine else MEAN[code.rate]) / np.abs(symbols).mean())
     magnitude = np.floor(np.abs(symbols * gain) + np.float32(0.5))
-    return np.sign(symbols) * np.minimum(magnitude, kernels.LIMIT)
+    limit = kernels.FINE_LIMIT if fine else kernels.LIMIT
+    return np.sign(symbols) * np.minimum(magnitude, limit)
 
 
 def noisy(symbols: np.ndarray, rate: str, ebn0_db: float, seed: int) -> np.ndarray:
@@ -144,17 +146,17 @@ def test_standard_sequence() -> None:
     assert (1 - impulse[:7, 1]).tolist() == [1, 0, 1, 1, 0, 1, 1]
 
 
-@given(CODES, st.integers(1, 1024), st.floats(0, 2), SEEDS)
+@given(CODES, st.integers(1, 1024), st.floats(0, 2), SEEDS, st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_one_segment_is_the_plain_twin(
-    code: ConvolutionalCode, bits: int, sigma: float, seed: int
+    code: ConvolutionalCode, bits: int, sigma: float, seed: int, fine: bool
 ) -> None:
     """Any noise, far beyond what can be decoded: the same path, to the bit."""
     rng = np.random.default_rng(seed)
     sent = code.encode(rng.integers(0, 256, 128, np.uint8))[: code.symbols_of(bits)]
     symbols = (1 - 2.0 * sent + rng.normal(0, sigma, len(sent))).astype(np.float32)
-    wanted = plain_viterbi(code, quantised(code, symbols), bits)
-    decoder = ViterbiDecoder(code)
+    wanted = plain_viterbi(code, quantised(code, symbols, fine), bits)
+    decoder = ViterbiDecoder(code, fine=fine)
     assert len(decoder.push(symbols)) == 0
     assert np.array_equal(decoder.finish(), np.packbits(wanted))
     assert decoder.statistics.bits == bits
@@ -355,22 +357,23 @@ def test_voyager_1(shared: Path) -> None:
     code = ConvolutionalCode(first="G2")
     decoder = ViterbiDecoder(code)
     ours = np.unpackbits(np.concatenate((decoder.push(symbols), decoder.finish())))
+    fine = np.unpackbits(decoded(code, symbols, fine=True))
     assert 0 < decoder.statistics.symbol_error_rate < 0.1
     most_likely = plain_viterbi(code, symbols.astype(np.float64), len(symbols) // 2)
     assert np.count_nonzero(ours[: len(most_likely)] != most_likely) < 0.005 * len(most_likely)
     marker = np.unpackbits(np.frombuffer(bytes.fromhex("03915ED3"), np.uint8))
     outer = reedsolo.RSCodec(32, fcr=1, prim=0x11D)
-    for bits in (ours, most_likely):
+    for bits in (ours, fine, most_likely):
         windows = np.lib.stride_tricks.sliding_window_view(bits, 32)
         found = np.flatnonzero((windows == marker).all(axis=1)).tolist()
         assert found == truth["asm_03915ED3_exact_bit_positions_after_ML_viterbi"]
         for frame in truth["frames"]:
             begin = frame["start_bit"]
             words = np.packbits(bits[begin : begin + 4 * 239 * 8]).reshape(239, 4)
-            decoded = [outer.decode(bytes(16) + word.tobytes()) for word in words.T]
-            block = np.array([list(whole[16:]) for _, whole, _ in decoded], np.uint8).T
+            corrected = [outer.decode(bytes(16) + word.tobytes()) for word in words.T]
+            block = np.array([list(whole[16:]) for _, whole, _ in corrected], np.uint8).T
             assert hashlib.sha256(block.tobytes()).hexdigest() == frame["sha256_239x4"]
-            corrections = [len(wrong) for _, _, wrong in decoded]
+            corrections = [len(wrong) for _, _, wrong in corrected]
             # With 25 levels a symbol may be decided otherwise, for better or for worse.
             tolerance = 1 if bits is ours else 0
             assert np.abs(np.subtract(corrections, frame["rs_corrections"])).max() <= tolerance

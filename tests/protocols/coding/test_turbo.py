@@ -256,7 +256,7 @@ def test_a_codeword_does_not_depend_on_those_beside_it() -> None:
 
 #: Codewords that may fail of n: three times what table A-3 and A-4 of 130.1-G say of JPL's decoder
 #: with 10 iterations (rates 1/2 and 1/3), or what was asked for (1/6, and 1/2 of 8,920 bits).
-#: Measured over far more: `make trial-codes`.
+#: Measured over far more: `make bench-errors`.
 CURVES = [
     ("1/2", 1784, 1.2, 640, 15),
     ("1/2", 8920, 0.9, 100, 3),
