@@ -86,5 +86,6 @@ TOPICS = (
     Topic.PASSES,
     Topic.TIME,
     Topic.COMMANDS,
+    Topic.BUNDLES,
     Topic.STATUS,
 )

@@ -16,7 +16,9 @@ import numpy as np
 from ground.console.alarms import Alarm, Alarms
 from ground.ports import Message
 from protocols.bus.messages import (
+    BundlesMessage,
     CommandMessage,
+    DeliveredBundle,
     Event,
     EventKind,
     EventMessage,
@@ -36,6 +38,8 @@ from protocols.timecodes.tai import unix_ns_from_tai_ns, utc_iso_from_tai_ns
 
 #: Events and command changes that a page begins with.
 RECENT: Final = 200
+#: Delivered bundles that are shown.
+BUNDLES: Final = 50
 #: A receiver's spectrum and constellation are told so seldom, wall seconds, and with so many bins:
 #: eyes need no more, and every browser gets them.
 RADIO_S: Final = 0.4
@@ -68,6 +72,8 @@ class ConsoleModel:
         self._blocks: dict[str, _Block] = {}
         self._events: deque[dict[str, Any]] = deque(maxlen=RECENT)
         self._commands: deque[dict[str, Any]] = deque(maxlen=RECENT)
+        #: At their destination, newest last.
+        self._bundles: deque[dict[str, Any]] = deque(maxlen=BUNDLES)
         #: By topic, as browsers get it: link, passes, time; services by name.
         self._last: dict[str, Any] = {"link": None, "passes": None, "time": None}
         self._services: dict[str, Any] = {}
@@ -101,6 +107,9 @@ class ConsoleModel:
             radio = parse(RadioMessage, message.body)
             self._radios[radio.receiver] = _radio(radio)
             self._radios_new.add(radio.receiver)
+        elif topic == Topic.BUNDLES:
+            self._bundles.extend(map(_bundle, parse(BundlesMessage, message.body).bundles))
+            self._changed["bundles"] = list(self._bundles)
         elif topic.startswith(Topic.STATUS):
             status = parse(StatusMessage, message.body)
             self._services[status.service] = _status(status)
@@ -170,6 +179,7 @@ class ConsoleModel:
             "events": self.events,
             **self._last,
             "commands": list(self._commands),
+            "bundles": list(self._bundles),
             "services": self._services,
             "radios": self._radios,
             "alarms": self.alarms_shown,
@@ -296,6 +306,16 @@ def _command(one: CommandMessage) -> dict[str, Any]:
         "time": ms(one.time_ns),
         "text": one.text,
         "actor": one.actor,
+    }
+
+
+def _bundle(one: DeliveredBundle) -> dict[str, Any]:
+    return {
+        "source": one.source,
+        "destination": one.destination,
+        "created": ms(one.created_ns),
+        "arrived": ms(one.reception_ns),
+        "octets": len(one.octets),
     }
 
 

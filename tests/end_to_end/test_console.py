@@ -8,37 +8,91 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from ground.archive.model import TableColumns
+from ground.archive.store import ArchiveStore
 from ground.config import (
     ARCHIVE,
     BUS,
     COMMAND,
     CONSOLE,
+    MISSION_CENTRE,
     MONITOR,
     RECEIVE,
+    RELAY,
+    SCHEDULING,
     free_base_port,
     prepare_run_directory,
 )
+from ground.wiring import open_clock
+from protocols.packets.batch import PacketBatch
+from tests.end_to_end.accessibility import problems, tabbed, unnamed
 from tests.end_to_end.site import Site
 
 PASSWORD = "correct horse battery"
 PATIENCE_MS = 90_000
+YEAR = "YEAR_OF_IT"
+SERVICES = (
+    *(BUS, RECEIVE, MONITOR, ARCHIVE, SCHEDULING, COMMAND),
+    *(RELAY, MISSION_CENTRE, CONSOLE),
+)
+#: A proton storm on the spacecraft, and an orbiter of Mars that has much to say.
+SCENARIO = """
+[mars]
+science_period_s = 20
+science_octets = 1_000
+[[storm]]
+start_s = -1800
+rise_s = 600
+decay_s = 1e6
+peak = 1.0
+"""
+
+
+def write_year(path: Path, now_ns: int) -> None:
+    """A sample a minute, and one a second for two days in the middle."""
+    day = 86_400
+    begin, middle = -365 * day, -365 * day // 2
+    seconds = np.concatenate(
+        [
+            np.arange(begin, middle - day, 60),
+            np.arange(middle - day, middle + day),
+            np.arange(middle + day, 0, 60),
+        ]
+    )
+    scet_ns = now_ns + seconds * 10**9
+    values = np.sin(seconds / 1e5) + np.sin(seconds / 10)
+    with ArchiveStore.open(path) as store:
+        store.append(
+            None,
+            PacketBatch.empty(),
+            stream="year",
+            scet_ns=np.empty(0, np.int64),
+            reception_ns=now_ns,
+            tables=[TableColumns("YEAR", None, scet_ns, {YEAR: values}, ert_ns=scet_ns + 10**9)],
+        )
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     settings = prepare_run_directory(
-        tmp_path, speed=60, base_port=free_base_port(), command=True, console=True
+        tmp_path,
+        speed=60,
+        base_port=free_base_port(),
+        command=True,
+        console=True,
+        passes=True,
+        relay=True,
     )
     site = Site(settings)
-    for name in (BUS, RECEIVE, MONITOR, ARCHIVE, COMMAND, CONSOLE):
+    settings.archive_file.parent.mkdir(exist_ok=True)
+    write_year(settings.archive_file, open_clock(settings).now_ns())
+    for name in SERVICES:
         site.start(name)
-    (tmp_path / "scenario.toml").write_text(
-        "[mars]\npresent = false\n[[storm]]\nstart_s = -1800\nrise_s = 600\ndecay_s = 1e6\n"
-        "peak = 1.0\n"
-    )
+    (tmp_path / "scenario.toml").write_text(SCENARIO)
     site.start_spacecraft(60, str(tmp_path / "scenario.toml"))
     yield site
     site.close()
@@ -76,9 +130,110 @@ def choose(page: Page, words: str) -> None:
     page.keyboard.press("Enter")
 
 
+def go(page: Page, view: str) -> None:
+    page.get_by_label("Views").get_by_role("link", name=view, exact=True).click()
+
+
+def zoom_from_a_year_to_a_second(page: Page) -> None:
+    """By dragging over the middle of the plot, where the archive has a sample each second."""
+    go(page, "Plots")
+    page.get_by_role("combobox", name="Parameter").select_text()
+    page.keyboard.type(YEAR)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="1 y").click()
+    chart = page.get_by_role("region", name=YEAR, exact=True)
+    # A year ago is where the archive begins.
+    expect(chart).to_contain_text(re.compile(r"69\d \d\d\d samples in \d+ bins of [\d ]+ s"))
+    plot = chart.get_by_role("img", name=f"Plot of {YEAR}")
+    for part in (0.004, 0.004, 0.01, 0.03):
+        over = plot.locator(".u-over").bounding_box()
+        assert over is not None
+        middle, half, y = over["x"] + over["width"] / 2, over["width"] * part, over["y"] + 40
+        told = chart.inner_text()
+        page.mouse.move(middle - half, y)
+        page.mouse.down()
+        page.mouse.move(middle + half, y, steps=2)
+        page.mouse.up()
+        expect(chart).not_to_have_text(told, use_inner_text=True)
+    expect(chart).to_contain_text(re.compile(r"[1-9] samples in [1-9] bins of one sample"))
+    low, high = map(float, page.url.rsplit("/", 1)[1].split("-"))
+    assert high - low < 3_000
+
+
+def send_a_file(page: Page) -> None:
+    go(page, "Files")
+    page.get_by_label("File", exact=True).set_input_files(
+        {"name": "limits.bin", "mimeType": "application/octet-stream", "buffer": bytes(300)}
+    )
+    page.get_by_role("button", name="Send file").click()
+    row = (
+        page.get_by_role("table", name="Transfers").get_by_role("row").filter(has_text="limits.bin")
+    )
+    expect(row).to_contain_text("complete", timeout=PATIENCE_MS)
+
+
+def plan_a_pass(page: Page, other: Page) -> None:
+    """What if, then published; somebody else sees it."""
+    go(page, "Passes")
+    page.get_by_role("button", name=re.compile("Plan a pass")).click()
+    free = page.get_by_role("table", name="Free")
+    free.get_by_role("button", name=re.compile("^Take ")).last.click(timeout=PATIENCE_MS)
+    what_if = page.get_by_role("region", name="What if")
+    expect(what_if).to_contain_text("POSSIBLE")
+    expect(what_if).to_contain_text("first command of this pass")
+    what_if.get_by_label("Why").fill("a look at the storm")
+    what_if.get_by_role("button", name="Publish pass").click()
+    expect(page.get_by_role("status")).to_contain_text("Published as version")
+    go(other, "Passes")
+    planning = page.get_by_role("region", name="Plan a pass", exact=True)
+    antenna = planning.get_by_label("Antenna").input_value()
+    chart = other.get_by_role("group", name="Passes by antenna")
+    expect(chart).to_contain_text(re.compile(antenna, re.IGNORECASE))
+
+
+def follow_a_bundle(page: Page) -> None:
+    """From the spacecraft's store by the site's node to its destination."""
+    go(page, "Relay")
+    expect(page.get_by_role("region", name="On board")).to_contain_text("RLY_")
+    expect(page.get_by_role("region", name="Node")).to_contain_text("ipn:")
+    row = page.get_by_role("table", name="Delivered").get_by_role("row").nth(1)
+    expect(row).to_contain_text("ipn:", timeout=PATIENCE_MS)
+    # Mars to here by way of L4 cannot be quicker than light.
+    way = re.search(r"(?:(\d+) h )?(\d+) min", row.inner_text())
+    assert way is not None
+    assert int(way[1] or 0) * 60 + int(way[2]) >= 3
+
+
+def nobody_is_shut_out(page: Page) -> None:
+    """Every view in both themes: contrast, names, keyboard, width."""
+    wrong: list[str] = []
+    views = page.get_by_label("Views").get_by_role("link").all_inner_texts()
+    for theme in ("light", "dark"):
+        page.get_by_role("button", name="Dark or light").click()
+        assert page.evaluate("document.documentElement.dataset.theme") == theme
+        for view in (re.sub(r"[\s\d]+$", "", one) for one in views):
+            page.get_by_label("Views").get_by_role("link", name=re.compile(f"^{view}")).click()
+            expect(page.get_by_role("main", name=view)).to_be_visible()
+            page.wait_for_timeout(150)
+            found = problems(page)
+            if theme == "dark":
+                found += unnamed(page)
+                if view in ("Now", "Plots", "Passes"):
+                    reached, caught = tabbed(page)
+                    found += caught
+                    assert len(reached) > len(views)
+            wrong += [f"{theme} {view}: {one}" for one in found]
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("dialog", name="Command palette")).to_be_visible()
+    wrong += [f"palette: {one}" for one in (*problems(page), *unnamed(page))]
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Command palette")).to_be_hidden()
+    assert not wrong, "\n".join(wrong)
+
+
 @pytest.mark.program("chromium")
-@pytest.mark.timeout(400)
-def test_sign_in_alarm_command_and_plot(site: Site, browser: Browser) -> None:
+@pytest.mark.timeout(500)
+def test_two_operators_at_work(site: Site, browser: Browser) -> None:
     errors: list[str] = []
     link = site.settings.console_dir / "setup-link"
     site.wait_for(link.exists)
@@ -134,13 +289,17 @@ def test_sign_in_alarm_command_and_plot(site: Site, browser: Browser) -> None:
     expect(ann.get_by_role("table", name="Stages")).to_contain_text("completion")
     expect(requests.get_by_text("completed")).to_be_visible(timeout=PATIENCE_MS)
 
-    # A plot, from a year to what is there.
-    views.get_by_role("link", name="Plots").click()
-    ann.get_by_role("button", name="1 y").click()
-    expect(ann.get_by_text(re.compile(r"samples in \d+ bins"))).to_be_visible()
-    for _ in range(12):
-        ann.get_by_role("button", name="Zoom in").click()
-    expect(ann.get_by_text("fixed; a span above")).to_be_visible()
+    # Both see what either does.
+    bob.get_by_label("Views").get_by_role("link", name="Alarms").click()
+    seen = bob.get_by_role("table", name="Alarms").get_by_role("row")
+    expect(seen.filter(has_text="PRO_INTEGRAL_FLUX")).to_contain_text("seen by ann")
+
+    zoom_from_a_year_to_a_second(ann)
+    send_a_file(ann)
+    plan_a_pass(ann, bob)
+    follow_a_bundle(ann)
+    nobody_is_shut_out(ann)
+    assert errors == []
 
     # Nobody is told that something works which does not: the server goes, and the page says so.
     site.kill(CONSOLE)

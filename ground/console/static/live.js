@@ -20,12 +20,13 @@ export const onboard = signal(null);
 export const services = signal({});
 export const alarms = signal([]);
 export const commands = signal([]);
+export const bundles = signal([]); // at their destination, newest last
 // The world's time, which may run faster than the wall's: told, and run on in between.
 export const now = signal(0);
 
 let told = 0, at = 0, socket = null, heard = 0;
 const KEPT = 500;
-const plain = { link, passes, time: onboard, services, alarms };
+const plain = { link, passes, time: onboard, services, alarms, bundles };
 
 function take(message) {
   told = message.now; at = performance.now(); heard = at;

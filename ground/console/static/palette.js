@@ -54,6 +54,6 @@ export function Palette({ views, close, theme, wall, signOut }) {
   return html`<div class="veil" onClick=${close}><div class="palette" role="dialog" aria-label="Command palette" onClick=${(e) => e.stopPropagation()}>
     <input ref=${input} role="combobox" aria-expanded="true" aria-controls="found" aria-label="View, command, parameter or alarm"
       placeholder="View, command, parameter, alarm" value=${text} onKeyDown=${key} onInput=${(e) => { setText(e.target.value); setAt(0); }} />
-    <ul id="found" role="listbox">${found.map((one, i) => html`<li role="option" aria-selected=${i === at} onClick=${() => run(one)}>
+    <ul id="found" role="listbox" aria-label="Found">${found.map((one, i) => html`<li role="option" aria-selected=${i === at} onClick=${() => run(one)}>
       <span class="dim">${one[0]}</span> ${one[1]}</li>`)}</ul></div></div>`;
 }

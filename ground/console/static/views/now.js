@@ -23,7 +23,7 @@ export function LinkPanel() {
     <p><span class=${"tag " + (old || l.state !== "OK" ? "warning" : "nominal")}>${old ? `SILENT, last said ${l.state}` : l.state}</span>
       ${" "}${l.carrier ? "carrier locked" : "no carrier"} ${l.detail}</p>
     <table><tbody>
-      <tr><td>last frame</td><td class="num">${clock(l.last_ert)} ${l.last_ert ? until(l.last_ert, t) : ""}</td></tr>
+      <tr><td>last frame</td><td class="num">${clock(l.last_ert)} ${l.last_ert ? until(l.last_ert, Math.max(l.last_ert, t)) : ""}</td></tr>
       <tr><td>frames</td><td class="num">${number(c.frames?.good ?? 0)}</td></tr>
       <tr><td>gaps</td><td class="num">${number(Object.values(l.virtual_channels).reduce((s, v) => s + (v.missing ?? 0), 0))}</td></tr>
       <tr><td>corrected symbols</td><td class="num">${number(c.coding?.corrected_symbols ?? 0)}</td></tr>
@@ -58,7 +58,7 @@ export function Now() {
     <section class="panel" aria-label="Commands"><h2><a href="#commands">Commands</a></h2>
       <table><tbody>${commands.value.filter((c) => c.number > 0).slice(-8).reverse().map((c) => html`<tr><td class="dim">${clock(c.time)}</td><td>${c.number} ${c.command}</td><td>${c.event}</td><td>${c.state}</td></tr>`)}</tbody></table></section>
     <section class="panel" aria-label="Events"><h2><a href="#events">Events</a></h2>
-      <table><tbody>${events.value.slice(-10).reverse().map((e) => html`<tr><td class="dim">${clock(e.scet)}</td><td class=${e.severity === "info" ? "" : e.severity}>${e.text}${e.playback ? " (stored)" : ""}</td></tr>`)}</tbody></table></section>
+      <table><tbody>${events.value.slice(-10).reverse().map((e) => html`<tr><td class="dim">${clock(e.scet)}</td><td>${e.severity !== "info" && html`<span class=${"tag " + e.severity}>${e.severity}</span> `}${e.text}${e.playback ? " (stored)" : ""}</td></tr>`)}</tbody></table></section>
     <section class="panel" aria-label="Services"><h2><a href="#health">Services</a></h2>
       <table><tbody>${Object.entries(services.value).map(([name, s]) => {
         const silent = t - s.time > 5000 * session.value.speed;

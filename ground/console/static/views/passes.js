@@ -24,8 +24,9 @@ function Gantt({ hours, choose }) {
       <text x="0" y="12">ground UTC</text><text x="0" y=${height - 18} style="opacity:.8">sent then, arrives</text>
       ${places.map((one, k) => html`<g><text x="0" y=${54 + k * ROW}>${one}</text>
         ${one === place && i.views.map((v) => html`<rect x=${x(v.aos_ms)} width=${wide(v.aos_ms, v.los_ms)} y=${36 + k * ROW} height="26" fill="none" stroke="var(--dim)" stroke-dasharray="2 3"><title>in view</title></rect>`)}
-        ${seen.filter((p) => p.place === one).map((p) => html`<g tabindex="0" role="button" aria-label=${`${one} ${clock(p.aos)} to ${clock(p.los)}`} onClick=${() => choose(p)} onKeyDown=${(e) => e.key === "Enter" && choose(p)} style="cursor:pointer">
+        ${seen.filter((p) => p.place === one).map((p) => html`<g tabindex="0" role="button" aria-label=${`${one} ${clock(p.aos)} to ${clock(p.los)}${overlap(p) ? ", overlaps another" : ""}`} onClick=${() => choose(p)} onKeyDown=${(e) => e.key === "Enter" && choose(p)} style="cursor:pointer">
           <rect x=${x(p.aos)} width=${Math.max(1, wide(p.aos, p.los))} y=${38 + k * ROW} height="22" rx="3" fill="var(--ok)" fill-opacity=".35" stroke=${overlap(p) ? "var(--bad)" : "var(--ok)"} />
+          ${overlap(p) && html`<text x=${x(p.aos) + 3} y=${50 + k * ROW}>overlaps</text>`}
           <rect x=${x(p.uplink_from)} width=${wide(p.uplink_from, p.uplink_to)} y=${50 + k * ROW} height="9" fill="var(--warn)" fill-opacity=".8" /></g>`)}
         ${one === place && i.held.map((c) => html`<rect x=${x(c.from_ms)} width=${wide(c.from_ms, c.to_ms)} y=${38 + k * ROW} height="22" rx="3" fill="var(--bad)" fill-opacity=".45" stroke="var(--bad)"><title>${`${c.who || c.kind} ${minute(c.from_ms)} to ${minute(c.to_ms)}`}</title></rect>`)}
         ${one === place && i.end > i.begin && html`<g><rect x=${x(i.begin)} width=${Math.max(2, wide(i.begin, i.end))} y=${34 + k * ROW} height="30" rx="3" fill="var(--accent)" fill-opacity=".25" stroke="var(--accent)" stroke-width="2" stroke-dasharray="6 3" />

@@ -145,6 +145,14 @@ function Chart({ name, state, marks, marked, height, ends, setRange, close }) {
     <div ref=${box} role="img" aria-label=${`Plot of ${name}`}></div></section>`;
 }
 
+// Keeps what is being typed while the view is drawn again around it.
+function Pick({ label, size, value, disabled, done }) {
+  const [text, setText] = useState(value);
+  useEffect(() => setText(value), [value]);
+  return html`<label>${label} <input list="names" size=${size} value=${text} disabled=${disabled} onInput=${(e) => setText(e.target.value)}
+    onChange=${(e) => { done(e.target.value.trim().toUpperCase()); setText(value); }} /></label>`;
+}
+
 export function Plots({ rest }) {
   const state = read(rest), { names, axis, range, width } = state;
   const [known, setKnown] = useState([]), [marks, setMarks] = useState(true), [old, setOld] = useState([]);
@@ -168,8 +176,8 @@ export function Plots({ rest }) {
   const all = [...new Set([...known.map((k) => k.name), ...live.value])].sort();
   const add = (name, instead) => { if (name) set({ names: instead ? [name] : [...new Set([...names, name])].slice(-MOST) }); };
   const height = Math.max(150, (innerHeight - (document.documentElement.dataset.wall ? 150 : 235)) / names.length - 105);
-  return html`<div onKeyDown=${key}><div class="row chrome"><label>Parameter <input list="names" size="22" value=${names[0]} onChange=${(e) => add(e.target.value.toUpperCase(), true)} /></label>
-      <label>Add <input list="names" size="14" value="" disabled=${names.length >= MOST} onChange=${(e) => { add(e.target.value.toUpperCase()); e.target.value = ""; }} /></label>
+  return html`<div onKeyDown=${key}><div class="row chrome"><${Pick} label="Parameter" size="22" value=${names[0]} done=${(name) => add(name, true)} />
+      <${Pick} label="Add" size="14" value="" disabled=${names.length >= MOST} done=${add} />
       <datalist id="names">${all.map((n) => html`<option value=${n} />`)}</datalist>
       <span role="group" aria-label="Span">${SPANS.map(([label, ms]) => html`<button aria-pressed=${!range && width === ms} class=${!range && width === ms ? "primary" : ""} onClick=${() => set({ range: null, width: ms })}>${label}</button>`)}</span>
       <span><button onClick=${() => zoom(0.5)} aria-label="Zoom in" title="+">+</button><button onClick=${() => zoom(2)} aria-label="Zoom out" title="-">−</button><button onClick=${() => pan(-0.5)} aria-label="Earlier" title="←">◀</button><button onClick=${() => pan(0.5)} aria-label="Later" title="→">▶</button></span>

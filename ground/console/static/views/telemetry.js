@@ -31,7 +31,7 @@ function Spark({ name, seen }) {
   return html`<svg class="spark" viewBox="0 0 96 20" preserveAspectRatio="none" aria-hidden="true"><polyline points=${points} fill="none" stroke="var(--accent)" /></svg>`;
 }
 
-const Ago = ({ time }) => html`<span>received ${until(time, now.value)}</span>`;
+const Ago = ({ time }) => html`<span>received ${until(time, Math.max(time, now.value))}</span>`;
 
 // What is out of sight is not drawn again until it is looked at.
 const sights = new Map();
@@ -57,7 +57,7 @@ function Packet({ group, packet, wanted, bad, close }) {
     <h2>${group} · ${packet} ${close && html`<button class="chrome small" aria-label=${`Close ${packet}`} onClick=${close}>×</button>`} ${stale && html`<span class="tag warning">STALE</span>`}</h2>
     <p class="dim">SCET ${clock(scet)} · <${Ago} time=${ert} /></p>
     <table><tbody>${rows.map(([name, [value, unit, state]]) => html`<tr key=${name} tabindex="0" onClick=${plot(name)} onKeyDown=${(e) => e.key === "Enter" && plot(name)()}>
-      <td>${name}</td><td class="num">${`${number(value)} ${unit}`}</td>
+      <td>${name}</td><td class="num" title=${Array.isArray(value) || typeof value === "string" ? number(value) : undefined}>${`${number(value)} ${unit}`}</td>
       <td class=${severity(state)}>${state === "NOMINAL" ? "ok" : state.replace("_", " ")}</td><td><${Spark} name=${name} seen=${seen} /></td></tr>`)}</tbody></table></section>`;
 }
 
@@ -76,7 +76,7 @@ export function Telemetry({ rest }) {
         ${chosen.length > 0 && html`<option value="all">all</option>`}${[...here].sort().map((p) => html`<option>${p}</option>`)}</select></label>
       <${LayoutBar} /></div>
     ${!here.length && html`<p class="dim">No telemetry has been received since the console began to listen.</p>`}
-    <div class="grid">${Object.entries(all).map(([group, some]) => some.filter(shown).map((packet) =>
+    <div class="grid packets">${Object.entries(all).map(([group, some]) => some.filter(shown).map((packet) =>
       html`<${Packet} key=${packet} group=${group} packet=${packet} wanted=${filter.toUpperCase()} bad=${bad}
         close=${chosen.length > 0 && (() => show(chosen.filter((c) => c !== packet), filter, bad))} />`))}</div>`;
 }
