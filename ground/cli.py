@@ -215,6 +215,16 @@ def _register() -> None:
     from ground.command_commands import command_app
     from ground.console_commands import console_app
     from ground.file_commands import file_app
+    from ground.present_commands import (
+        EVENTS_EPILOG,
+        TELEMETRY_EPILOG,
+        TERMINAL_EPILOG,
+        alarm_app,
+        events,
+        pass_app,
+        telemetry,
+        terminal,
+    )
     from ground.procedure_run_commands import procedure_app
     from ground.radio_commands import radio_app
     from ground.relay_commands import relay_app
@@ -232,6 +242,11 @@ def _register() -> None:
     )(replay)
     app.command(epilog="Example: l4 missions danuri")(missions)
     app.command("time", epilog=EPILOG)(time_)
+    app.command(epilog=TERMINAL_EPILOG)(terminal)
+    app.command(epilog=TELEMETRY_EPILOG)(telemetry)
+    app.command(epilog=EVENTS_EPILOG)(events)
+    app.add_typer(alarm_app, name="alarm")
+    app.add_typer(pass_app, name="pass")
     app.add_typer(archive_app, name="archive")
     app.add_typer(command_app, name="command")
     app.add_typer(console_app, name="console")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ground.terminal import display
-
 if TYPE_CHECKING:
+    from ground.client import Ground
     from ground.config import RunSettings
     from ground.console.accounts import Accounts
 
 console_app = typer.Typer(
-    help="Who may use the console: tokens for scripts.",
+    help="Who may use the console: people, tokens for scripts, layouts, the audit.",
     epilog="""
+`l4 console set-up ann` — the first administrator, without a browser
+
 `l4 console token ann --keep` — for `l4 alarm`, `l4 telemetry` … on this machine
 
 Elsewhere: L4_URL=http://HOST:PORT L4_TOKEN=l4_… l4 alarm list
@@ -128,6 +130,127 @@ def revoke(
     print(f"token {number} is revoked")
 
 
+@console_app.command(
+    "set-up", epilog="Example: l4 console set-up ann — asks for a password; or from standard input"
+)
+def set_up(
+    name: Annotated[str, typer.Argument(help="The first administrator.")], run_dir: RunDir = _RUN
+) -> None:
+    """The first administrator of a run on this machine, without a browser."""
+    with _accounts(run_dir) as (settings, accounts):
+        link = accounts.setup_token(time.time())
+        if link is None:
+            from protocols.errors import LocalError
+
+            raise LocalError("there is somebody already; `l4 console add` adds people")
+        accounts.set_up(link, name, _password(), time.time())
+        _audit(accounts, "l4 console set-up", name)
+        settings.setup_link.unlink(missing_ok=True)
+    print(f"{name} is the administrator; `l4 console token {name} --keep` signs `l4` in")
+
+
+@console_app.command(epilog="Example: l4 console people --json")
+def people(run_dir: RunDir = _RUN, json_: Json = False) -> None:
+    """Who may sign in, as what."""
+    with _ground(run_dir) as ground:
+        show_rows(ground.people(), as_json=json_, none="nobody")
+
+
+Person = Annotated[str, typer.Argument(help="Who.")]
+RoleName = Annotated[str, typer.Argument(help="viewer, operator, approver or admin.")]
+
+
+@console_app.command(epilog="Example: l4 console add bob approver")
+def add(name: Person, role: RoleName, run_dir: RunDir = _RUN) -> None:
+    """Somebody more; asks for a password, or takes it from standard input."""
+    with _ground(run_dir) as ground:
+        ground.add_person(name, role, _password())  # pyright: ignore[reportArgumentType]
+    print(f"{name} may sign in as {role}")
+
+
+@console_app.command(epilog="Example: l4 console role bob operator")
+def role(name: Person, role: RoleName, run_dir: RunDir = _RUN) -> None:
+    """Another role for somebody."""
+    with _ground(run_dir) as ground:
+        ground.set_person_role(name, role)  # pyright: ignore[reportArgumentType]
+    print(f"{name} is {role}")
+
+
+@console_app.command(epilog="Example: l4 console password bob")
+def password(name: Person, run_dir: RunDir = _RUN) -> None:
+    """Another password for somebody, whose sessions end."""
+    with _ground(run_dir) as ground:
+        ground.set_person_password(name, _password())
+    print(f"{name} has another password")
+
+
+@console_app.command(epilog="Example: l4 console remove bob")
+def remove(name: Person, run_dir: RunDir = _RUN) -> None:
+    """Somebody less, with their sessions and tokens."""
+    with _ground(run_dir) as ground:
+        ground.remove_person(name)
+    print(f"{name} is removed")
+
+
+@console_app.command(epilog="Examples: l4 console audit · l4 console audit --last 500 --json")
+def audit(
+    last: Annotated[int, typer.Option(help="So many of the newest.")] = 50,
+    run_dir: RunDir = _RUN,
+    json_: Json = False,
+) -> None:
+    """Who did what, or was refused it; newest first."""
+    with _ground(run_dir) as ground:
+        found = ground.audit(last)
+    if json_:
+        print(json.dumps(found, indent=2))
+        return
+    rows = [{**one, "time_s": _day(one["time_s"])} for one in found]
+    show_rows(rows, as_json=False, none="nothing yet")
+
+
+@console_app.command(
+    epilog="Examples: l4 console layouts · l4 console layouts storm > storm.json · "
+    "l4 console layouts storm --save storm.json"
+)
+def layouts(
+    name: Annotated[str, typer.Argument(help="Print this one; without: list all.")] = "",
+    save: Annotated[Path | None, typer.Option(help="Save this file under the name.")] = None,
+    run_dir: RunDir = _RUN,
+    json_: Json = False,
+) -> None:
+    """Saved layouts of the page."""
+    from protocols.errors import LocalError
+
+    with _ground(run_dir) as ground:
+        if save is not None:
+            if not name:
+                raise LocalError("--save: a name for it wanted")
+            ground.save_layout(name, save.read_text())
+            print(f"layout {name} is saved")
+            return
+        found = ground.layouts()
+    if name:
+        if name not in found:
+            raise LocalError(f"no layout {name!r}; there is {', '.join(found) or 'none'}")
+        print(found[name]["body"])
+        return
+    rows = [{"name": each, "owner": one["owner"]} for each, one in found.items()]
+    show_rows(rows, as_json=json_, none="no layouts")
+
+
+def _ground(run_dir: Path) -> Ground:
+    from ground.client import Ground
+
+    return Ground.of_run(run_dir)
+
+
+def _password() -> str:
+    """Asked for twice on a terminal; else a line of standard input."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    return typer.prompt("password", hide_input=True, confirmation_prompt=True)
+
+
 def _day(time_s: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(time_s))
 
@@ -140,11 +263,13 @@ def show_rows(rows: list[dict[str, Any]], *, as_json: bool, none: str) -> None:
     if not rows:
         print(none)
         return
+    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for title in rows[0]:
-        table.add_column(title)
+        table.add_column(title, no_wrap=True)
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
-    display(table)
+    # Names are there to be copied: on a narrow screen lines wrap, nothing is shortened.
+    Console(width=max(Console().width, 300), soft_wrap=True).print(table, crop=False)

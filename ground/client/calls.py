@@ -139,6 +139,10 @@ class Calls:
         """Counts of the downlink. (viewer)"""
         return self._call("GET", "/link")
 
+    def radios(self) -> Any:
+        """Receivers: locks, Eb/N0, spectrum, constellation. (viewer)"""
+        return self._call("GET", "/radios")
+
     def relay(self) -> Any:
         """The site's bundle node. (viewer)"""
         return self._call("GET", "/relay")

@@ -22,6 +22,8 @@ AGAIN_S, AGAIN_AT_MOST_S = 0.25, 5.0
 RECENT: Final = 200
 #: Lists that are added to; everything else replaces what it was.
 _LISTS: Final = ("events", "commands")
+#: Parameters by packet, receivers by name: each replaces its own.
+_BY_NAME: Final = ("parameters", "radios")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,9 @@ class Value:
 class Present:
     """What the console knows now, as the API gives it.
 
-    parameters: by packet definition; times in it are Unix milliseconds of the ground's clock, which
-    runs `speed` times as fast as the wall.  connected: False: all of it is old, since
-    `heard_monotonic_s`.  changed: what the last message was about.
+    parameters: by packet definition; radios: by receiver; times in it are Unix milliseconds of the
+    ground's clock, which runs `speed` times as fast as the wall.  connected: False: all of it is
+    old, since `heard_monotonic_s`.  changed: what the last message was about.
     """
 
     connected: bool = False
@@ -54,6 +56,7 @@ class Present:
     heard_monotonic_s: float = 0.0
     changed: frozenset[str] = frozenset()
     parameters: dict[str, Any] = field(default_factory=dict[str, Any])
+    radios: dict[str, Any] = field(default_factory=dict[str, Any])
     events: list[Any] = field(default_factory=list[Any])
     commands: list[Any] = field(default_factory=list[Any])
     alarms: list[Any] = field(default_factory=list[Any])
@@ -68,13 +71,13 @@ class Present:
         body = {name: value for name, value in message.items() if name not in ("kind", "now")}
         whole = message["kind"] == "snapshot"
         if whole:
-            self.parameters, self.events, self.commands = {}, [], []
+            self.parameters, self.radios, self.events, self.commands = {}, {}, [], []
         self.now, self.heard_monotonic_s = message["now"], time.monotonic()
         self.connected, self.why = True, ""
         self.changed = frozenset(body)
         for name, value in body.items():
-            if name == "parameters":
-                self.parameters.update(value)
+            if name in _BY_NAME:
+                getattr(self, name).update(value)
             elif name in _LISTS:
                 setattr(self, name, [*getattr(self, name), *value][-RECENT:])
             elif name in ("alarms", "services", "link", "passes", "time"):
@@ -123,6 +126,8 @@ async def follow(
                     present.take(json.loads(text))
                     wait_s = AGAIN_S
                     yield present
+                    # Any word says that it was shown: what comes next is then no older than that.
+                    await socket.send("shown")
         except InvalidStatus as error:
             if error.response.status_code in (401, 403):
                 raise NotSignedIn("sign in, or give a token", status=401, call=url) from error

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -69,8 +70,6 @@ class Accounts:
         self._db = connection
         self._lock = threading.RLock()
         self._hasher = hasher
-        #: Checked where there is no such person, so that nobody learns names by the clock.
-        self._nobody = self._hasher.hash(secrets.token_urlsafe(16))
         self._failed: dict[str, list[float]] = {}
         #: Scripts'.
         self.tokens = Tokens(connection, self._lock, self._writing)
@@ -182,6 +181,11 @@ class Accounts:
         ).fetchone()
         if not others:
             raise LocalError(f"{name} is the last administrator")
+
+    @cached_property
+    def _nobody(self) -> str:
+        """Checked where there is no such person, so that nobody learns names by the clock."""
+        return self._hasher.hash(secrets.token_urlsafe(16))
 
     # Sessions ------------------------------------------------------------------------------------
 

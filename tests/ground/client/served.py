@@ -36,7 +36,7 @@ class Served:
             host="127.0.0.1",
             port=self.port,
             log_level="error",
-            timeout_graceful_shutdown=1,
+            timeout_graceful_shutdown=10,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
