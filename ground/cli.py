@@ -226,7 +226,7 @@ def _register() -> None:
         terminal,
     )
     from ground.procedure_run_commands import procedure_app
-    from ground.radio_commands import radio_app
+    from ground.radio_decode_command import radio_app
     from ground.relay_commands import relay_app
     from ground.replay_command import missions, replay
     from ground.schedule_commands import schedule_app

@@ -391,6 +391,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"{counts['output']}: {counts['samples']} samples at {counts['sample_rate']:g} /s, "
             f"Doppler {counts['doppler_hz']:.0f} Hz, Eb/N0 {counts['ebn0_db']:.1f} dB, elevation "
             f"{counts['elevation_deg']:.0f} deg"
+            + (", under the horizon" if counts["elevation_deg"] < 0 else "")
         )
     elif options.tracking is not None:
         print(

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ground.receive.codewords import BlockDecoder
 from ground.receive.link_security import LinkSecurity
@@ -20,6 +20,10 @@ from protocols.coding.reed_solomon import ReedSolomon
 from protocols.errors import LocalError
 from protocols.frames.parameters import Content, Fecf, FrameKind, FrameParameters
 from protocols.frames.sdls_frames import plain_parameters
+from protocols.physical.waveform import Modulation, Waveform
+
+if TYPE_CHECKING:
+    from protocols.coding.convolutional import ConvolutionalCode
 
 MISSIONS = Path(__file__).resolve().parents[1] / "missions"
 
@@ -48,6 +52,40 @@ class CodingParameters:
     inverted: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class RadioParameters:
+    """How a carrier is modulated (401.0-B), and the convolutional code outside of `coding`.
+
+    symbol_rate: symbols/s of the modulation: half the channel's bits with QPSK and OQPSK.
+    """
+
+    modulation: str
+    symbol_rate: float
+    shaping: str = "rrc"
+    rolloff: float = 0.5
+    index_rad: float = 1.0
+    subcarrier_hz: float = 0.0
+    convolutional: str = "none"
+
+    def waveform(self) -> Waveform:
+        """LocalError for values that do not go together."""
+        return Waveform(
+            Modulation(self.modulation),
+            self.symbol_rate,
+            shaping=self.shaping,
+            rolloff=self.rolloff,
+            index_rad=self.index_rad,
+            subcarrier_hz=self.subcarrier_hz,
+        )
+
+    @property
+    def code(self) -> ConvolutionalCode | None:
+        # Here: most who read a profile never see a symbol, and would wait for the compiler.
+        from protocols.coding.convolutional import ConvolutionalCode
+
+        return None if self.convolutional == "none" else ConvolutionalCode(rate=self.convolutional)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
 class LinkProfile:
     """Everything that must be known to turn a link's octets into packets.
@@ -65,6 +103,7 @@ class LinkProfile:
     bit_rate: bits/s of the octets as received; with it a frame's ERT is exact within its chunk.
     input: what the link delivers; None lets `inputs.py` look.
     security: of frames that come encrypted and authenticated; None: they come plain.
+    radio: how its carrier is modulated; None: not known, and only wanted for I/Q samples.
     """
 
     name: str
@@ -86,6 +125,7 @@ class LinkProfile:
     input: InputKind | None = None
     bit_rate: float | None = None
     security: LinkSecurity | None = None
+    radio: RadioParameters | None = None
     dictionary: str | None = None
     title: str = ""
     origin: str = ""
@@ -135,7 +175,7 @@ class LinkProfile:
                 return list(cast(Iterable[Any], value))
             if isinstance(value, LinkSecurity):
                 return value.describe()
-            if isinstance(value, (CodingParameters, ReedSolomon)):
+            if isinstance(value, (CodingParameters, ReedSolomon, RadioParameters)):
                 return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
             return value
 
@@ -235,6 +275,8 @@ def _text(value: Any) -> str:
     return value
 
 
+#: 131.0-B-5 §3.3, §3.4.
+_RATES = ("1/2", "2/3", "3/4", "5/6", "7/8")
 _CONTENTS = ("packets", "aligned-packets", "bitstream", "opaque")
 
 #: key in the file -> (flag, check, what is allowed).
@@ -261,6 +303,13 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "security.key_file": ("--key-file", _text, "the path of a file with a key"),
     "security.spi": ("--spi", *_integer(1, 65534)),
     "security.mac_length": ("--mac-length", *_integer(8, 16)),
+    "radio.modulation": ("--modulation", *_choice(*Modulation)),
+    "radio.symbol_rate": ("--symbol-rate", _rate, "symbols a second, above 0"),
+    "radio.shaping": ("--shaping", *_choice("rrc", "nrz")),
+    "radio.rolloff": ("--rolloff", _rate, "a number 0.1..1"),
+    "radio.index_rad": ("--index-rad", _rate, "radians 0.1..1.5"),
+    "radio.subcarrier_hz": ("--subcarrier-hz", _rate, "hertz above 0"),
+    "radio.convolutional": ("--convolutional", *_choice("none", *_RATES)),
     "coding.asm": ("--asm", _hex, "hexadecimal octets"),
     "coding.randomiser": ("--randomiser", *_choice("none", "ccsds", "ccsds-long")),
     "coding.bit_aligned": ("--bit-aligned", _boolean, "yes or no"),
@@ -334,6 +383,11 @@ def _build(settings: Mapping[str, _Setting]) -> LinkProfile:
         for key in list(value)
         if key.startswith("security.")
     }
+    radio = {
+        key.removeprefix("radio."): value.pop(key)
+        for key in list(value)
+        if key.startswith("radio.")
+    }
     profile = LinkProfile(
         name=name,
         frame_length=value.pop("frames.frame_length"),
@@ -343,6 +397,7 @@ def _build(settings: Mapping[str, _Setting]) -> LinkProfile:
         vc_content=dict.fromkeys(sorted(value.pop("packets.opaque", ())), "opaque"),
         coding=coding,
         security=_security(security, settings) if security else None,
+        radio=_radio(name, radio) if radio else None,
         **{key.rsplit(".")[-1]: item for key, item in value.items()},
     )
     sources = sorted({setting.source for setting in settings.values()})
@@ -351,6 +406,18 @@ def _build(settings: Mapping[str, _Setting]) -> LinkProfile:
     except LocalError as error:
         raise LocalError(f"link profile {name!r} (from {', '.join(sources)}): {error}") from None
     return profile
+
+
+def _radio(name: str, values: dict[str, Any]) -> RadioParameters:
+    missing = [key for key in ("modulation", "symbol_rate") if key not in values]
+    if missing:
+        raise LocalError(
+            f"link profile {name!r}: of its radio {' and '.join(missing)} is wanted, too; give "
+            + ", ".join(SETTINGS[f"radio.{key}"][0] for key in missing)
+        )
+    radio = RadioParameters(**values)
+    radio.waveform()
+    return radio
 
 
 def _reed_solomon(

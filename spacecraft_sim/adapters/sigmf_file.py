@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from protocols.errors import LocalError
 from protocols.physical.samples import SampleFormat
-from protocols.timecodes.tai import utc_iso_from_tai_ns
+from protocols.physical.sigmf import Recording, Segment, build_metadata
 
-VERSION: Final = "1.2.0"
 META, DATA = ".sigmf-meta", ".sigmf-data"
 
 
@@ -37,19 +36,9 @@ class SigmfOutput:
             raise LocalError(f"{file}: a name that ends in {META} wanted")
         self.meta, self._data = file.with_suffix(META), file.with_suffix(DATA)
         self._form = form
-        self._global: dict[str, Any] = {
-            "core:datatype": form.name,
-            "core:sample_rate": sample_rate,
-            "core:version": VERSION,
-            "core:description": description,
-            "core:author": "spacecraft_sim",
-            "core:num_channels": 1,
-        }
-        self._capture = {
-            "core:sample_start": 0,
-            "core:frequency": frequency_hz,
-            "core:datetime": utc_iso_from_tai_ns(start_ns, decimals=9),
-        }
+        self._recording = Recording(
+            form, sample_rate, (Segment(0, 0, frequency_hz, start_ns),), description
+        )
         self.samples = 0
         self._hash = hashlib.sha512()
 
@@ -73,6 +62,5 @@ class SigmfOutput:
         self._file.close()
         if kind is not None:
             return
-        self._global["core:sha512"] = self._hash.hexdigest()
-        described = {"global": self._global, "captures": [self._capture], "annotations": []}
-        self.meta.write_text(json.dumps(described, indent=2) + "\n")
+        more = {"core:author": "spacecraft_sim", "core:sha512": self._hash.hexdigest()}
+        self.meta.write_bytes(build_metadata(replace(self._recording, more=more)))

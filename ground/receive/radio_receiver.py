@@ -1,0 +1,157 @@
+"""From I/Q samples to packets: demodulator, symbol decoder, and the receive chain behind them.
+
+A pure function of the samples pushed so far, as the chain is; how it hears its carrier is told as a
+`RadioMessage`.  The ERT of frames is that of the samples that completed them, less the block in
+which they came: good to a few milliseconds, and not a measurement.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ground.receive.chain import ReceiveChain
+from ground.receive.output import ChainOutput
+from ground.receive.profile import LinkProfile
+from protocols.bus.messages import RadioMessage
+from protocols.coding.ambiguity import CodedSymbols, PlainSymbols
+from protocols.errors import LocalError
+from protocols.physical.demodulator import DemodulatorStatus, Reception, SoftSymbols, State
+from protocols.physical.residual import open_demodulator
+
+C64 = npt.NDArray[np.complex64]
+U8 = npt.NDArray[np.uint8]
+#: Bins of a spectrum, how many are averaged at most, and points of a constellation.
+BINS: Final = 512
+_SPECTRA: Final = 32
+_POINTS: Final = 256
+#: The amplitude of a symbol without noise in a constellation (`RadioMessage`).
+_AMPLITUDE: Final = 64
+
+
+class RadioReceiver:
+    """profile: with its radio; start_ns: ERT of the first sample.  Raises LocalError for a profile
+    without one, or a sample rate that is too low."""
+
+    def __init__(
+        self,
+        profile: LinkProfile,
+        *,
+        sample_rate: float,
+        start_ns: int,
+        reception: Reception | None = None,
+    ) -> None:
+        if profile.radio is None:
+            raise LocalError(
+                f"link profile {profile.name!r} does not say how its carrier is modulated; give "
+                "--modulation and --symbol-rate"
+            )
+        self.waveform = profile.radio.waveform()
+        self.chain = ReceiveChain(profile, input="cadu")
+        self.sample_rate, self.start_ns = sample_rate, start_ns
+        self._demodulator = open_demodulator(self.waveform, sample_rate, reception)
+        code = profile.radio.code
+        self._symbols = (
+            PlainSymbols(self.waveform, profile.block_length, profile.coding.asm)
+            if code is None
+            else CodedSymbols(self.waveform, code)
+        )
+        #: Data bits in a symbol of the modulation, the marker not counted.
+        self._data_bits = self.waveform.rails * profile.frame_length / profile.block_length
+        if code is not None:
+            bits, _, symbols = code.rate.partition("/")
+            self._data_bits *= int(bits) / int(symbols)
+        self._taken = 0
+        self._newest = np.empty(0, np.complex64)
+        self._soft = np.empty(0, np.float32)
+
+    @property
+    def status(self) -> DemodulatorStatus:
+        return self._demodulator.status
+
+    @property
+    def samples(self) -> int:
+        """Pushed so far."""
+        return self._taken
+
+    @property
+    def ebn0_db(self) -> float:
+        """Of a bit of the frames; NaN without lock."""
+        return self.status.esn0_db - 10 * math.log10(self._data_bits)
+
+    @property
+    def time_ns(self) -> int:
+        """ERT of the newest sample."""
+        return self.start_ns + round(self._taken / self.sample_rate * 1e9)
+
+    def push(self, samples: C64) -> tuple[U8, ChainOutput]:
+        """The octets of the decoded stream, and what the chain made of them."""
+        begin_ns = self.time_ns
+        self._taken += len(samples)
+        self._newest = samples[-BINS * _SPECTRA :]
+        return self._decode(self._demodulator.push(samples), begin_ns)
+
+    def finish(self) -> tuple[U8, ChainOutput]:
+        """What is still in it."""
+        first = self._decode(self._demodulator.finish(), self.time_ns)
+        octets = self._symbols.finish()
+        outputs = [first[1], self.chain.push(octets, self.time_ns), self.chain.finish()]
+        return np.concatenate([first[0], octets]), ChainOutput.join(outputs)
+
+    def _decode(self, symbols: SoftSymbols, begin_ns: int) -> tuple[U8, ChainOutput]:
+        if len(symbols):
+            self._soft = symbols.values[-_POINTS * self.waveform.rails :]
+        octets = self._symbols.push(symbols)
+        return octets, self.chain.push(octets, begin_ns)
+
+    # How it hears --------------------------------------------------------------------------------
+
+    def message(self, station: str, receiver: str, *, frame_lock: bool) -> RadioMessage:
+        """For whoever looks."""
+        status = self.status
+        locked = status.state == State.TRACK
+        return RadioMessage(
+            station=station,
+            receiver=receiver,
+            time_ns=self.time_ns,
+            modulation=self.waveform.modulation,
+            carrier_lock=status.state != State.SEARCH,
+            symbol_lock=locked,
+            frame_lock=frame_lock and locked,
+            carrier_offset_hz=status.offset_hz,
+            symbol_rate=status.symbol_rate,
+            ebn0_db=self.ebn0_db,
+            level_db=status.level_db,
+            spectrum_centre_hz=0.0,
+            spectrum_span_hz=self.sample_rate,
+            spectrum=spectrum_db(self._newest),
+            constellation=self._constellation(status) if locked else np.empty((0, 2), np.int8),
+        )
+
+    def _constellation(self, status: DemodulatorStatus) -> npt.NDArray[np.int8]:
+        """Of the newest symbols; the second axis is 0 where a modulation has one."""
+        rails = self.waveform.rails
+        values = self._soft[: len(self._soft) // rails * rails].reshape(-1, rails)
+        points = np.zeros((len(values), 2), np.float32)
+        power = float(np.mean(values**2)) if len(values) else 0.0
+        if power:
+            # Of an axis, of which signal and noise together are in the values.
+            snr = 2 * 10 ** (status.esn0_db / 10) / rails
+            amplitude = math.sqrt(power * snr / (1 + snr))
+            points[:, :rails] = values * (_AMPLITUDE / amplitude / math.sqrt(rails))
+        return np.clip(np.rint(points), -127, 127).astype(np.int8)
+
+
+def spectrum_db(samples: C64, bins: int = BINS) -> npt.NDArray[np.float32]:
+    """Mean power spectrum, float32 [bins], dB against full scale in a bin, lowest frequency first;
+    empty for fewer samples than bins."""
+    count = len(samples) // bins
+    if not count:
+        return np.empty(0, np.float32)
+    window = np.hanning(bins).astype(np.float32)
+    blocks = samples[: count * bins].reshape(count, bins) * window
+    power = np.mean(np.abs(np.fft.fft(blocks, axis=1)) ** 2, axis=0) / np.sum(window) ** 2
+    return np.fft.fftshift(10 * np.log10(np.maximum(power, 1e-30))).astype(np.float32)

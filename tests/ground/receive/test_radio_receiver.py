@@ -1,0 +1,109 @@
+"""From the spacecraft's wave to packets, and how the carrier was heard."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from ground.cli import app
+from ground.receive.chain import ReceiveChain
+from ground.receive.profile import load_profile
+from ground.receive.radio_receiver import RadioReceiver, spectrum_db
+from protocols.errors import LocalError
+from protocols.physical.demodulator import Reception
+from spacecraft_sim.__main__ import main
+from spacecraft_sim.channel import FixedLightTime
+from spacecraft_sim.radio_wave import RadioWave, waveform
+from spacecraft_sim.scenario import Mars, RadioSettings, Scenario
+
+START = 2_000_000_000_000_000_000
+PROFILE = load_profile("l4_relay")
+
+
+def wave(**radio: object) -> RadioWave:
+    scenario = Scenario(mars=Mars(present=False), radio=replace(RadioSettings(), **radio))  # type: ignore[arg-type]
+    rate = 4 * waveform(scenario).symbol_rate
+    return RadioWave(scenario, FixedLightTime(499.0), start_ns=START, seed=2, sample_rate=rate)
+
+
+@pytest.mark.parametrize(
+    ("modulation", "rails", "ebn0_db"), [("qpsk", 2, 6.0), ("oqpsk", 2, 8.0), ("bpsk", 1, 12.0)]
+)
+def test_packets_come_out_and_ebn0_is_that_of_the_budget(
+    modulation: str, rails: int, ebn0_db: float
+) -> None:
+    strong = wave(modulation=modulation)
+    # As much more noise as it takes.
+    noise_k = 22.7 * 10 ** ((strong.hearing(START).ebn0_db - ebn0_db) / 10)
+    one = wave(modulation=modulation, receiver_k=min(noise_k, 10_000.0))
+    assert PROFILE.radio is not None
+    radio = replace(PROFILE.radio, modulation=modulation, symbol_rate=one.waveform.symbol_rate)
+    receiver = RadioReceiver(
+        replace(PROFILE, radio=radio),
+        sample_rate=one.sample_rate,
+        start_ns=START,
+        reception=Reception(range_hz=2_000.0),
+    )
+    octets, outputs = [], []
+    for _ in range(24):
+        made = receiver.push(one.read(round(one.sample_rate / 4)))
+        octets.append(made[0])
+        outputs.append(made[1])
+    message = receiver.message("Yeoju", "X", frame_lock=True)
+    octets.append(receiver.finish()[0])
+    assert receiver.chain.statistics().counts["frames"]["good"] >= 7
+    expected_db = one.hearing(START).ebn0_db
+    assert message.ebn0_db == pytest.approx(expected_db, abs=0.6)
+    assert (message.modulation, message.symbol_lock) == (modulation, True)
+    # The decided axes stand at 64/sqrt(rails).
+    points = np.abs(message.constellation.astype(np.float64))[:, :rails]
+    assert np.mean(points) == pytest.approx(64 / np.sqrt(rails), rel=0.12)
+    assert len(message.spectrum) == 512
+    # What went into the chain gives the same again, as `l4 replay` reads it.
+    again = ReceiveChain(PROFILE)
+    again.push(np.concatenate(octets), 0)
+    again.finish()
+    assert again.statistics().counts["frames"] == receiver.chain.statistics().counts["frames"]
+
+
+def test_a_spectrum_shows_a_tone_where_it_is() -> None:
+    t = np.arange(512 * 8)
+    tone = 0.5 * np.exp(2j * np.pi * t * 64 / 512).astype(np.complex64)
+    found = spectrum_db(tone.astype(np.complex64))
+    assert int(np.argmax(found)) == 256 + 64
+    assert found.max() == pytest.approx(20 * np.log10(0.5), abs=0.1)
+    assert len(spectrum_db(tone[:100])) == 0
+
+
+def test_a_profile_without_a_radio_is_refused() -> None:
+    with pytest.raises(LocalError, match="does not say how its carrier is modulated"):
+        RadioReceiver(replace(PROFILE, radio=None), sample_rate=1e5, start_ns=0)
+    with pytest.raises(LocalError, match="of its radio symbol_rate is wanted, too"):
+        load_profile("danuri", modulation="qpsk")
+
+
+def test_the_command_decodes_a_recording(tmp_path: Path) -> None:
+    recording, picture, stream = (tmp_path / name for name in ("p.sigmf-meta", "p.png", "p.cadu"))
+    assert main(["--iq", str(recording), "--duration", "5", "--light-time", "499"]) == 0
+    arguments = ["radio", "decode", str(recording), "-m", "l4_relay", "--json"]
+    done = CliRunner().invoke(app, [*arguments, "--png", str(picture), "--octets", str(stream)])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["frames"]["good"] >= 6
+    assert found["offset_hz"][1] == pytest.approx(0, abs=2)
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    replayed = CliRunner().invoke(
+        app, ["replay", str(stream), "-m", "l4_relay", "--summary", "json"]
+    )
+    assert json.loads(replayed.stdout)["frames"] == found["frames"]["frames"]
+    # Where nothing is to be heard: said, and exit status 1.
+    deaf = CliRunner().invoke(app, [*arguments[:-1], "--symbol-rate", "3e3", "--range-hz", "100"])
+    assert deaf.exit_code == 1
+    assert "frames     0, 0 good" in deaf.stdout
+    wrong = CliRunner().invoke(app, [*arguments, "--prediction", "fast"])
+    assert "--prediction 'fast': numbers with commas between wanted" in str(wrong.exception)
