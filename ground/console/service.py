@@ -20,7 +20,7 @@ from protocols.identifiers import Topic
 
 TURN_S: Final = 0.05
 #: Browsers are told of changes at most so often; of the first at once.
-GATHER_S: Final = 0.1
+GATHER_S: Final = 0.075
 #: Alarms are kept at least so often, wall seconds, and whenever somebody has done something.
 KEEP_S: Final = 2.0
 STATE_VERSION: Final = 1

@@ -34,9 +34,10 @@ MAX_WAITING: Final = 1_000
 #: Between tries to connect, and between snapshots, wall seconds.
 RETRY_S: Final = (0.2, 5.0)
 SNAPSHOT_S: Final = 0.5
-#: A broker that says nothing for so long has gone: to an acknowledgement, to a ping.
-TIMEOUT_S: Final = 10.0
-KEEPALIVE_S: Final = 10
+#: A broker that says nothing for so long has gone: to an acknowledgement, to a ping.  Nothing is
+#: lost by waiting; ten seconds ended connections to brokers that were only slow.
+TIMEOUT_S: Final = 30.0
+KEEPALIVE_S: Final = 30
 
 STATE_VERSION: Final = 1
 

@@ -23,7 +23,7 @@ export function LinkPanel() {
     <p><span class=${"tag " + (old || l.state !== "OK" ? "warning" : "nominal")}>${old ? `SILENT, last said ${l.state}` : l.state}</span>
       ${" "}${l.carrier ? "carrier locked" : "no carrier"} ${l.detail}</p>
     <table><tbody>
-      <tr><td>last frame</td><td class="num">${clock(l.last_ert)} ${l.last_ert ? until(l.last_ert, Math.max(l.last_ert, t)) : ""}</td></tr>
+      <tr><td>last frame</td><td class="num">${clock(l.last_ert)} ${l.last_ert ? (l.last_ert >= t ? "now" : until(l.last_ert, t)) : ""}</td></tr>
       <tr><td>frames</td><td class="num">${number(c.frames?.good ?? 0)}</td></tr>
       <tr><td>gaps</td><td class="num">${number(Object.values(l.virtual_channels).reduce((s, v) => s + (v.missing ?? 0), 0))}</td></tr>
       <tr><td>corrected symbols</td><td class="num">${number(c.coding?.corrected_symbols ?? 0)}</td></tr>
@@ -37,7 +37,7 @@ function Limits() {
     for (const [name, [value, unit, state, since]] of Object.entries(block.values))
       if (!name.startsWith("EVT_") && (severity(state) === "warning" || severity(state) === "critical")) out.push({ name, value, unit, state, since, stale: block.stale, packet });
   out.sort((a, b) => (severity(b.state) === "critical") - (severity(a.state) === "critical"));
-  return html`<section class="panel" aria-label="Out of limits"><h2>Out of limits</h2>
+  return html`<section class="panel wide" aria-label="Out of limits"><h2>Out of limits</h2>
     ${out.length === 0 && html`<p class="nominal">all within limits</p>`}
     <table><tbody>${out.slice(0, 20).map((o) => html`<tr><td><a href=${"#plots/" + o.name}>${o.name}</a></td><td class="num">${number(o.value)} ${o.unit}</td>
       <td><span class=${"tag " + severity(o.state)}>${o.state.replace("_", " ")}${o.stale ? ", STALE" : ""}</span></td><td class="dim">since ${clock(o.since)}</td></tr>`)}</tbody></table></section>`;
@@ -48,7 +48,7 @@ export function Now() {
   const loud = alarms.value.slice(0, 8);
   return html`<div class="grid">
     <${PassPanel} /><${LinkPanel} /><${Limits} />
-    <section class="panel" aria-label="Alarms"><h2><a href="#alarms">Alarms</a></h2>
+    <section class="panel wide" aria-label="Alarms"><h2><a href="#alarms">Alarms</a></h2>
       ${loud.length === 0 && html`<p class="nominal">none</p>`}
       <table><tbody>${loud.map((a) => html`<tr><td><span class=${"tag " + a.severity}>${a.state}</span></td><td>${a.name}</td><td class="dim">${until(a.since, t)}</td></tr>`)}</tbody></table></section>
     <section class="panel" aria-label="On-board clock"><h2>On-board clock</h2>

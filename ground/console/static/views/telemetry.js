@@ -31,7 +31,7 @@ function Spark({ name, seen }) {
   return html`<svg class="spark" viewBox="0 0 96 20" preserveAspectRatio="none" aria-hidden="true"><polyline points=${points} fill="none" stroke="var(--accent)" /></svg>`;
 }
 
-const Ago = ({ time }) => html`<span>received ${until(time, Math.max(time, now.value))}</span>`;
+const Ago = ({ time }) => html`<span>received ${time >= now.value ? "now" : until(time, now.value)}</span>`;
 
 // What is out of sight is not drawn again until it is looked at.
 const sights = new Map();
