@@ -6,7 +6,7 @@ import pytest
 
 from protocols.physical.waveform import Modulation, Waveform
 from tests.long.radio import fly, loss_of_reed_solomon, theory_of_reed_solomon
-from tests.radio_link import Coding, right, run
+from tests.radio_link import Coding, Impairments, right, run
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,14 @@ def test_all_frames_come_out(
     assert right(sent, got).all()
     assert len(got) == count
     assert receiver.demodulator.status.losses == 0
+
+
+@pytest.mark.parametrize("ppm", [-50, 50])
+def test_a_symbol_clock_that_is_off_costs_no_frame(ppm: int) -> None:
+    off = Impairments(frequency=(1e4,), phase_turns=0.1, delay=3.3, clock=ppm * 1e-6)
+    waveform = Waveform(Modulation.BPSK, 1e6)
+    sent, got, _ = run(waveform, 4, Coding(), 4.0, 12, seed=1, impairments=off)
+    assert right(sent, got).all()
 
 
 def test_pass_with_doppler_noise_interference_and_a_fade() -> None:
