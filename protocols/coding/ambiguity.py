@@ -166,7 +166,7 @@ class CodedSymbols:
 
     def _rate(self, block: F32, number: int) -> float:
         turn, offset = self._hypotheses[number]
-        trial = ViterbiDecoder(self.code)
+        trial = ViterbiDecoder(self.code, fine=True)
         trial.push(self._rotations[turn](block)[offset:])
         trial.finish()
         rate = trial.statistics.symbol_error_rate
@@ -175,7 +175,7 @@ class CodedSymbols:
     def _begin(self, block: F32, number: int) -> list[U8]:
         self._chosen = number
         self._changes += 1
-        self._decoder = ViterbiDecoder(self.code)
+        self._decoder = ViterbiDecoder(self.code, fine=True)
         return [self._decoder.push(self._turned(block)[self._hypotheses[number][1] :])]
 
     def _turned(self, block: F32) -> F32:
@@ -206,7 +206,7 @@ class CodedSymbols:
         self._chosen = state["chosen"]
         self._decoder = None
         if state["decoder"] is not None:
-            self._decoder = ViterbiDecoder(self.code)
+            self._decoder = ViterbiDecoder(self.code, fine=True)
             self._decoder.restore(state["decoder"])
         self._errors, self._compared, self._changes = map(int, state["counts"])
 

@@ -53,7 +53,7 @@ def ideal(ebn0_db: float, count: int, seed: int = 1) -> float:
         sent = 1 - 2.0 * coding.convolutional.encode(cadus(coding, data).ravel())
         ratio = 10 ** (ebn0_db / 10) * coding.rate
         received = sent + rng.normal(0, math.sqrt(0.5 / ratio), len(sent))
-        decoder = ViterbiDecoder(coding.convolutional)
+        decoder = ViterbiDecoder(coding.convolutional, fine=True)
         octets = np.concatenate((decoder.push(received), decoder.finish()))
         blocks = randomise(octets.reshape(len(data), -1)[:, 4:], "ccsds")
         wrong += int((code.decode(blocks).data != data).any(axis=1).sum())
