@@ -1,13 +1,14 @@
-"""`l4 radio decode`: a recording of I/Q samples through demodulator, decoders and receive chain."""
+"""`l4 radio decode`: I/Q samples through demodulator, decoders and receive chain."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +27,10 @@ _CARRIER = "Where to look for the carrier"
 #: Samples taken at a time, and seconds of the recording between two looks at how it is heard.
 _BLOCK = 1 << 17
 _LOOK_S = 0.25
+#: A scheme as the registry knows them; no drive of a path is so long.
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:")
+#: For the other end of --to, wall seconds.
+_PATIENCE_S = 10.0
 
 
 def _flag(text: str, panel: str = _RADIO) -> Any:
@@ -60,12 +65,17 @@ Examples:
 
 `l4 radio decode pass.sigmf-meta -m l4_relay --png pass.png`
 
+`l4 radio decode rtl-tcp://10.0.0.7:1234?rate=2.4e6 -m danuri --modulation qpsk --symbol-rate 5e5
+--record pass.sigmf-meta --to tcp://127.0.0.1:6000`
+
 `l4 radio decode iq.sigmf-meta -m danuri --modulation qpsk --symbol-rate 2e6 --range-hz 20000
 --octets pass.cadu && l4 replay pass.cadu -m danuri --archive archive.sqlite`
 """
 )
 def decode(
-    file: Annotated[Path, typer.Argument(help="Recording, NAME.sigmf-meta.")],
+    source: Annotated[
+        str, typer.Argument(help="Recording, NAME.sigmf-meta, or the address of a radio.")
+    ],
     mission: Annotated[
         str | None, typer.Option("--mission", "-m", help="Profile name (`l4 missions`) or TOML.")
     ] = None,
@@ -75,6 +85,15 @@ def decode(
     packets_out: Annotated[
         Path | None, typer.Option("--packets", help="Write the packets back to back to this file.")
     ] = None,
+    to: Annotated[
+        str, typer.Option(help="Send the decoded stream on, as tcp://HOST:PORT (`l4 run --radio`).")
+    ] = "",
+    record: Annotated[
+        Path | None, typer.Option(help="Of a radio: keep its samples, as NAME.sigmf-meta.")
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(help="Of a radio: end after so long; 0: with Ctrl-C.")
+    ] = 0.0,
     png: Annotated[
         Path | None, typer.Option(help="Spectrum, constellation, Eb/N0 and frequency as a picture.")
     ] = None,
@@ -102,11 +121,10 @@ def decode(
     convolutional: Annotated[str | None, _flag("Rate of the convolutional code, or none.")] = None,
     frame_length: Annotated[int | None, _flag("Octets, FECF included.")] = None,
 ) -> None:
-    """Decode a recording: carrier, symbols, codes, frames and packets, with how it was heard.
+    """Decode I/Q samples: carrier, symbols, codes, frames and packets, with how it was heard.
 
     Exit status 1 if not a single frame came out.
     """
-    from ground.adapters.radio.sigmf_file import read_recording
     from ground.receive.profile import load_profile
     from ground.receive.radio_receiver import RadioReceiver
     from protocols.physical.demodulator import Reception
@@ -117,11 +135,6 @@ def decode(
         "convolutional": convolutional, "frame_length": frame_length,
     }  # fmt: skip
     profile = load_profile(mission, **given)
-    recording, data = read_recording(file)
-    if not recording.sample_rate_hz:
-        raise LocalError(f"{file}: no core:sample_rate; without it nothing can be demodulated")
-    if len(recording.segments) > 1:
-        raise LocalError(f"{file}: {len(recording.segments)} captures with gaps; one is decoded")
     if range_hz is None:
         range_hz = profile.radio.symbol_rate / 4 if profile.radio is not None else 0.0
     reception = Reception(
@@ -129,26 +142,30 @@ def decode(
         rate_hz_s=rate_hz_s,
         prediction=_coefficients(prediction),
     )
-    receiver = RadioReceiver(
-        profile,
-        sample_rate=recording.sample_rate_hz,
-        start_ns=recording.segments[0].ert_ns,
-        reception=reception,
-    )
     began = time.perf_counter()
     with ExitStack() as stack:
-        octets_file = stack.enter_context(octets_out.open("wb")) if octets_out else None
-        packets_file = stack.enter_context(packets_out.open("wb")) if packets_out else None
-        tell = stack.enter_context(_console(show)) if show is not None else None
-        course = _decode(
-            receiver, data, recording.format, octets_file, packets_file, tell, file.stem
+        samples = stack.enter_context(_open(source, record, seconds))
+        receiver = RadioReceiver(
+            profile,
+            sample_rate=samples.sample_rate,
+            start_ns=samples.start_ns,
+            reception=reception,
         )
-    seconds = time.perf_counter() - began
-    found = _summary(receiver, course, seconds)
+        sinks: list[_Sink] = []
+        if octets_out is not None:
+            sinks.append(_to_file(stack.enter_context(octets_out.open("wb")), packets=False))
+        if packets_out is not None:
+            sinks.append(_to_file(stack.enter_context(packets_out.open("wb")), packets=True))
+        if to:
+            sinks.append(stack.enter_context(_sending(to)))
+        tell = stack.enter_context(_console(show)) if show is not None else None
+        course = _decode(receiver, samples, sinks, tell)
+    took_s = time.perf_counter() - began
+    found = _summary(receiver, course, took_s)
     if png is not None:
         from ground.radio_plot import draw
 
-        draw(png, course, title=f"{file.name}: {profile.title or profile.name}")
+        draw(png, course, title=f"{samples.name}: {profile.title or profile.name}")
     if json_:
         print(json.dumps(found, indent=2))
     else:
@@ -165,15 +182,134 @@ def _coefficients(text: str) -> tuple[float, ...]:
         raise LocalError(f"--prediction {text!r}: numbers with commas between wanted") from None
 
 
-def _decode(
-    receiver: RadioReceiver,
-    data: Path,
-    form: Any,
-    octets_file: Any,
-    packets_file: Any,
-    tell: Any,
-    name: str,
-) -> _Course:
+@dataclass(frozen=True)
+class _Samples:
+    """blocks: complex64; octets: of a recording, and of one sample of it, for the progress bar."""
+
+    name: str
+    sample_rate: float
+    start_ns: int
+    blocks: Iterator[Any]
+    octets: int | None
+    size: int
+
+
+_Sink = Callable[[Any, Any], None]
+
+
+@contextmanager
+def _open(source: str, record: Path | None, seconds: float) -> Iterator[_Samples]:
+    """LocalError: not there, or no samples."""
+    if _ADDRESS.match(source) and not Path(source).exists():
+        with _open_radio(source, record, seconds) as samples:
+            yield samples
+        return
+    from ground.adapters.radio.sigmf_file import read_recording
+
+    if record is not None or seconds:
+        raise LocalError(f"{source}: --record and --seconds are for radios")
+    recording, data = read_recording(Path(source))
+    if not recording.sample_rate_hz:
+        raise LocalError(f"{source}: no core:sample_rate; without it nothing can be demodulated")
+    if len(recording.segments) > 1:
+        raise LocalError(f"{source}: {len(recording.segments)} captures with gaps; one is decoded")
+    form, rate = recording.format, recording.sample_rate_hz
+    block = min(_BLOCK, max(1, round(_LOOK_S * rate))) * form.octets
+
+    def blocks(file: Any) -> Iterator[Any]:
+        while octets := file.read(block):
+            yield form.to_complex(octets[: len(octets) // form.octets * form.octets])
+
+    with data.open("rb") as file:
+        name, start_ns = Path(source).name, recording.segments[0].ert_ns
+        yield _Samples(name, rate, start_ns, blocks(file), data.stat().st_size, form.octets)
+
+
+@contextmanager
+def _open_radio(source: str, record: Path | None, seconds: float) -> Iterator[_Samples]:
+    """What an adapter brings, from its first samples on."""
+    from ground.adapters.radio.adapter import Face
+    from ground.adapters.radio.recording import Recorder
+    from ground.adapters.radio.registry import open_adapter
+
+    recorder = None if record is None else Recorder(record)
+    adapter = open_adapter(source, capture=recorder)
+    if adapter.FACE is not Face.SAMPLES:
+        raise LocalError(f"{source} gives octets of frames, no I/Q samples: `l4 run --radio` it")
+    if recorder is not None:
+        recorder.attach(adapter)
+    try:
+        adapter.open()
+        first: list[Any] = []
+        while not first and not adapter.ended:
+            first = adapter.receive(0.1)
+        signal = adapter.signal
+        if signal is None or not signal.sample_rate_hz:
+            why = adapter.last_failure or "its sample rate is not known; give it in the address"
+            raise LocalError(f"{source}: {why}")
+
+        def blocks() -> Iterator[Any]:
+            waiting, end_s = first, time.monotonic() + seconds
+            while True:
+                for block in waiting:
+                    yield signal.format.to_complex(block.octets)
+                if adapter.signal != signal:
+                    raise LocalError(f"{source}: other samples now: {adapter.signal}")
+                if adapter.ended or (seconds and time.monotonic() >= end_s):
+                    return
+                try:
+                    waiting = adapter.receive(0.1)
+                except KeyboardInterrupt:
+                    return
+
+        octets = signal.format.octets
+        yield _Samples(source, signal.sample_rate_hz, first[0].ert_ns, blocks(), None, octets)
+    finally:
+        adapter.close()
+        if recorder is not None:
+            recorder.close()
+
+
+def _to_file(file: Any, *, packets: bool) -> _Sink:
+    def take(octets: Any, output: Any) -> None:
+        if not packets:
+            file.write(octets.tobytes())
+            return
+        found = output.packets
+        file.write(found.select(~found.is_idle).octets.tobytes())
+
+    return take
+
+
+@contextmanager
+def _sending(address: str) -> Iterator[_Sink]:
+    """By an adapter of octets, to whoever is at the other end."""
+    from ground.adapters.radio.adapter import Face, State
+    from ground.adapters.radio.registry import open_adapter
+
+    adapter = open_adapter(address)
+    if adapter.FACE is not Face.OCTETS or not adapter.transmits:
+        raise LocalError(f"--to {address}: an adapter that sends octets wanted")
+
+    def take(octets: Any, output: Any) -> None:
+        if not len(octets):
+            return
+        end_s = time.monotonic() + _PATIENCE_S
+        while not adapter.send(octets.tobytes()):
+            if time.monotonic() >= end_s:
+                raise LocalError(f"--to {address}: takes nothing: {adapter.state}")
+            time.sleep(0.02)
+
+    try:
+        adapter.open()
+        if not adapter.wait_until(State.RUNNING, timeout_s=_PATIENCE_S):
+            raise LocalError(f"--to {address}: {adapter.last_failure or adapter.state}")
+        yield take
+    finally:
+        adapter.close()
+
+
+def _decode(receiver: RadioReceiver, samples: _Samples, sinks: list[_Sink], tell: Any) -> _Course:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -189,32 +325,27 @@ def _decode(
     )
 
     def take(octets: Any, output: Any) -> None:
-        if octets_file is not None:
-            octets_file.write(octets.tobytes())
-        if packets_file is not None:
-            packets = output.packets
-            packets_file.write(packets.select(~packets.is_idle).octets.tobytes())
+        for sink in sinks:
+            sink(octets, output)
 
-    look_s = 0.0
-    with progress, data.open("rb") as file:
-        task = progress.add_task(name, total=data.stat().st_size, heard="")
-        block = min(_BLOCK, max(1, round(_LOOK_S * receiver.sample_rate)))
-        while octets := file.read(block * form.octets):
-            whole = len(octets) // form.octets * form.octets
-            before = _good(receiver)
-            take(*receiver.push(form.to_complex(octets[:whole])))
+    look_s, frames = 0.0, 0
+    with progress:
+        task = progress.add_task(samples.name, total=samples.octets, heard="")
+        for block in samples.blocks:
+            take(*receiver.push(block))
             t_s = (receiver.time_ns - receiver.start_ns) / 1e9
             if t_s >= look_s:
                 look_s = t_s + _LOOK_S
                 fresh = _good(receiver)
-                message = receiver.message("file", "decode", frame_lock=fresh > before)
+                message = receiver.message(samples.name, "decode", frame_lock=fresh > frames)
+                frames = fresh
                 course.add(t_s, message, fresh)
                 if tell is not None:
                     tell(message)
                 progress.update(task, heard=_heard(message, fresh))
-            progress.update(task, advance=len(octets))
+            progress.update(task, advance=len(block) * samples.size)
         # The lock is gone once the rest has been pushed out.
-        final = receiver.message("file", "decode", frame_lock=True)
+        final = receiver.message(samples.name, "decode", frame_lock=True)
         take(*receiver.finish())
     course.add((receiver.time_ns - receiver.start_ns) / 1e9, final, _good(receiver))
     return course
@@ -244,21 +375,16 @@ class _Telling:
         self._bus.receive(0.0)
 
 
-def _console(run_dir: Path) -> Any:
-    from contextlib import contextmanager
-
+@contextmanager
+def _console(run_dir: Path) -> Iterator[_Telling]:
     from ground.config import load_settings
     from ground.wiring import open_viewer
 
     if not (run_dir / "run.toml").is_file():
         raise LocalError(f"--show {run_dir}: no run there; `l4 run` starts one")
 
-    @contextmanager
-    def opened() -> Iterator[_Telling]:
-        with closing(open_viewer(load_settings(run_dir), "l4-radio", topics=())) as bus:
-            yield _Telling(bus)
-
-    return opened()
+    with closing(open_viewer(load_settings(run_dir), "l4-radio", topics=())) as bus:
+        yield _Telling(bus)
 
 
 def _summary(receiver: RadioReceiver, course: _Course, seconds: float) -> dict[str, Any]:

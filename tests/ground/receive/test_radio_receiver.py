@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ground.cli import app
+from ground.config import free_base_port
 from ground.receive.chain import ReceiveChain
 from ground.receive.profile import load_profile
 from ground.receive.radio_receiver import RadioReceiver, spectrum_db
@@ -101,9 +104,33 @@ def test_the_command_decodes_a_recording(tmp_path: Path) -> None:
         app, ["replay", str(stream), "-m", "l4_relay", "--summary", "json"]
     )
     assert json.loads(replayed.stdout)["frames"] == found["frames"]["frames"]
+    # The same through an adapter, kept and sent on to whoever listens.
+    kept, port = tmp_path / "kept.sigmf-meta", free_base_port()
+    with socket.create_server(("127.0.0.1", port)) as server:
+        got: list[bytes] = []
+        listener = threading.Thread(target=_all_of, args=(server, got))
+        listener.start()
+        radio = [f"sigmf:{recording}", "-m", "l4_relay", "--record", str(kept), "--json"]
+        again = CliRunner().invoke(
+            app, ["radio", "decode", *radio, "--to", f"tcp://127.0.0.1:{port}"]
+        )
+        listener.join(10)
+    assert again.exit_code == 0, (again.output, again.exception)
+    assert json.loads(again.stdout)["frames"] == found["frames"]
+    assert b"".join(got) == stream.read_bytes()
+    assert kept.with_suffix(".sigmf-data").read_bytes() == (
+        recording.with_suffix(".sigmf-data").read_bytes()
+    )
     # Where nothing is to be heard: said, and exit status 1.
     deaf = CliRunner().invoke(app, [*arguments[:-1], "--symbol-rate", "3e3", "--range-hz", "100"])
     assert deaf.exit_code == 1
     assert "frames     0, 0 good" in deaf.stdout
     wrong = CliRunner().invoke(app, [*arguments, "--prediction", "fast"])
     assert "--prediction 'fast': numbers with commas between wanted" in str(wrong.exception)
+
+
+def _all_of(server: socket.socket, got: list[bytes]) -> None:
+    connection, _ = server.accept()
+    with connection:
+        while octets := connection.recv(1 << 16):
+            got.append(octets)
