@@ -126,6 +126,9 @@ def run(
     console: Annotated[
         bool, typer.Option("--console/--no-console", help="Serve the web console.")
     ] = True,
+    console_file: Annotated[
+        str, typer.Option(help="TOML: an OpenID Connect provider to sign in with.")
+    ] = "",
     stations: Annotated[
         str,
         typer.Option(help="Antennas of the passes, the preferred first, as YEOJU,DSS-26."),
@@ -184,6 +187,7 @@ def run(
                 pace=pace,
                 passes=passes,
                 console=console,
+                console_file=console_file,
                 stations=stations,
                 sample_hz=sample_hz,
                 mqtt=mqtt,

@@ -88,7 +88,8 @@ class RunSettings:
         a restart decodes again.
     passes: plan the spacecraft's passes; the link is up in them only.
     relay: the site's end of the relay takes part.
-    console: the page and its API are served.
+    console: the page and its API are served.  console_file: who may sign in besides
+        (`ground.console.oidc`); empty: only who has a password here.
     command: the spacecraft is commanded.  command_key: file with the keys of the command link
         (`protocols.dictionary.l4_link.CommandKeys`); empty: the simulated spacecraft's.
     timing: the on-board clock is correlated with TAI.  timing_station: the antenna whose light time
@@ -120,6 +121,7 @@ class RunSettings:
     relay: bool = False
     command: bool = False
     console: bool = False
+    console_file: str = ""
     command_key: str = ""
     timing: bool = False
     timing_station: str = "CEB"

@@ -68,6 +68,8 @@ class RunOptions:
     #: Plan passes over these antennas (empty: the usual ones) and have the link up in them only.
     passes: bool = True
     console: bool = True
+    #: TOML: a provider that people may sign in with; empty: none.
+    console_file: str = ""
     stations: str = ""
     #: Decode at most so many packets a second of each definition and virtual channel; 0: all.
     sample_hz: int = 0
@@ -115,6 +117,7 @@ def run_site(options: RunOptions) -> int:
             relay=not (options.replay or options.radio),
             command=options.replay is None and options.mission == "l4_relay",
             console=options.console,
+            console_file=os.path.abspath(options.console_file) if options.console_file else "",
             timing=options.replay is None and options.mission == "l4_relay",
             radio=options.radio,
             stations=options.stations,

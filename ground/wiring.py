@@ -431,6 +431,7 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
     from ground.console.alarms import Alarms
     from ground.console.context import Context
     from ground.console.model import ConsoleModel
+    from ground.console.oidc import load_oidc
     from ground.console.packets import PacketTree, limit_lines, subsystems
     from ground.console.service import ConsoleService
     from ground.receive.profile import load_profile
@@ -463,6 +464,7 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
         with closing(Accounts.open(settings.console_dir / "accounts.sqlite")) as accounts:
             context = Context(
                 accounts=accounts,
+                oidc=load_oidc(Path(settings.console_file)) if settings.console_file else None,
                 model=ConsoleModel(Alarms()),
                 clock=clock,
                 speed=1 / clock.wall_seconds(1.0),

@@ -37,6 +37,8 @@ SETUP_S: Final = 24 * 3_600
 #: Wrong passwords for one name, and how long they count.
 ATTEMPTS, ATTEMPTS_S = 5, 60
 SHORTEST_PASSWORD: Final = 10
+#: Instead of a password's hash, before the issuer: no password is ever verified by it.
+_EXTERNAL: Final = "oidc:"
 _SCHEMA = """
 CREATE TABLE person (name TEXT PRIMARY KEY, role INTEGER NOT NULL, password TEXT NOT NULL) STRICT;
 CREATE TABLE session (
@@ -165,8 +167,7 @@ class Accounts:
             self._db.execute("DELETE FROM person WHERE name = ?", (name,))
 
     def _hashed(self, name: str, password: str) -> str:
-        if not name or not name.isprintable() or len(name) > 64 or name != name.strip():
-            raise LocalError(f"name {name[:80]!r}: 1..64 printable characters wanted")
+        _check_name(name)
         if len(password) < SHORTEST_PASSWORD or len(password) > 1_000:
             raise LocalError(f"password: {SHORTEST_PASSWORD}..1000 characters wanted")
         return self._hasher.hash(password)
@@ -210,6 +211,24 @@ class Accounts:
             raise NotSignedIn("name or password is wrong")
         self._failed.pop(name, None)
         return self._begin(name, Role(row[0]), now_s)
+
+    def sign_in_as(self, name: str, role: Role, issuer: str, now_s: float) -> Session:
+        """Whom a provider has told us, with the role that it gives them now.
+
+        LocalError for a name of somebody with a password here, which a provider's like-named one is
+        not, and for one that is none.
+        """
+        _check_name(name)
+        with self._writing():
+            row = self._db.execute("SELECT password FROM person WHERE name = ?", (name,)).fetchone()
+            if row is not None and row[0] != f"{_EXTERNAL}{issuer}":
+                raise LocalError(f"{name} signs in another way here: choose another name there")
+            self._db.execute(
+                "INSERT INTO person VALUES (?, ?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET role = excluded.role",
+                (name, role, f"{_EXTERNAL}{issuer}"),
+            )
+        return self._begin(name, role, now_s)
 
     def _begin(self, name: str, role: Role, now_s: float) -> Session:
         session = Session(name, role, secrets.token_urlsafe(24), secrets.token_urlsafe(32))
@@ -283,6 +302,11 @@ class Accounts:
                 (before, before, last),
             ).fetchall()
         return [AuditEntry(*row) for row in rows]
+
+
+def _check_name(name: str) -> None:
+    if not name or not name.isprintable() or len(name) > 64 or name != name.strip():
+        raise LocalError(f"name {name[:80]!r}: 1..64 printable characters wanted")
 
 
 __all__ = ["Accounts", "AuditEntry", "NotSignedIn", "Role", "Session"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from ground.console.api import SignIn, routes
 from ground.console.context import Context
 from ground.console.endpoints import PREFIX, Call, Route, openapi
 from ground.console.live import Hub
+from ground.console.oidc_routes import oidc_routes
 from ground.console.static_files import StaticFiles
 from protocols.errors import LocalError
 
@@ -88,6 +90,7 @@ def make_app(context: Context, version: str) -> Starlette:
             HttpRoute(PREFIX + route.path, _endpoint(context, route), methods=[route.method])
             for route in api
         ),
+        *oidc_routes(context, _set_cookie, partial(_audit, context)),
         WebSocketRoute(PREFIX + "/live", live),
         HttpRoute("/static/{name:path}", static),
         HttpRoute("/favicon.ico", favicon),
@@ -299,17 +302,16 @@ def _sign_in(context: Context) -> Callable[[Request], Awaitable[Response]]:
         response = JSONResponse(
             {"name": session.name, "role": session.role.name.lower(), "csrf": session.csrf}
         )
-        response.set_cookie(
-            COOKIE,
-            session.token,
-            httponly=True,
-            samesite="strict",
-            secure=request.url.scheme == "https",
-            path="/",
-        )
+        _set_cookie(response, session, request.url.scheme == "https")
         return response
 
     return sign_in
+
+
+def _set_cookie(response: Response, session: Session, secure: bool) -> None:
+    response.set_cookie(
+        COOKIE, session.token, httponly=True, samesite="strict", secure=secure, path="/"
+    )
 
 
 def _sign_out(context: Context) -> Callable[[Request], Awaitable[Response]]:

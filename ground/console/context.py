@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from ground.console.accounts import Accounts
 from ground.console.model import ConsoleModel
+from ground.console.oidc import OidcSettings
 from ground.ports import Clock
 from protocols.identifiers import Topic
 
@@ -72,6 +73,8 @@ class Context:
     limits: Mapping[str, Sequence[float | None]]
     files: Path
     origins: frozenset[str] = frozenset()
+    #: A provider that people may sign in with.
+    oidc: OidcSettings | None = None
     lock: RLock = field(default_factory=RLock)
     #: The first administrator is there: the link is of no use any more.
     set_up: Callable[[], None] = lambda: None

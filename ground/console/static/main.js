@@ -1,5 +1,5 @@
 // The page: sign-in, navigation, palette, and one view at a time.
-import { api, attempt, computed, effect, html, notice, render, route, session, signal, toWall, useEffect, useState, wall } from "./lib.js";
+import { api, attempt, computed, effect, html, notice, render, route, session, signal, toWall, useEffect, useLoad, useState, wall } from "./lib.js";
 import { alarms, begin, connected, end, now, services } from "./live.js";
 import { ClockStrip } from "./views/clocks.js";
 import { Now } from "./views/now.js";
@@ -44,6 +44,7 @@ addEventListener("keydown", (key) => {
 function Entry({ setup }) {
   const [name, setName] = useState("");
   const [password, setPassword] = useState("");
+  const [provider] = useLoad(() => api("GET", "/oidc"), 0);
   const enter = async (event) => {
     event.preventDefault();
     await attempt(async () => {
@@ -61,6 +62,7 @@ function Entry({ setup }) {
       value=${password} onInput=${(e) => setPassword(e.target.value)} /></label>
     ${setup && html`<p class="dim">At least ten characters.</p>`}
     <button class="primary" type="submit">${setup ? "Set up" : "Sign in"}</button>
+    ${!setup && provider?.label && html`<p><a href="/api/v1/oidc/begin">Sign in with ${provider.label}</a></p>`}
     ${notice.value && html`<p role="alert" class="bad">${notice.value.text}</p>`}
   </form></main>`;
 }
