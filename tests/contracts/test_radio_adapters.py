@@ -26,8 +26,12 @@ NOT_RUN: dict[str, set[str]] = {
 }
 
 
+#: It has an other end only where tests have built a device: tests/ground/adapters/radio.
+ELSEWHERE = {"soapy"}
+
+
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("scheme", schemes())
+@pytest.mark.parametrize("scheme", sorted(set(schemes()) - ELSEWHERE))
 def test_contract(scheme: str, check: Check) -> None:
     result = run_check(check, adapter_class(scheme))
     assert result.outcome is not Outcome.FAILED, f"{result.says}: {result.detail}"
@@ -36,4 +40,5 @@ def test_contract(scheme: str, check: Check) -> None:
 
 
 def test_adapters_are_installed() -> None:
-    assert set(NOT_RUN) == set(schemes())
+    # Older metadata of the installation than pyproject.toml: install it again.
+    assert set(NOT_RUN) | ELSEWHERE == set(schemes())

@@ -37,7 +37,7 @@ from ground.adapters.radio.peer import Peer
 from protocols.errors import LocalError
 
 #: Longest wait for anything that should happen at once.
-PATIENCE_S: Final = 10.0
+PATIENCE_S = 10.0
 #: Between attempts, so that a check of several of them is short.
 QUICK: Final = Policy(first_retry_s=0.02, longest_retry_s=0.08)
 BLOCKS: Final = 60
@@ -163,10 +163,10 @@ def demand(condition: bool, what: str) -> None:
         raise AssertionError(what)
 
 
-def until(condition: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S) -> None:
-    deadline = time.monotonic() + timeout_s
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
-        demand(time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s")
+        demand(time.monotonic() < deadline, f"{what}: not within {PATIENCE_S:g} s")
         time.sleep(0.005)
 
 
