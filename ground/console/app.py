@@ -28,7 +28,7 @@ from ground.console.accounts import NotSignedIn, Session
 from ground.console.api import SignIn, routes
 from ground.console.context import Context
 from ground.console.endpoints import PREFIX, Call, Route, openapi
-from ground.console.live import Hub
+from ground.console.live import NOT_SIGNED_IN, Hub
 from ground.console.oidc_routes import oidc_routes
 from ground.console.static_files import StaticFiles
 from protocols.errors import LocalError
@@ -78,9 +78,13 @@ def make_app(context: Context, version: str) -> Starlette:
     async def live(socket: WebSocket) -> None:
         session = await _socket_session(context, socket)
         if session is None:
-            await socket.close(code=4401)
+            await socket.close(code=NOT_SIGNED_IN)
             return
-        await hub.serve(socket)
+
+        async def signed_in() -> bool:
+            return await _socket_session(context, socket) is not None
+
+        await hub.serve(socket, signed_in)
 
     paths = [
         HttpRoute(PREFIX + "/openapi.json", describe),

@@ -10,6 +10,8 @@ connection.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +22,10 @@ from ground.console.model import RECENT, ms
 
 #: The clock is told at least so often.
 CLOCK_S: Final = 2.0
+#: Whether somebody is still signed in is asked so often, wall seconds.
+SIGNED_IN_S: Final = 2.0
+#: Why a stream is closed: sign in again.
+NOT_SIGNED_IN: Final = 4401
 #: Lists that are added to; everything else replaces what it was.
 _LISTS: Final = ("events", "commands")
 #: Parameters by packet, receivers by name: each replaces its own.
@@ -110,8 +116,9 @@ class Hub:
         for listener in self._listeners:
             listener.merge(parts, text)
 
-    async def serve(self, socket: WebSocket) -> None:
-        """One browser, until it goes."""
+    async def serve(self, socket: WebSocket, signed_in: Callable[[], Awaitable[bool]]) -> None:
+        """One browser, until it goes or is not signed in any more: signed out, removed, or with a
+        token that was revoked."""
         self.loop = asyncio.get_running_loop()
         await socket.accept()
         listener = _Listener()
@@ -121,7 +128,13 @@ class Hub:
             with self._context.lock:
                 snapshot = self._text("snapshot", self._context.model.snapshot())
             await self._send(socket, listener, snapshot)
+            asked_s = time.monotonic()
             while not listener.gone:
+                if time.monotonic() - asked_s >= SIGNED_IN_S:
+                    asked_s = time.monotonic()
+                    if not await signed_in():
+                        await socket.close(code=NOT_SIGNED_IN)
+                        return
                 listener.awake.clear()
                 if not (listener.free and listener.waiting):
                     try:

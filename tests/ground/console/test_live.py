@@ -71,3 +71,21 @@ def test_the_page_asks_for_all_of_its_modules_at_once(console: Console) -> None:
         assert octets < 130_000
         assert client.get("/static/../api.py").status_code == 404
         assert client.get("/static/%2e%2e/api.py").status_code == 404
+
+
+def test_whoever_is_signed_out_sees_no_more(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SIGNED_IN_S", "CLOCK_S"):
+        monkeypatch.setattr(f"ground.console.live.{name}", 0.05)
+    with (
+        signed_in(console, "viewer") as client,
+        client.websocket_connect("/api/v1/live") as socket,
+    ):
+        assert socket.receive_json()["kind"] == "snapshot"
+        socket.receive_json()
+        assert client.delete("/api/v1/session").status_code == 200
+        # What was on its way still comes.
+        while (message := socket.receive())["type"] == "websocket.send":
+            pass
+        assert (message["type"], message["code"]) == ("websocket.close", 4401)
