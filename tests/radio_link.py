@@ -19,7 +19,7 @@ from protocols.coding.sync import ASM, FrameSynchroniser
 from protocols.physical import channel
 from protocols.physical.demodulator import Demodulator, Reception
 from protocols.physical.modulator import Modulator
-from protocols.physical.waveform import Waveform
+from protocols.physical.waveform import Modulation, Waveform
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,11 @@ def run(
             delay=rng.uniform(0, 5 * samples_per_symbol),
         )
     if reception is None:
+        # Noise is all there is: QPSK, whose detector hears more of it, gains by a narrower loop.
         reception = Reception(
-            range_hz=0.25 * waveform.symbol_rate, rate_hz_s=2e-7 * waveform.symbol_rate**2
+            range_hz=0.25 * waveform.symbol_rate,
+            rate_hz_s=2e-7 * waveform.symbol_rate**2,
+            carrier_bandwidth=5e-4 if waveform.modulation == Modulation.QPSK else 1e-3,
         )
     sender = Transmitter(waveform, sample_rate, coding, ebn0_db, impairments, rng)
     receiver = Receiver(waveform, sample_rate, coding, reception)

@@ -67,10 +67,6 @@ _SLICE: Final = 1 << 15
 _CLOCK_RANGE: Final = 1e-3
 
 
-#: Of the carrier's loop, noise bandwidth in symbol rates, where nothing else is said.
-CARRIER_BANDWIDTH: Final = 1e-3
-
-
 @dataclass(frozen=True)
 class Reception:
     """What the receiver is told of the carrier.
@@ -80,15 +76,16 @@ class Reception:
     sample (Doppler as expected and what the tuner leaves).
     minimum_esn0_db: weakest symbols that count as lock, which also sets how long is averaged; None:
     −3 dB of a bit in the symbol.
-    carrier_bandwidth, timing_bandwidth: of the loops, noise bandwidth in units of the symbol rate;
-    None: 1e-3, of QPSK, whose detector hears more noise, 5e-4.  The symbol clock may be 50 ppm off.
+    carrier_bandwidth, timing_bandwidth: of the loops, noise bandwidth in units of the symbol rate.
+    Where oscillators are quiet, half the carrier's gains QPSK 0.03 dB.  The symbol clock may be
+    50 ppm off.
     """
 
     range_hz: float = 0.0
     rate_hz_s: float = 0.0
     prediction: tuple[float, ...] = ()
     minimum_esn0_db: float | None = None
-    carrier_bandwidth: float | None = None
+    carrier_bandwidth: float = 1e-3
     timing_bandwidth: float = 2e-4
 
     def __post_init__(self) -> None:
@@ -102,7 +99,7 @@ class Reception:
             ("carrier_bandwidth", self.carrier_bandwidth),
             ("timing_bandwidth", self.timing_bandwidth),
         ):
-            if value is not None and not 1e-6 <= value <= 0.05:
+            if not 1e-6 <= value <= 0.05:
                 raise LocalError(f"{name} is {value} symbol rates; 1e-6 to 0.05 wanted")
         if self.minimum_esn0_db is not None and not -12 <= self.minimum_esn0_db <= 20:
             raise LocalError(f"minimum Es/N0 is {self.minimum_esn0_db} dB; −12 to 20 wanted")
@@ -223,10 +220,7 @@ class Demodulator:
         )
         period = self._sps / ticks
         # Kaplan and Hegarty, table of loop filters: third order, B = 0.7845 w.
-        bandwidth = reception.carrier_bandwidth
-        if bandwidth is None:
-            bandwidth = 5e-4 if self._detector == Detector.QPSK else CARRIER_BANDWIDTH
-        w = bandwidth / ticks / 0.7845
+        w = reception.carrier_bandwidth / ticks / 0.7845
         turn = 2 * np.pi * phase_slope
         v = reception.timing_bandwidth / ticks / 0.53
         threshold, lasts = self._lock()

@@ -23,7 +23,6 @@ from numba import njit
 from protocols.errors import LocalError
 from protocols.physical.channel import phase_turns
 from protocols.physical.demodulator import (
-    CARRIER_BANDWIDTH,
     Demodulator,
     DemodulatorStatus,
     Reception,
@@ -137,14 +136,13 @@ class ResidualDemodulator:
         self._step = max(1, round(sps))
         self._window = round(_WINDOW * sps)
         self._prediction = np.array(reception.prediction, np.float64) / sample_rate
-        bandwidth = reception.carrier_bandwidth
-        w = (CARRIER_BANDWIDTH if bandwidth is None else bandwidth) / 0.7845
+        w = reception.carrier_bandwidth / 0.7845
         turn = 2 * np.pi * self._slope()
         gains = (2.4 * w / turn, 1.1 * w**2 / turn / self._step, w**3 / turn / self._step)
         self._gains = np.array(gains)
         self._inner_waveform = waveform
         inner = replace(
-            reception, range_hz=0.0, rate_hz_s=0.0, prediction=(), carrier_bandwidth=None
+            reception, range_hz=0.0, rate_hz_s=0.0, prediction=(), carrier_bandwidth=1e-3
         )
         if waveform.modulation == Modulation.PM_PSK:
             self._inner_waveform = Waveform(Modulation.BPSK, waveform.symbol_rate, shaping="nrz")
