@@ -44,7 +44,7 @@ LENGTHS: Final = (1784, 3568, 7136, 8920)
 _PRIMES: Final = (31, 37, 43, 47, 53, 59, 61, 67)
 #: Iterations of a first pass over all codewords; those that need more are gathered again, so that
 #: a few hard ones do not hold up the others of their group.
-_FIRST_PASS: Final = 8
+_FIRST_PASS: Final = 10
 #: Mean magnitude of the decoder's symbols: that of log-likelihood ratios, in eighths, near the
 #: Eb/N0 where one codeword in a hundred fails.
 _MEAN: Final[dict[Rate, float]] = {"1/2": 21.5, "1/3": 14.0, "1/4": 11.0, "1/6": 8.2}

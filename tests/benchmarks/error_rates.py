@@ -267,7 +267,8 @@ def ldpc(name: str, exact: int) -> Callable[[float, int, np.random.Generator], C
 
 # ---- turbo -----------------------------------------------------------------------------------
 
-#: Frame error rates of 130.1-G's annex of numbers (JPL's decoder, 10 iterations), tables A-3, A-4.
+#: Frame error rates of JPL's decoder with 10 iterations: tables A-3 and A-4 of 130.1-G, as a public
+#: simulator copies them (github.com/skyswordx/chencode-hw); the book itself was not at hand.
 TABLES = {
     ("1/2", 1784): {1.0: 7.5529e-2, 1.2: 7.9605e-3, 1.4: 3.2503e-4},
     ("1/3", 3568): {0.3: 5.1557e-2, 0.4: 9.0463e-3},
