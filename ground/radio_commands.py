@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,7 +68,7 @@ def adapters(
 
 def _listing(known: Any) -> dict[str, Any]:
     adapter = known.adapter
-    more: dict[str, Any] = {"why_not": known.why_not}
+    more: dict[str, Any] = {}
     if adapter is not None:
         more = {
             "face": adapter.FACE,
@@ -76,7 +78,12 @@ def _listing(known: Any) -> dict[str, Any]:
             "summary": adapter.SUMMARY,
             "options": {name: option.help for name, option in adapter.OPTIONS.items()},
         }
-    return {"adapter": known.scheme, "package": known.package, **more}
+    return {
+        "adapter": known.scheme,
+        "package": known.package,
+        "why_not": known.why_not,
+        **more,
+    }
 
 
 def _print_options(name: str, adapter: Any, as_json: bool) -> None:
@@ -150,9 +157,9 @@ def record(
 
     from ground.adapters.radio.recording import record as write
 
-    stop = _until_interrupted()
     show = sys.stderr.isatty() and not json_ if progress is None else progress
-    with _Bar(seconds) if show else nullcontext(lambda progress: None) as update:
+    bar = _Bar(seconds) if show else nullcontext(lambda progress: None)
+    with _interrupted() as stop, bar as update:
         report = write(
             address,
             output,
@@ -239,15 +246,20 @@ def _print_report(report: dict[str, Any]) -> None:
     display(table)
 
 
-def _until_interrupted() -> Any:
+@contextmanager
+def _interrupted() -> Iterator[Callable[[], bool]]:
     """Ctrl-C and SIGTERM end a recording whole: what is written is closed."""
     import signal
     import threading
 
     told = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: told.set())
-    return told.is_set
+    ends = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: told.set()) for number in ends}
+    try:
+        yield told.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Bar:

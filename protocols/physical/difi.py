@@ -13,6 +13,7 @@ v1.1; those of VITA 49.2 where it refers to them.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -59,6 +60,8 @@ HEADER: Final = c.BitStruct(
     "picoseconds" / c.BitsInteger(64),
 )
 HEADER_OCTETS: Final = HEADER.sizeof()
+#: The same words, for `_parse_data`.
+_WORDS: Final = struct.Struct(">IIIIIQ")
 
 CONTEXT_FIELDS: Final = c.Struct(
     "cif0" / c.Int32ub,
@@ -144,6 +147,25 @@ def parse_packet(octets: bytes) -> DataPacket | ContextPacket | None:
     """
     if len(octets) < HEADER_OCTETS:
         raise RemoteError(f"{len(octets)} octets; DIFI's header has {HEADER_OCTETS}", data=octets)
+    return _parse_data(octets) or _parse_declared(octets)
+
+
+def _parse_data(octets: bytes) -> DataPacket | None:
+    """A data packet as nearly all are, ten times faster than by the declaration, which has the last
+    word on all others; a test compares the two."""
+    first, stream, oui, classes, seconds, picoseconds = _WORDS.unpack_from(octets)
+    tsi = first >> 22 & 3
+    if first >> 20 & 0xFF3 != 0x182 or not tsi or classes or oui != OUI:
+        return None
+    if 4 * (first & 0xFFFF) != len(octets) or picoseconds >= 10**12:
+        return None
+    scale = TimeScale(tsi)
+    ert_ns = _tai_ns(scale, seconds) + picoseconds // 1000
+    sequence = first >> 16 & 15
+    return DataPacket(stream, sequence, ert_ns, octets[HEADER_OCTETS:], picoseconds % 1000, scale)
+
+
+def _parse_declared(octets: bytes) -> DataPacket | ContextPacket | None:
     header: Any = HEADER.parse(octets[:HEADER_OCTETS])
     if header.packet_type not in (DATA, CONTEXT, CONTEXT + 1) or not header.has_class:
         raise _wrong(octets, f"packet type {header.packet_type}; 1, 4 or 5 with a class wanted")

@@ -7,6 +7,7 @@ import select
 import socket
 import struct
 import sys
+import time
 from typing import Final
 
 from ground.adapters.sockets import family_of
@@ -52,13 +53,17 @@ class DatagramSocket:
             )
 
     def receive(self, timeout_s: float) -> tuple[list[bytes], int]:
-        """Datagrams, and how many the kernel has dropped before the last of them."""
+        """Datagrams, and how many the kernel has dropped before the last of them; waits at most so
+        long for the first, and as long again for more."""
         found: list[bytes] = []
         dropped = self._dropped
         if not select.select([self.socket], [], [], timeout_s)[0]:
             return found, 0
+        # Where other threads of the process are busy each call may wait for the interpreter: what
+        # has come is given out after a while, and does not wait until there is no more.
+        deadline = time.monotonic() + timeout_s
         try:
-            while len(found) < _MOST:
+            while len(found) < _MOST and (not found or time.monotonic() < deadline):
                 octets, beside, _, _ = self.socket.recvmsg(_LONGEST, 64)
                 found.append(octets)
                 for level, kind, value in beside:

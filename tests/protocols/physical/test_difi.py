@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import LocalError, RemoteError
+from protocols.physical import difi
 from protocols.physical.difi import (
     ContextPacket,
     DataPacket,
@@ -57,6 +58,23 @@ def test_parse_gives_what_was_built(packet: DataPacket | ContextPacket) -> None:
     octets = build_packet(packet)
     assert parse_packet(octets) == packet
     assert build_packet(packet) == octets
+
+
+@given(
+    st.one_of(DATA, CONTEXT),
+    st.lists(st.tuples(st.integers(0, 27), st.integers(0, 255)), max_size=2),
+)
+def test_the_fast_path_says_what_the_declaration_says(
+    packet: DataPacket | ContextPacket, changes: list[tuple[int, int]]
+) -> None:
+    octets = bytearray(build_packet(packet))
+    for at, value in changes:
+        octets[at] = value
+    fast = difi._parse_data(bytes(octets))
+    if not changes:
+        assert (fast is not None) is isinstance(packet, DataPacket)
+    if fast is not None:
+        assert fast == difi._parse_declared(bytes(octets))
 
 
 @given(st.one_of(DATA, CONTEXT), st.data())
