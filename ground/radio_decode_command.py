@@ -211,8 +211,10 @@ def _open(source: str, record: Path | None, seconds: float) -> Iterator[_Samples
     recording, data = read_recording(Path(source))
     if not recording.sample_rate_hz:
         raise LocalError(f"{source}: no core:sample_rate; without it nothing can be demodulated")
-    if len(recording.segments) > 1:
-        raise LocalError(f"{source}: {len(recording.segments)} captures with gaps; one is decoded")
+    if len(recording.segments) != 1:
+        raise LocalError(
+            f"{source}: {len(recording.segments)} captures; one without gaps is decoded"
+        )
     form, rate = recording.format, recording.sample_rate_hz
     block = min(_BLOCK, max(1, round(_LOOK_S * rate))) * form.octets
 
