@@ -110,7 +110,7 @@ def test_samples_of_gnu_radio_come_bit_for_bit(
     with flow(sink, port, path) as sender:
         with open_adapter(f"zmq-iq://127.0.0.1:{port}?pattern={pattern}&rate=1e6") as adapter:
             assert adapter.wait_until(State.RUNNING, timeout_s=PATIENCE_S)
-            time.sleep(0.3)  # PUB drops until the subscription has arrived, and nobody can see it
+            time.sleep(1)  # PUB drops until the subscription has arrived, and nobody can see it
             assert sender.stdin is not None
             sender.stdin.write("go\n")
             sender.stdin.flush()
