@@ -10,7 +10,6 @@ or raises; connecting fails.  The tests of this package and `l4 radio test` run 
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 import traceback
@@ -21,26 +20,30 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any, Final
 
+from ground.adapters.radio import bench as benches
 from ground.adapters.radio.adapter import (
     TURN_S,
     UNKNOWN,
     Adapter,
     Block,
-    Capture,
     Loss,
     Policy,
     Result,
     State,
 )
 from ground.adapters.radio.address import parse_address
-from ground.adapters.radio.peer import Peer
+from ground.adapters.radio.bench import (
+    QUICK,
+    Bench,
+    NotRun,
+    demand,
+    running,
+    same,
+    short,
+    take,
+    until,
+)
 from protocols.errors import LocalError
-
-#: Longest wait for anything that should happen at once.
-PATIENCE_S = 10.0
-#: Between attempts, so that a check of several of them is short.
-QUICK: Final = Policy(first_retry_s=0.02, longest_retry_s=0.08)
-BLOCKS: Final = 60
 
 
 class Outcome(StrEnum):
@@ -60,165 +63,12 @@ class CheckResult:
     seconds: float = 0.0
 
 
-class _NotRun(Exception):
-    """This check says nothing about this adapter; why."""
-
-
-#: Called before each read with its number from 0: a result instead of it, None for the wire's own.
-ReadFault = Callable[[int], Sequence[Result] | None]
-
-
-class _Bench:
-    """An adapter and, if it has one, its other end."""
-
-    def __init__(self, adapter: type[Adapter], uri: str | None) -> None:
-        self.kind = adapter
-        self.peer: Peer | None = None if uri is not None else adapter.peer()
-        if uri is None and self.peer is None:
-            raise LocalError(
-                f"{adapter.__name__} has no other end of its own (`peer`); give it an address"
-            )
-        self.uri = uri or (self.peer.uri if self.peer is not None else "")
-        self.opened: list[Adapter] = []
-
-    def adapter(
-        self,
-        *,
-        uri: str = "",
-        policy: Policy = QUICK,
-        capture: Capture | None = None,
-        read_fault: ReadFault | None = None,
-        connect_fault: Callable[[int], None] | None = None,
-    ) -> Adapter:
-        """A new one, with faults where they are wanted; closed at the end of the check."""
-        made = _with_faults(self.kind, read_fault, connect_fault)(
-            uri or self.uri, policy=policy, capture=capture
-        )
-        self.opened.append(made)
-        return made
-
-    def need_peer(self, what: str = "", *, can: str = "") -> Peer:
-        """The other end.  Not run: there is none, or it cannot do what is wanted."""
-        if self.peer is None:
-            raise _NotRun(f"wants an other end that {what or 'the contract drives'}")
-        if can and not getattr(self.peer, can):
-            raise _NotRun(f"this wire's other end has no way to {what}")
-        return self.peer
-
-    def need(self, condition: bool, why: str) -> None:
-        if not condition:
-            raise _NotRun(why)
-
-    def blocks(self, count: int = BLOCKS, seed: int = 1) -> list[bytes]:
-        """Different ones of the wire's size; the same for the same seed."""
-        assert self.peer is not None
-        random_octets = random.Random(seed)
-        return [random_octets.randbytes(self.peer.block_octets) for _ in range(count)]
-
-    def begin(self, adapter: Adapter, blocks: Sequence[bytes] = ()) -> None:
-        """Open, and have the other end send; a recording is there before."""
-        peer = self.peer
-        if peer is not None and adapter.REPEATS and adapter.receives:
-            peer.send(blocks or self.blocks())
-        adapter.open()
-        running(adapter)
-        if peer is not None and blocks and not adapter.REPEATS:
-            peer.send(blocks)
-
-    def close(self) -> None:
-        for adapter in self.opened:
-            adapter.close()
-        if self.peer is not None:
-            self.peer.close()
-
-
-def _with_faults(
-    kind: type[Adapter],
-    read_fault: ReadFault | None,
-    connect_fault: Callable[[int], None] | None,
-) -> type[Adapter]:
-    class Faulty(kind):  # type: ignore[misc,valid-type]
-        _reads = _connects = 0
-
-        def connect(self) -> None:
-            number, self._connects = self._connects, self._connects + 1
-            if connect_fault is not None:
-                connect_fault(number)
-            super().connect()
-
-        def read(self, timeout_s: float) -> Sequence[Result]:
-            number, self._reads = self._reads, self._reads + 1
-            found = read_fault(number) if read_fault is not None else None
-            return super().read(timeout_s) if found is None else found
-
-    return Faulty
-
-
-# ---------------------------------------------------------------- what checks say
-
-
-def demand(condition: bool, what: str) -> None:
-    """AssertionError, also where Python runs without `assert`."""
-    if not condition:
-        raise AssertionError(what)
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        demand(time.monotonic() < deadline, f"{what}: not within {PATIENCE_S:g} s")
-        time.sleep(0.005)
-
-
-def running(adapter: Adapter) -> None:
-    states = (State.RUNNING, State.ENDED, State.FAILED)
-    adapter.wait_until(*states, timeout_s=PATIENCE_S)
-    demand(
-        adapter.state in states[:2],
-        f"{adapter.state}, not RUNNING, after {PATIENCE_S:g} s: {adapter.statistics().detail}",
-    )
-
-
-def take(adapter: Adapter, octets: int) -> list[Block]:
-    """Blocks until there are so many octets."""
-    found: list[Block] = []
-    deadline = time.monotonic() + PATIENCE_S
-    while (have := sum(len(block.octets) for block in found)) < octets:
-        demand(
-            time.monotonic() < deadline and adapter.state is not State.FAILED,
-            f"{have} of {octets} octets came; {adapter.state}: {adapter.statistics().detail}",
-        )
-        found += adapter.receive(0.05)
-    return found
-
-
-def same(found: Sequence[Block], sent: Sequence[bytes], framed: bool) -> None:
-    """Bit for bit; of a framed wire block for block."""
-    got = [block.octets for block in found]
-    if framed:
-        demand(len(got) == len(sent), f"{len(got)} blocks came of {len(sent)} sent")
-        for number, (one, other) in enumerate(zip(got, sent, strict=True)):
-            demand(one == other, f"block {number} came as {_short(one)}, was {_short(other)}")
-        return
-    one, other = b"".join(got), b"".join(sent)
-    if one != other:
-        at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
-        raise AssertionError(
-            f"{len(one)} octets came of {len(other)}, from octet {at} on "
-            f"{_short(one[at:])}, was {_short(other[at:])}"
-        )
-
-
-def _short(octets: bytes) -> str:
-    return f"{octets[:8].hex(' ')}… ({len(octets)} octets)"
-
-
 # ---------------------------------------------------------------- the checks
 
-Check = Callable[[_Bench], None]
+Check = Callable[[Bench], None]
 
 
-def delivers_every_bit(bench: _Bench) -> None:
+def delivers_every_bit(bench: Bench) -> None:
     """What is sent comes in order, once, bit for bit, and is counted"""
     bench.need(bench.kind.RECEIVES, "it does not receive")
     bench.need_peer()
@@ -239,7 +89,7 @@ def delivers_every_bit(bench: _Bench) -> None:
     demand(counts == (0, 0, 0, 0, 0), f"faults are counted where none was: {seen}")
 
 
-def silence_is_a_result(bench: _Bench) -> None:
+def silence_is_a_result(bench: Bench) -> None:
     """Where nothing comes, receive returns in time, reads are counted as time-outs, nothing ends"""
     bench.need(bench.kind.RECEIVES, "it does not receive")
     adapter = bench.adapter(read_fault=lambda number: () if number < 5 else None)
@@ -257,17 +107,17 @@ def silence_is_a_result(bench: _Bench) -> None:
         same(take(adapter, sum(map(len, sent))), sent, adapter.FRAMED)
 
 
-def overflow_is_a_result(bench: _Bench) -> None:
+def overflow_is_a_result(bench: Bench) -> None:
     """An overflow in the device is counted, the next block says what is missing, it goes on"""
     _loss(bench, Loss("overflow", 7), "overflows")
 
 
-def gap_is_a_result(bench: _Bench) -> None:
+def gap_is_a_result(bench: Bench) -> None:
     """A gap of unknown size is counted, the next block says so, it goes on"""
     _loss(bench, Loss("gap"), "gaps")
 
 
-def _loss(bench: _Bench, loss: Loss, counted: str) -> None:
+def _loss(bench: Bench, loss: Loss, counted: str) -> None:
     bench.need(bench.kind.RECEIVES, "it does not receive")
     adapter = bench.adapter(read_fault=lambda number: (loss,) if number == 0 else None)
     sent = bench.blocks() if bench.peer is not None else []
@@ -281,7 +131,7 @@ def _loss(bench: _Bench, loss: Loss, counted: str) -> None:
         demand(lost == [loss.count] + [0] * (len(lost) - 1), f"blocks say {lost[:3]}… is missing")
 
 
-def gap_on_the_wire(bench: _Bench) -> None:
+def gap_on_the_wire(bench: Bench) -> None:
     """What is lost on the wire itself is noticed where the wire numbers its blocks"""
     peer = bench.need_peer("lose a block that the adapter could miss", can="can_gap")
     adapter, sent = bench.adapter(), bench.blocks(6)
@@ -295,7 +145,7 @@ def gap_on_the_wire(bench: _Bench) -> None:
     demand(after[0].lost != 0, "the block after the gap does not say so")
 
 
-def nonsense_is_a_result(bench: _Bench) -> None:
+def nonsense_is_a_result(bench: Bench) -> None:
     """Octets that the wire does not carry are counted and given to nobody; it goes on"""
     peer = bench.need_peer("send what the wire does not carry", can="can_garble")
     adapter, sent = bench.adapter(), bench.blocks()
@@ -309,7 +159,7 @@ def nonsense_is_a_result(bench: _Bench) -> None:
     same(found, sent, adapter.FRAMED)
 
 
-def lost_connection_is_made_again(bench: _Bench) -> None:
+def lost_connection_is_made_again(bench: Bench) -> None:
     """A connection that is lost is made again; what comes then is taken, what was taken stays"""
     bench.need(bench.kind.RECEIVES, "it does not receive")
     broken = threading.Event()
@@ -339,7 +189,7 @@ def lost_connection_is_made_again(bench: _Bench) -> None:
     demand(adapter.statistics().reconnects == 1, f"reconnects {adapter.statistics().reconnects}")
 
 
-def other_end_leaves_and_comes_back(bench: _Bench) -> None:
+def other_end_leaves_and_comes_back(bench: Bench) -> None:
     """The other end goes away: noticed, tried again, and taken from as before when it is back"""
     peer = bench.need_peer("leave and come back", can="can_leave")
     adapter, sent = bench.adapter(), bench.blocks()
@@ -359,7 +209,7 @@ def other_end_leaves_and_comes_back(bench: _Bench) -> None:
     demand(adapter.statistics().reconnects == 1, f"reconnects {adapter.statistics().reconnects}")
 
 
-def pauses_between_attempts_grow(bench: _Bench) -> None:
+def pauses_between_attempts_grow(bench: Bench) -> None:
     """Connecting that fails is tried again after pauses that double up to the longest"""
     attempts: list[float] = []
 
@@ -382,14 +232,14 @@ def pauses_between_attempts_grow(bench: _Bench) -> None:
     demand(adapter.statistics().reconnects == 0, "attempts that failed count as reconnects")
 
 
-def captures_before_it_gives(bench: _Bench) -> None:
+def captures_before_it_gives(bench: Bench) -> None:
     """Every block is with the capture before anybody can take it"""
     bench.need_peer()
     captured: list[Block] = []
     adapter, sent = bench.adapter(capture=captured.extend), bench.blocks()
     bench.begin(adapter, sent)
     found: list[Block] = []
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + benches.PATIENCE_S
     while sum(len(block.octets) for block in found) < sum(map(len, sent)):
         demand(time.monotonic() < deadline, f"{len(found)} blocks came")
         given = adapter.receive(0.05)
@@ -397,7 +247,7 @@ def captures_before_it_gives(bench: _Bench) -> None:
         demand(captured[: len(found)] == found, "a block was given that is not in the capture")
 
 
-def ends_when_it_cannot_capture(bench: _Bench) -> None:
+def ends_when_it_cannot_capture(bench: Bench) -> None:
     """Where the capture cannot be written (a full disk) nothing is given, and the state says why"""
     bench.need_peer()
 
@@ -416,7 +266,7 @@ def ends_when_it_cannot_capture(bench: _Bench) -> None:
     demand(adapter.receive(0) == [], "a block was given that is in no capture")
 
 
-def holds_back_or_counts(bench: _Bench) -> None:
+def holds_back_or_counts(bench: Bench) -> None:
     """Nobody takes: the other end is held back, or what is dropped is counted and marked"""
     bench.need_peer()
     captured: list[Block] = []
@@ -453,7 +303,7 @@ def holds_back_or_counts(bench: _Bench) -> None:
     sender.join()
 
 
-def disabled_lets_go(bench: _Bench) -> None:
+def disabled_lets_go(bench: Bench) -> None:
     """Disabled it lets go of the wire and takes nothing; enabled it goes on"""
     adapter = bench.adapter()
     sent = bench.blocks() if bench.peer is not None else []
@@ -472,7 +322,7 @@ def disabled_lets_go(bench: _Bench) -> None:
         same(take(adapter, sum(map(len, sent))), sent, adapter.FRAMED)
 
 
-def a_bug_ends_the_adapter_alone(bench: _Bench) -> None:
+def a_bug_ends_the_adapter_alone(bench: Bench) -> None:
     """An exception that the adapter should not raise makes it FAILED and is named"""
     bench.need(bench.kind.RECEIVES, "it does not receive")
 
@@ -487,7 +337,7 @@ def a_bug_ends_the_adapter_alone(bench: _Bench) -> None:
     demand("ZeroDivisionError" in adapter.statistics().detail, adapter.statistics().detail)
 
 
-def sends_every_bit(bench: _Bench) -> None:
+def sends_every_bit(bench: Bench) -> None:
     """What it is given to send arrives bit for bit, in order, and is counted"""
     bench.need(bench.kind.TRANSMITS, "it does not transmit")
     peer = bench.need_peer()
@@ -498,7 +348,7 @@ def sends_every_bit(bench: _Bench) -> None:
         until(lambda block=block: adapter.send(block), "the wire takes a block")
     whole = b"".join(sent)
     until(lambda: len(peer.received()) >= len(whole), f"{len(peer.received())} octets arrived")
-    demand(peer.received() == whole, f"{_short(peer.received())} arrived, sent {_short(whole)}")
+    demand(peer.received() == whole, f"{short(peer.received())} arrived, sent {short(whole)}")
     seen = adapter.statistics()
     demand(
         (seen.blocks_out, seen.octets_out) == (len(sent), len(whole)),
@@ -506,7 +356,7 @@ def sends_every_bit(bench: _Bench) -> None:
     )
 
 
-def opens_and_closes(bench: _Bench) -> None:
+def opens_and_closes(bench: Bench) -> None:
     """Opened twice is an error; closed, also twice or unopened, it ends at once; opens again"""
     adapter = bench.adapter()
     adapter.close()
@@ -527,7 +377,7 @@ def opens_and_closes(bench: _Bench) -> None:
     bench.begin(adapter)
 
 
-def statistics_do_not_change(bench: _Bench) -> None:
+def statistics_do_not_change(bench: Bench) -> None:
     """Statistics that were given out stay as they are"""
     seen = bench.adapter().statistics()
     try:
@@ -537,7 +387,7 @@ def statistics_do_not_change(bench: _Bench) -> None:
     raise AssertionError("statistics can be written")
 
 
-def unknown_options_are_errors(bench: _Bench) -> None:
+def unknown_options_are_errors(bench: Bench) -> None:
     """An option that it does not have is refused by name, and those it has are listed"""
     separator = "&" if "?" in bench.uri else "?"
     try:
@@ -550,18 +400,18 @@ def unknown_options_are_errors(bench: _Bench) -> None:
         raise AssertionError("an option that it does not have was taken")
 
 
-def something_comes(bench: _Bench) -> None:
+def something_comes(bench: Bench) -> None:
     """A device that is there delivers blocks: not empty, in the order of their times"""
     bench.need(bench.peer is None, "its own other end was used")
     bench.need(bench.kind.RECEIVES, "it does not receive")
     adapter = bench.adapter()
     bench.begin(adapter)
     found: list[Block] = []
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + benches.PATIENCE_S
     while len(found) < 3 and time.monotonic() < deadline and not adapter.ended:
         found += adapter.receive(0.1)
     seen = adapter.statistics()
-    demand(bool(found), f"nothing in {PATIENCE_S:g} s; {seen.state}: {seen.detail}")
+    demand(bool(found), f"nothing in {benches.PATIENCE_S:g} s; {seen.state}: {seen.detail}")
     times = [block.ert_ns for block in found]
     demand(times == sorted(times), "times of blocks run backwards")
     demand(all(block.octets for block in found), "a block is empty")
@@ -592,8 +442,8 @@ CHECKS: Final[tuple[Check, ...]] = (
 
 
 @contextmanager
-def _bench(adapter: type[Adapter], uri: str | None) -> Iterator[_Bench]:
-    bench = _Bench(adapter, uri)
+def _bench(adapter: type[Adapter], uri: str | None) -> Iterator[Bench]:
+    bench = Bench(adapter, uri)
     try:
         yield bench
     finally:
@@ -608,7 +458,7 @@ def run_check(check: Check, adapter: type[Adapter], uri: str | None = None) -> C
     with _bench(adapter, uri) as bench:
         try:
             check(bench)
-        except _NotRun as why:
+        except NotRun as why:
             outcome, detail = Outcome.NOT_RUN, str(why)
         except AssertionError as error:
             outcome, detail = Outcome.FAILED, str(error)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ground.adapters.radio import contract
+from ground.adapters.radio import bench, contract
 from ground.adapters.radio.adapter import STATES, Adapter, Block, Event, Result, State
 from ground.adapters.radio.contract import Outcome, run_check, run_contract
 from ground.adapters.radio.loopback import LoopbackAdapter
@@ -15,7 +15,7 @@ from protocols.errors import LocalError
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contract, "PATIENCE_S", 0.6)
+    monkeypatch.setattr(bench, "PATIENCE_S", 0.6)
 
 
 class FlipsABit(LoopbackAdapter):
