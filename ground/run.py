@@ -247,13 +247,13 @@ def _watch(
             if screen is not None and now >= next_draw:
                 next_draw = now + REFRESH_S
                 screen.update(_screen(model, clock, console, supervisor, note()), refresh=True)
-            elif screen is None and note() != told:
-                told = note()
-                print(told, file=sys.stderr, flush=True)
             elif screen is None and supervisor is not None and now >= next_line:
                 if model.link is None and now < patience:
                     continue
                 next_line = now + LINE_S
+                if note() != told:
+                    told = note()
+                    print(told, file=sys.stderr, flush=True)
                 print(_line(model, supervisor, clock.now_ns()), file=sys.stderr, flush=True)
 
 

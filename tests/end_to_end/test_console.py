@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
@@ -30,6 +31,7 @@ from ground.config import (
 from ground.wiring import open_clock
 from protocols.packets.batch import PacketBatch
 from tests.end_to_end.accessibility import problems, tabbed, unnamed
+from tests.end_to_end.pictures import take_pictures
 from tests.end_to_end.site import Site
 
 PASSWORD = "correct horse battery"
@@ -300,6 +302,12 @@ def test_two_operators_at_work(site: Site, browser: Browser) -> None:
     follow_a_bundle(ann)
     nobody_is_shut_out(ann)
     assert errors == []
+    if folder := os.environ.get("L4_PICTURES"):
+        choose(ann, "command array_turn")
+        ann.get_by_label(re.compile("^ANGLE")).fill("8")
+        ann.get_by_role("button", name="Put on the stack").click()
+        requests.get_by_role("button", name="Arm").click()
+        take_pictures(ann, site.settings, Path(folder))
 
     # Nobody is told that something works which does not: the server goes, and the page says so.
     site.kill(CONSOLE)

@@ -52,8 +52,8 @@ def test_help_names_scenarios_and_examples() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "either --link or --output"),
-        (["--output", "x.cadu"], "--output needs --duration"),
+        ([], "one of --link, --output, --tracking, --iq is wanted"),
+        (["--output", "x.cadu"], "--output, --tracking and --iq need --duration"),
         (["--output", "x.cadu", "--duration", "1", "--scenario", "nix"], "neither a file nor"),
         (["--link", "carrier-pigeon://x", "--light-time", "0"], "spacecraft_sim: "),
         (["--link", "tcp://127.0.0.1:*", "--light-time", "-4"], "0..100000 s allowed"),
