@@ -33,6 +33,19 @@ async def until(pilot: Pilot[None], app: TerminalConsole, done: Callable[[], boo
         await pilot.pause(0.2)
 
 
+async def pressed_until_done(
+    pilot: Pilot[None], app: TerminalConsole, key: str, words: str
+) -> None:
+    """A service that is too slow to answer is told as an error, and asked again by the operator."""
+    for _ in range(6):
+        await pilot.press(key)
+        deadline = time.monotonic() + 12
+        while time.monotonic() < deadline:
+            await pilot.pause(0.2)
+            if words not in screen(app):
+                return
+
+
 @pytest.mark.timeout(400)
 async def test_telemetry_and_a_command_by_keys(tmp_path: Path) -> None:
     settings = prepare_run_directory(
@@ -58,9 +71,9 @@ async def test_telemetry_and_a_command_by_keys(tmp_path: Path) -> None:
                 await until(pilot, app, lambda: len(app.screen_stack) == 2)
                 await pilot.press(*"TEST_CONNECTION", "enter", "enter")
                 await until(pilot, app, lambda: "arm it" in screen(app))
-                await pilot.press("a")
+                await pressed_until_done(pilot, app, "a", "arm it")
                 await until(pilot, app, lambda: "send it" in screen(app))
-                await pilot.press("S")
+                await pressed_until_done(pilot, app, "S", "send it")
                 await until(pilot, app, lambda: "at the spacecraft in" in screen(app))
                 await until(pilot, app, lambda: "completed" in screen(app))
                 site.kill(CONSOLE)

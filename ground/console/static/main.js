@@ -98,7 +98,7 @@ function Shell() {
     <nav class="chrome" aria-label="Views">${shown.map(([id, label]) => html`<a href=${"#" + id} aria-current=${id === found[0] ? "page" : null}>
       ${label}${id === "alarms" && loud > 0 && html` <span class="badge critical">${loud}</span>`}
       ${id === "health" && silent > 0 && html` <span class="badge warning">${silent}</span>`}</a>`)}</nav>
-    <main id="main" tabindex="-1" aria-label=${found[1]}>
+    ${/* Made anew for each view: it begins at its top. */ ""}<main id="main" key=${found[0]} tabindex="-1" aria-label=${found[1]}>
       ${notice.value && html`<div class="notice" role="alert">${notice.value.text}
         <button onClick=${() => (notice.value = null)} aria-label="Close">×</button></div>`}
       <${View} rest=${rest.value} key=${found[0]} /></main>

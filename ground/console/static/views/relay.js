@@ -19,7 +19,7 @@ const rows = (value, ...names) => (Array.isArray(value) ? value : names.map((n) 
 
 // The end of the way: how long each took from where it was made.
 function Delivered() {
-  return html`<section class="panel"><h2>At their destination</h2>${bundles.value.length === 0 ? html`<p class="dim">none since the console began to listen</p>` : html`<table aria-label="Delivered"><thead><tr><th>from</th><th>to</th><th>made there, UTC</th><th>arrived, UTC</th><th>on its way</th><th>octets</th></tr></thead><tbody>
+  return html`<section class="panel" aria-label="At their destination" tabindex="0" style="max-height:19rem"><h2>At their destination</h2>${bundles.value.length === 0 ? html`<p class="dim">none since the console began to listen</p>` : html`<table aria-label="Delivered"><thead><tr><th>from</th><th>to</th><th>made there, UTC</th><th>arrived, UTC</th><th>on its way</th><th>octets</th></tr></thead><tbody>
     ${bundles.value.slice().reverse().map((b) => html`<tr><td>${b.source}</td><td>${b.destination}</td><td class="num">${stamp(b.created)}</td><td class="num">${clock(b.arrived)}</td><td class="num">${b.created ? span(b.arrived - b.created) : "its source has no clock"}</td><td class="num">${octets(b.octets)}</td></tr>`)}</tbody></table>`}</section>`;
 }
 
@@ -32,6 +32,6 @@ export function Relay() {
     ${board && html`<section class=${"panel" + (board.stale ? " stale" : "")} aria-label="On board"><h2>On board ${board.stale ? html`<span class="tag warning">STALE</span>` : ""}</h2>
       <table><tbody>${Object.entries(board.values).map(([n, [v, unit]]) => html`<tr><td>${n}</td><td class="num">${number(v)} ${unit}</td></tr>`)}</tbody></table></section>`}
     <section class="panel" aria-label="Node" tabindex="0" style="max-height:19rem"><h2>The site's node</h2><${Tree} value=${status} /></section></div>
-    <${Delivered} /><section class="panel"><h2>Bundles held here</h2><${List} rows=${rows(held, "held", "bundles")} label="Bundles held" /></section>
+    <section class="panel" aria-label="Held" tabindex="0" style="max-height:19rem"><h2>Bundles held here</h2><${List} rows=${rows(held, "held", "bundles")} label="Bundles held" /></section><${Delivered} />
     <section class="panel"><h2>Contact plan</h2><${List} rows=${rows(contacts, "contacts")} label="Contacts" /></section>`;
 }
