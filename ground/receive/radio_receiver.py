@@ -91,7 +91,9 @@ class RadioReceiver:
         """The octets of the decoded stream, and what the chain made of them."""
         begin_ns = self.time_ns
         self._taken += len(samples)
-        self._newest = samples[-BINS * _SPECTRA :]
+        # A recording ends with a block of any size.
+        self._newest = np.concatenate([self._newest, samples[-BINS * _SPECTRA :]])
+        self._newest = self._newest[-BINS * _SPECTRA :]
         return self._decode(self._demodulator.push(samples), begin_ns)
 
     def finish(self) -> tuple[U8, ChainOutput]:
@@ -103,7 +105,8 @@ class RadioReceiver:
 
     def _decode(self, symbols: SoftSymbols, begin_ns: int) -> tuple[U8, ChainOutput]:
         if len(symbols):
-            self._soft = symbols.values[-_POINTS * self.waveform.rails :]
+            most = _POINTS * self.waveform.rails
+            self._soft = np.concatenate([self._soft, symbols.values[-most:]])[-most:]
         octets = self._symbols.push(symbols)
         return octets, self.chain.push(octets, begin_ns)
 

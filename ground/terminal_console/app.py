@@ -213,12 +213,13 @@ class TerminalConsole(App[None]):
         """Cells that have changed; where rows have come or gone, or one is wider than its column,
         all of them, and the cursor stays on what it was on."""
         table, wanted = self._table(name), dict(rows)
-        widths = [column.content_width for column in table.columns.values()]
-        fits = all(
-            cell.cell_len <= width
-            for cells in wanted.values()
-            for cell, width in zip(cells, widths, strict=True)
-        )
+        # Widths are set here: those that the table finds by itself come after a line may have been
+        # drawn, which then stays as it was.
+        fits = True
+        for number, column in enumerate(table.columns.values()):
+            widest = max([column.label.cell_len, *(c[number].cell_len for c in wanted.values())])
+            if column.auto_width or widest > column.width:
+                column.auto_width, column.width, fits = False, widest, False
         if fits and [row.value for row in table.rows] == list(wanted):
             for key, cells in wanted.items():
                 for column, cell in zip(_COLUMNS[name], cells, strict=True):
