@@ -303,19 +303,7 @@ class Reader:
                     )
             bins = rollup.combine(parts, width)
             labels = self.labels(parameter.id)
-        with np.errstate(invalid="ignore"):
-            mean = bins["sum"] / bins["count"]
-        return Plot(
-            name,
-            parameter.unit,
-            width,
-            bins["bucket"] * width,
-            bins["min"].copy(),
-            bins["max"].copy(),
-            mean,
-            bins["count"].astype(np.int64),
-            labels,
-        )
+        return _plot(name, parameter.unit, width, bins, labels)
 
     def plot_by_ert(self, name: str, start_ns: int, stop_ns: int, points: int) -> Plot:
         """As `plot`, in order of arrival: from the samples themselves, since summaries are by SCET.
@@ -336,19 +324,7 @@ class Reader:
             samples = self.query(name, start_ns, stop_ns, "ert")
         width = rollup.bin_width(stop_ns - start_ns, points) if len(samples) > points else 1
         bins = rollup.reduce_samples(samples.ert_ns, samples.values, samples.valid, width)
-        with np.errstate(invalid="ignore"):
-            mean = bins["sum"] / bins["count"]
-        return Plot(
-            name,
-            samples.unit,
-            width,
-            bins["bucket"] * width,
-            bins["min"].copy(),
-            bins["max"].copy(),
-            mean,
-            bins["count"].astype(np.int64),
-            samples.labels,
-        )
+        return _plot(name, samples.unit, width, bins, samples.labels)
 
     def _arrived_rows(self, parameter: _Parameter, start_ns: int, stop_ns: int) -> int:
         """An upper bound of the rows that arrived in the range."""
@@ -482,6 +458,23 @@ class Reader:
                 pending.append(run)
         if pending:
             yield kept, Run.concatenate(pending).ordered()
+
+
+def _plot(name: str, unit: str, width: int, bins: npt.NDArray[Any], labels: Any) -> Plot:
+    """Of bins as `rollup` makes them."""
+    with np.errstate(invalid="ignore"):
+        mean = bins["sum"] / bins["count"]
+    return Plot(
+        name,
+        unit,
+        width,
+        bins["bucket"] * width,
+        bins["min"].copy(),
+        bins["max"].copy(),
+        mean,
+        bins["count"].astype(np.int64),
+        labels,
+    )
 
 
 def _range(times: I64, start_ns: int, stop_ns: int, *, ordered: bool):

@@ -224,7 +224,7 @@ class Desk:
         return step
 
     def _arm(self, now_ns: int, request: Request, arguments: dict[str, Any]) -> None:
-        if request.latest_ns and now_ns > request.latest_ns:
+        if request.is_late(now_ns):
             raise LocalError(f"request {request.number}: its latest time is over")
         request.armed_by, request.armed_ns = _actor(arguments), now_ns
         request.approved_by = request.reason = ""

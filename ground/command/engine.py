@@ -285,8 +285,7 @@ class CommandEngine:
         Type AD comes to link security in the order of FARM-1 alone."""
         if not uplink.request:
             return False
-        latest_ns = self.store.request(uplink.request).latest_ns
-        if latest_ns and now_ns > latest_ns:
+        if self.store.request(uplink.request).is_late(now_ns):
             return True
         return _FRAME_TYPES[uplink.kind] is FrameType.BD and self.store.is_overtaken(uplink)
 
@@ -365,7 +364,7 @@ class CommandEngine:
             self.progress.move(now_ns, request, Event.DISARM, text="armed for too long")
             self.store.save(request)
         elif state in (*_ARMED, State.WAITING, State.HELD, State.QUEUED):
-            if request.latest_ns and now_ns > request.latest_ns:
+            if request.is_late(now_ns):
                 self.progress.move(now_ns, request, Event.EXPIRE, text="its latest time is over")
                 self.store.save(request)
         elif state in UNDER_WAY:
@@ -446,7 +445,7 @@ class CommandEngine:
         """Whether a frame may not go up (again) any more; the AD service ends with that, and the
         next CLCW tells what has arrived."""
         request = self.store.request(one.tag)
-        if not request.latest_ns or now_ns <= request.latest_ns:
+        if not request.is_late(now_ns):
             return False
         what = "not sent again" if one.repeated else "not sent"
         self.progress.note(now_ns, request, "over", f"{what}: its latest time is over")

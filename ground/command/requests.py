@@ -202,6 +202,10 @@ class Request:
             )
         self.state = allowed[event]
 
+    def is_late(self, now_ns: int) -> bool:
+        """Whether its latest time is over."""
+        return 0 < self.latest_ns < now_ns
+
     @property
     def sender(self) -> str:
         """Whose order it keeps to: that of the run of a procedure, or of the person who sent it."""

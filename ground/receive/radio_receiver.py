@@ -20,16 +20,14 @@ from protocols.bus.messages import RadioMessage
 from protocols.coding.ambiguity import CodedSymbols, PlainSymbols
 from protocols.errors import LocalError
 from protocols.physical.demodulator import DemodulatorStatus, Reception, SoftSymbols, State
+from protocols.physical.monitor import constellation, spectrum_db
 from protocols.physical.residual import open_demodulator
 
 C64 = npt.NDArray[np.complex64]
 U8 = npt.NDArray[np.uint8]
-#: Bins of a spectrum, how many are averaged at most, and points of a constellation.
-BINS: Final = 512
-_SPECTRA: Final = 32
+#: Newest samples that a spectrum is of, and points of a constellation.
+_SAMPLES: Final = 16_384
 _POINTS: Final = 256
-#: The amplitude of a symbol without noise in a constellation (`RadioMessage`).
-_AMPLITUDE: Final = 64
 
 
 class RadioReceiver:
@@ -66,7 +64,6 @@ class RadioReceiver:
             self._data_bits *= int(bits) / int(symbols)
         self._taken = 0
         self._newest = np.empty(0, np.complex64)
-        self._soft = np.empty(0, np.float32)
 
     @property
     def status(self) -> DemodulatorStatus:
@@ -92,8 +89,7 @@ class RadioReceiver:
         begin_ns = self.time_ns
         self._taken += len(samples)
         # A recording ends with a block of any size.
-        self._newest = np.concatenate([self._newest, samples[-BINS * _SPECTRA :]])
-        self._newest = self._newest[-BINS * _SPECTRA :]
+        self._newest = np.concatenate([self._newest, samples[-_SAMPLES:]])[-_SAMPLES:]
         return self._decode(self._demodulator.push(samples), begin_ns)
 
     def finish(self) -> tuple[U8, ChainOutput]:
@@ -104,9 +100,6 @@ class RadioReceiver:
         return np.concatenate([first[0], octets]), ChainOutput.join(outputs)
 
     def _decode(self, symbols: SoftSymbols, begin_ns: int) -> tuple[U8, ChainOutput]:
-        if len(symbols):
-            most = _POINTS * self.waveform.rails
-            self._soft = np.concatenate([self._soft, symbols.values[-most:]])[-most:]
         octets = self._symbols.push(symbols)
         return octets, self.chain.push(octets, begin_ns)
 
@@ -131,30 +124,13 @@ class RadioReceiver:
             spectrum_centre_hz=0.0,
             spectrum_span_hz=self.sample_rate,
             spectrum=spectrum_db(self._newest),
-            constellation=self._constellation(status) if locked else np.empty((0, 2), np.int8),
+            constellation=self._points(status) if locked else np.empty((0, 2), np.int8),
         )
 
-    def _constellation(self, status: DemodulatorStatus) -> npt.NDArray[np.int8]:
-        """Of the newest symbols; the second axis is 0 where a modulation has one."""
-        rails = self.waveform.rails
-        values = self._soft[: len(self._soft) // rails * rails].reshape(-1, rails)
-        points = np.zeros((len(values), 2), np.float32)
-        power = float(np.mean(values**2)) if len(values) else 0.0
-        if power:
-            # Of an axis, of which signal and noise together are in the values.
-            snr = 2 * 10 ** (status.esn0_db / 10) / rails
-            amplitude = math.sqrt(power * snr / (1 + snr))
-            points[:, :rails] = values * (_AMPLITUDE / amplitude / math.sqrt(rails))
-        return np.clip(np.rint(points), -127, 127).astype(np.int8)
-
-
-def spectrum_db(samples: C64, bins: int = BINS) -> npt.NDArray[np.float32]:
-    """Mean power spectrum, float32 [bins], dB against full scale in a bin, lowest frequency first;
-    empty for fewer samples than bins."""
-    count = len(samples) // bins
-    if not count:
-        return np.empty(0, np.float32)
-    window = np.hanning(bins).astype(np.float32)
-    blocks = samples[: count * bins].reshape(count, bins) * window
-    power = np.mean(np.abs(np.fft.fft(blocks, axis=1)) ** 2, axis=0) / np.sum(window) ** 2
-    return np.fft.fftshift(10 * np.log10(np.maximum(power, 1e-30))).astype(np.float32)
+    def _points(self, status: DemodulatorStatus) -> npt.NDArray[np.int8]:
+        points = self._demodulator.constellation
+        if self.waveform.staggered:
+            # Each has its decided axis first; two together are a symbol.
+            points = points[: len(points) // 2 * 2, 0].reshape(-1, 2)
+        power = float(np.mean(np.sum(points**2, axis=1))) if len(points) else 1.0
+        return constellation(points[-_POINTS:] / np.float32(math.sqrt(power)), status.esn0_db)

@@ -16,7 +16,7 @@ from ground.cli import app
 from ground.config import free_base_port
 from ground.receive.chain import ReceiveChain
 from ground.receive.profile import load_profile
-from ground.receive.radio_receiver import RadioReceiver, spectrum_db
+from ground.receive.radio_receiver import RadioReceiver
 from protocols.errors import LocalError
 from protocols.physical.demodulator import Reception
 from spacecraft_sim.__main__ import main
@@ -72,15 +72,6 @@ def test_packets_come_out_and_ebn0_is_that_of_the_budget(
     again.push(np.concatenate(octets), 0)
     again.finish()
     assert again.statistics().counts["frames"] == receiver.chain.statistics().counts["frames"]
-
-
-def test_a_spectrum_shows_a_tone_where_it_is() -> None:
-    t = np.arange(512 * 8)
-    tone = 0.5 * np.exp(2j * np.pi * t * 64 / 512).astype(np.complex64)
-    found = spectrum_db(tone.astype(np.complex64))
-    assert int(np.argmax(found)) == 256 + 64
-    assert found.max() == pytest.approx(20 * np.log10(0.5), abs=0.1)
-    assert len(spectrum_db(tone[:100])) == 0
 
 
 def test_a_profile_without_a_radio_is_refused() -> None:
