@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -99,11 +100,13 @@ class Ground(Calls):
     def close(self) -> None:
         self._http.close()
 
-    async def live(self, *, reconnect: bool = True) -> AsyncIterator[Present]:
+    async def live(self, *, reconnect: bool = True) -> AsyncGenerator[Present, None]:
         """The present, now and whenever it changes: `async for present in ground.live()`.
 
-        It is the same object each time.  A server that does not answer is said in it
-        (`connected`, `why`) and tried again; NotSignedIn ends it.
+        Left before its end (`break`) it closes its connection when it is collected; `async with
+        aclosing(ground.live()) as presents` closes it there.  It is the same object each time.
+        A server that does not answer is said in it (`connected`, `why`) and tried again;
+        NotSignedIn ends it.
         """
         headers = {}
         if "authorization" in self._http.headers:
@@ -115,8 +118,9 @@ class Ground(Calls):
         def speed() -> float:
             return self.session()["speed"]
 
-        async for present in follow(socket, headers, speed, reconnect=reconnect):
-            yield present
+        async with aclosing(follow(socket, headers, speed, reconnect=reconnect)) as presents:
+            async for present in presents:
+                yield present
 
     # What `Calls` needs --------------------------------------------------------------------------
 

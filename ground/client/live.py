@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -106,7 +106,7 @@ class Present:
 
 async def follow(
     url: str, headers: Mapping[str, str], speed: Callable[[], float], *, reconnect: bool
-) -> AsyncIterator[Present]:
+) -> AsyncGenerator[Present, None]:
     """The same `Present` again and again, whenever it has changed or the server is lost.
 
     speed: asks the server how fast its clock runs, in a thread.  reconnect: try for ever; else it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from contextlib import aclosing
 from typing import Any, ClassVar
 
 from rich.table import Table
@@ -122,11 +123,12 @@ class TerminalConsole(App[None]):
 
     async def _follow(self) -> None:
         try:
-            async for present in self._ground.live():
-                self.present = present
-                if "commands" in present.changed:
-                    self._requests_s = 0.0
-                self._show()
+            async with aclosing(self._ground.live()) as presents:
+                async for present in presents:
+                    self.present = present
+                    if "commands" in present.changed:
+                        self._requests_s = 0.0
+                    self._show()
         except NotSignedIn as error:
             self.exit(message=f"l4: {error}", return_code=2)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -167,24 +168,25 @@ async def test_live_is_the_present_and_says_when_the_server_is_gone(site: Served
     site.console.raise_alarm()
     ground = site.ground("viewer")
     stages: list[str] = []
-    async for present in ground.live():
-        if not stages:
-            assert present.connected
-            assert [one["name"] for one in present.alarms] == ["PWR_BUS_VOLTAGE"]
-            stages.append("snapshot")
-            tell(site, "THM_X")
-        elif stages == ["snapshot"] and "alarms" in present.changed:
-            assert {one["name"] for one in present.alarms} == {"PWR_BUS_VOLTAGE", "THM_X"}
-            assert present.events[-1]["name"] == "THM_X"
-            stages.append("changes")
-            site.stop()
-        elif stages == ["snapshot", "changes"] and not present.connected:
-            assert present.why
-            stages.append("lost")
-            site.start()
-        elif len(stages) == 3 and present.connected:
-            stages.append("again")
-            break
+    async with aclosing(ground.live()) as presents:
+        async for present in presents:
+            if not stages:
+                assert present.connected
+                assert [one["name"] for one in present.alarms] == ["PWR_BUS_VOLTAGE"]
+                stages.append("snapshot")
+                tell(site, "THM_X")
+            elif stages == ["snapshot"] and "alarms" in present.changed:
+                assert {one["name"] for one in present.alarms} == {"PWR_BUS_VOLTAGE", "THM_X"}
+                assert present.events[-1]["name"] == "THM_X"
+                stages.append("changes")
+                site.stop()
+            elif stages == ["snapshot", "changes"] and not present.connected:
+                assert present.why
+                stages.append("lost")
+                site.start()
+            elif len(stages) == 3 and present.connected:
+                stages.append("again")
+                break
     assert stages == ["snapshot", "changes", "lost", "again"]
     ground.close()
     with Ground(site.url, "l4_none") as guess, pytest.raises(NotSignedIn):

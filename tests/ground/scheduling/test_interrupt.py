@@ -16,14 +16,14 @@ EXAMPLE = Path(__file__).parents[3] / "ground/scheduling/examples/week.toml"
 
 #: In a process of its own, since a wrong handler ends the process.
 PRESS = """
-import os, signal, sys
+import signal, sys
 from pathlib import Path
 from ground.scheduling.requests_views import read_problem
 from ground.scheduling.solve import solve
 
 def press(progress):
     if progress.phase == "exact":
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # to this thread: CP-SAT's may still be there
 
 problem = read_problem(Path(sys.argv[1]))
 solution = solve(problem, steps=1_000_000, on_progress=press)
