@@ -321,6 +321,8 @@ def disabled_lets_go(bench: Bench) -> None:
     read = adapter.statistics().octets_in
     demand(adapter.receive(0.1) == [] or bench.peer is None, "it took something while disabled")
     demand(adapter.statistics().octets_in == read, "it read while disabled")
+    if bench.peer is not None:
+        bench.peer.let_go()
     adapter.enable()
     running(adapter)
     if adapter.RECEIVES and bench.peer is not None and not adapter.REPEATS:

@@ -33,6 +33,10 @@ class Peer(ABC):
         """What the adapter has sent by now, in order."""
         raise NotImplementedError
 
+    def let_go(self) -> None:  # noqa: B027 - most wires cannot show it
+        """Wait until the adapter is seen to have left the wire; of wires that cannot show it: at
+        once."""
+
     def leave(self) -> None:
         raise NotImplementedError
 

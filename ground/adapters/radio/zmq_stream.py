@@ -228,6 +228,14 @@ class ZmqPeer(Peer):
             self._received += self._in.recv()
         return bytes(self._received)
 
+    def let_go(self) -> None:
+        deadline = time.monotonic() + 5
+        while self._subscribers:
+            if self._out.poll(50):
+                self._subscribers += 1 if self._out.recv()[0] else -1
+            elif time.monotonic() > deadline:
+                raise TimeoutError("it is still subscribed")
+
     def leave(self) -> None:
         self._out.close(linger=0)
         self._subscribers = 0
