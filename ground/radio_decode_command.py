@@ -119,6 +119,8 @@ def decode(
     index_rad: Annotated[float | None, _flag("Phase modulation's index, radians.")] = None,
     subcarrier_hz: Annotated[float | None, _flag("Of pm/psk.")] = None,
     convolutional: Annotated[str | None, _flag("Rate of the convolutional code, or none.")] = None,
+    turbo: Annotated[str | None, _flag("Rate of the turbo code, or none.")] = None,
+    ldpc: Annotated[str | None, _flag('LDPC code: C2, or as "AR4JA 1/2 1024"; or none.')] = None,
     frame_length: Annotated[int | None, _flag("Octets, FECF included.")] = None,
 ) -> None:
     """Decode I/Q samples: carrier, symbols, codes, frames and packets, with how it was heard.
@@ -132,7 +134,8 @@ def decode(
     given = {
         "modulation": modulation, "symbol_rate": symbol_rate, "shaping": shaping,
         "rolloff": rolloff, "index_rad": index_rad, "subcarrier_hz": subcarrier_hz,
-        "convolutional": convolutional, "frame_length": frame_length,
+        "convolutional": convolutional, "turbo": turbo, "ldpc": ldpc,
+        "frame_length": frame_length,
     }  # fmt: skip
     profile = load_profile(mission, **given)
     if range_hz is None:

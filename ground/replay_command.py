@@ -103,6 +103,18 @@ def replay(
     rs_known_prefix: Annotated[
         str | None, _flag("octets the encoder covered but did not send", _CODING)
     ] = None,
+    turbo: Annotated[
+        str | None, _flag("rate of the turbo code: 1/2, 1/3, 1/4, 1/6", _CODING)
+    ] = None,
+    ldpc: Annotated[
+        str | None, _flag('LDPC code: C2, or as "AR4JA 1/2 1024": rate, bits', _CODING)
+    ] = None,
+    ldpc_slice: Annotated[
+        int | None, _flag("a stream of frames in codeblocks of 1..8 codewords", _CODING)
+    ] = None,
+    csm: Annotated[
+        str | None, _flag("sync marker of such codeblocks, in hexadecimal", _CODING)
+    ] = None,
 ) -> None:
     """Decode a capture: raw frames, CADUs, packets, pcap(ng), or our own captures."""
     from ground.receive.inputs import CHOICES
@@ -143,6 +155,10 @@ def replay(
         "rs_virtual_fill": rs_virtual_fill,
         "rs_basis": rs_basis,
         "rs_known_prefix": rs_known_prefix,
+        "turbo": turbo,
+        "ldpc": ldpc,
+        "ldpc_slice": ldpc_slice,
+        "csm": csm,
     }
     if input_ == "packets":
         flags["input"] = input_  # packets have no frame length to be given

@@ -199,8 +199,10 @@ def write_file(options: argparse.Namespace, scenario: scenarios.Scenario) -> dic
             t_ns = min(t_ns + _FILE_STEP_S * 10**9, end_ns)
             # Frames that begin before the end: the last nanosecond is the next file's.
             downlink = spacecraft.step(t_ns - 1)
-            rows = downlink.cadus if options.content == "cadus" else downlink.frames
-            received = channel.downlink(rows, downlink.emission_ns)
+            if options.content == "cadus":
+                received = channel.downlink(downlink.cadus, downlink.cadu_ns)
+            else:
+                received = channel.downlink(downlink.frames, downlink.emission_ns)
             output.write(received.cadus)
             written += len(received)
             progress.update(task, completed=(t_ns - spacecraft.start_ns) / 1e9)

@@ -52,7 +52,7 @@ class LiveDownlink:
         self.out_of_pass = 0
         uplink = spacecraft.scenario.uplink
         self.transmitters = StationUplink(self._tracking, uplink.rates_bit_s)
-        self._frame_ns = spacecraft.scenario.downlink.frame_time_ns(1)
+        self._cadu_ns = int(spacecraft.scenario.downlink.cadu_duration_ns)
         self._computed_ns = spacecraft.start_ns - 1
         #: (last octet's arrival, first octet's arrival, octets), in order.
         self._in_flight: deque[tuple[int, int, bytes]] = deque()
@@ -91,11 +91,11 @@ class LiveDownlink:
 
     def _step(self, until_ns: int, uplink: Sequence[Uplink] = ()) -> None:
         downlink = self._spacecraft.step(until_ns, uplink)
-        if not len(downlink):
+        if not len(downlink.cadus):
             return
-        received = self._channel.downlink(downlink.cadus, downlink.emission_ns)
+        received = self._channel.downlink(downlink.cadus, downlink.cadu_ns)
         for cadu, ert_ns in zip(received.cadus, received.ert_ns.tolist(), strict=True):
-            self._in_flight.append((ert_ns + self._frame_ns, ert_ns, cadu.tobytes()))
+            self._in_flight.append((ert_ns + self._cadu_ns, ert_ns, cadu.tobytes()))
 
     def _send_up(self, now_ns: int) -> None:
         for radiation in self.transmitters.advance(now_ns):

@@ -57,8 +57,8 @@ def waveform(scenario: Scenario) -> Waveform:
 
 def channel_symbols_s(scenario: Scenario) -> float:
     """Bits a second after all codes."""
-    downlink, radio = scenario.downlink, scenario.radio
-    rate = downlink.information_rate_bit_s * downlink.cadu_length / downlink.frame_length
+    radio = scenario.radio
+    rate = scenario.downlink.channel_bit_s
     if radio.convolutional == "none":
         return rate
     bits, _, symbols = radio.convolutional.partition("/")
@@ -121,9 +121,10 @@ class RadioWave:
         emission_ns = start_ns - light_time.before_reception_ns(start_ns)
         self.spacecraft = Spacecraft(scenario, seed=seed, start_ns=emission_ns - _WARM_UP_S * S)
         downlink = scenario.downlink
-        #: Number of the first frame that is heard from its beginning on, and when it left.
-        self.first_frame = downlink.frames_before_ns(emission_ns - self.spacecraft.start_ns)
-        self._first_ns = self.spacecraft.start_ns + downlink.frame_time_ns(self.first_frame)
+        #: Number of the first frame (of a sliced stream: codeblock) that is heard from its
+        #: beginning on, and when it left.
+        self.first_frame = downlink.cadus_before_ns(emission_ns - self.spacecraft.start_ns)
+        self._first_ns = self.spacecraft.start_ns + downlink.cadu_time_ns(self.first_frame)
         self._frames_taken = 0
         self._cadus: list[npt.NDArray[np.uint8]] = []
         code = scenario.radio.convolutional
@@ -225,11 +226,11 @@ class RadioWave:
         while not self._cadus:
             self._frames_taken += 1
             number = self.first_frame + self._frames_taken
-            until_ns = self.spacecraft.start_ns + self.scenario.downlink.frame_time_ns(number)
+            until_ns = self.spacecraft.start_ns + self.scenario.downlink.cadu_time_ns(number)
             sent = self.spacecraft.step(until_ns - 1)
             self._cadus += [
                 cadu
-                for cadu, left_ns in zip(sent.cadus, sent.emission_ns.tolist(), strict=True)
+                for cadu, left_ns in zip(sent.cadus, sent.cadu_ns.tolist(), strict=True)
                 if left_ns >= self._first_ns
             ]
         return self._cadus.pop(0)

@@ -4,127 +4,43 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from protocols.dictionary.l4_link import (
-    DOWNLINK_SECURITY,
-    SIMULATION_DOWNLINK_KEY,
-    SIMULATION_KEYS,
-    CommandKeys,
-)
+from protocols.dictionary.l4_link import SIMULATION_KEYS, CommandKeys
 from protocols.dictionary.l4_states import Mode
 from protocols.errors import LocalError
-from protocols.frames.parameters import FrameParameters
-from protocols.identifiers import SCID_L4_RELAY, Carrier
+from protocols.identifiers import Carrier
 from protocols.physical.waveform import Modulation
+from spacecraft_sim.downlink import Downlink
+from spacecraft_sim.scenario_fields import choice, number
 
 
 class ScenarioError(LocalError):
     """A scenario that cannot be used; the message says value, allowed range and file."""
 
 
-def _number(default: float, low: float, high: float) -> Any:
-    return field(default=default, metadata={"low": low, "high": high})
-
-
-def _choice(default: str, *allowed: str) -> Any:
-    return field(default=default, metadata={"allowed": allowed})
-
-
 @dataclass(frozen=True, slots=True)
 class SpacecraftStart:
     """State of the spacecraft at scenario time 0."""
 
-    mode: str = _choice("NOMINAL", *(mode.name for mode in Mode))
-    battery_charge: float = _number(0.93, 0.05, 1.0)
-    array_health: float = _number(0.94, 0.1, 1.0)
-    wheel_momentum: float = _number(0.45, 0.0, 0.99)
-    propellant_kg: float = _number(96.0, 0.0, 150.0)
-    boot_count: int = _number(7, 0, 65_535)
-    recorder_octets: int = _number(8_388_608, 0, 1 << 30)
-
-
-@dataclass(frozen=True, slots=True)
-class Downlink:
-    """Frames, their rate, and channel coding."""
-
-    frame_kind: str = _choice("aos", "tm", "aos", "uslp")
-    frame_length: int = _number(1115, 64, 65_536)
-    fecf: str = _choice("crc16", "absent", "crc16", "crc32")
-    ocf: bool = True
-    insert_zone_length: int = _number(0, 0, 64)
-    #: Bits of transfer frames a second, before coding.
-    information_rate_bit_s: int = _number(16_000, 100, 100_000_000)
-    #: 0: no Reed-Solomon code.
-    reed_solomon_parity: int = field(default=32, metadata={"allowed": (0, 16, 32)})
-    interleave: int = _number(5, 1, 8)
-    basis: str = _choice("dual", "dual", "conventional")
-    randomiser: str = _choice("ccsds", "none", "ccsds", "ccsds-long")
-    #: Attached sync marker in hexadecimal (131.0-B §9.3.5); empty: frames back to back.
-    sync_marker: str = "1acffc1d"
-    #: Authenticated encryption of every frame (355.0-B), AOS alone; `security_key` is AES's, in
-    #: hexadecimal.
-    security: str = _choice("none", "none", "authenticated-encryption")
-    security_key: str = SIMULATION_DOWNLINK_KEY.hex()
-
-    @property
-    def frame_parameters(self) -> FrameParameters:
-        return FrameParameters(
-            kind=self.frame_kind,  # type: ignore[arg-type]
-            frame_length=self.frame_length,
-            fecf=self.fecf,  # type: ignore[arg-type]
-            ocf=self.ocf,
-            insert_zone_length=self.insert_zone_length,
-            scid=SCID_L4_RELAY,
-        )
-
-    @property
-    def secured(self) -> bool:
-        return self.security != "none"
-
-    @property
-    def plain_parameters(self) -> FrameParameters:
-        """Frames before link security makes them longer."""
-        overhead = DOWNLINK_SECURITY.overhead if self.secured else 0
-        return replace(self.frame_parameters, frame_length=self.frame_length - overhead)
-
-    @property
-    def virtual_fill(self) -> int:
-        """Octets of virtual fill in each Reed-Solomon codeword."""
-        room = 255 - self.reed_solomon_parity
-        fill, rest = divmod(room * self.interleave - self.frame_length, self.interleave)
-        if rest or not 0 <= fill < room:
-            raise LocalError(
-                f"frame_length {self.frame_length} does not fit {self.interleave} Reed-Solomon "
-                f"codewords: a multiple of {self.interleave} up to {room * self.interleave} wanted"
-            )
-        return fill
-
-    @property
-    def cadu_length(self) -> int:
-        """Octets of one channel access data unit: marker, frame, parity."""
-        parity = self.reed_solomon_parity * self.interleave
-        return len(self.sync_marker) // 2 + self.frame_length + parity
-
-    def frame_time_ns(self, number: int) -> int:
-        """When frame `number` begins, after the start; exact, so that no rounding piles up."""
-        return number * self.frame_length * 8 * 10**9 // self.information_rate_bit_s
-
-    def frames_before_ns(self, elapsed_ns: int) -> int:
-        """How many frames have begun before a time after the start: `frame_time_ns` inverted."""
-        bits, unit = self.frame_length * 8, 10**9
-        return -(-elapsed_ns * self.information_rate_bit_s // (bits * unit))
+    mode: str = choice("NOMINAL", *(mode.name for mode in Mode))
+    battery_charge: float = number(0.93, 0.05, 1.0)
+    array_health: float = number(0.94, 0.1, 1.0)
+    wheel_momentum: float = number(0.45, 0.0, 0.99)
+    propellant_kg: float = number(96.0, 0.0, 150.0)
+    boot_count: int = number(7, 0, 65_535)
+    recorder_octets: int = number(8_388_608, 0, 1 << 30)
 
 
 @dataclass(frozen=True, slots=True)
 class UplinkRates:
     """Bits a second of each carrier of the station's transmitters."""
 
-    command_bit_s: int = _number(16_000, 8, 10_000_000)
-    relay_bit_s: int = _number(1_000_000, 8, 1_000_000_000)
+    command_bit_s: int = number(16_000, 8, 10_000_000)
+    relay_bit_s: int = number(1_000_000, 8, 1_000_000_000)
 
     @property
     def rates_bit_s(self) -> dict[Carrier, int]:
@@ -135,47 +51,47 @@ class UplinkRates:
 class RelaySettings:
     """The relay payload: its store, and the rate of each of its links."""
 
-    store_octets: int = _number(64 << 20, 100_000, 1 << 32)
+    store_octets: int = number(64 << 20, 100_000, 1 << 32)
     #: Of the downlink's frames; what telemetry leaves free is more.
-    to_earth_bit_s: int = _number(10_000, 100, 100_000_000)
-    to_mars_bit_s: int = _number(2_000, 100, 100_000_000)
+    to_earth_bit_s: int = number(10_000, 100, 100_000_000)
+    to_mars_bit_s: int = number(2_000, 100, 100_000_000)
 
 
 @dataclass(frozen=True, slots=True)
 class FileSettings:
     """The mass memory for files, and their part of the downlink's frames."""
 
-    store_octets: int = _number(64 << 20, 0, 1 << 32)
-    to_earth_bit_s: int = _number(4_000, 100, 100_000_000)
+    store_octets: int = number(64 << 20, 0, 1 << 32)
+    to_earth_bit_s: int = number(4_000, 100, 100_000_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Periods:
     """Seconds between packets of each kind; 0: never."""
 
-    status: int = _number(8, 0, 86_400)
-    power: int = _number(1, 0, 86_400)
-    thermal: int = _number(8, 0, 86_400)
-    attitude: int = _number(1, 0, 86_400)
-    propulsion: int = _number(10, 0, 86_400)
-    transponder: int = _number(4, 0, 86_400)
-    optical: int = _number(4, 0, 86_400)
-    relay: int = _number(5, 0, 86_400)
-    proton_flux: int = _number(4, 0, 86_400)
-    solar_wind: int = _number(4, 0, 86_400)
-    magnetometer: int = _number(1, 0, 86_400)
+    status: int = number(8, 0, 86_400)
+    power: int = number(1, 0, 86_400)
+    thermal: int = number(8, 0, 86_400)
+    attitude: int = number(1, 0, 86_400)
+    propulsion: int = number(10, 0, 86_400)
+    transponder: int = number(4, 0, 86_400)
+    optical: int = number(4, 0, 86_400)
+    relay: int = number(5, 0, 86_400)
+    proton_flux: int = number(4, 0, 86_400)
+    solar_wind: int = number(4, 0, 86_400)
+    magnetometer: int = number(1, 0, 86_400)
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
     """A frame that is not full leaves after so many seconds, filled with an idle packet."""
 
-    events: float = _number(2.0, 0.0, 3_600.0)
-    housekeeping: float = _number(8.0, 0.0, 3_600.0)
-    science: float = _number(20.0, 0.0, 3_600.0)
-    playback: float = _number(5.0, 0.0, 3_600.0)
-    relay: float = _number(2.0, 0.0, 3_600.0)
-    files: float = _number(5.0, 0.0, 3_600.0)
+    events: float = number(2.0, 0.0, 3_600.0)
+    housekeeping: float = number(8.0, 0.0, 3_600.0)
+    science: float = number(20.0, 0.0, 3_600.0)
+    playback: float = number(5.0, 0.0, 3_600.0)
+    relay: float = number(2.0, 0.0, 3_600.0)
+    files: float = number(5.0, 0.0, 3_600.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +100,13 @@ class Storm:
     of the same eruption comes at `shock_s`.  Times are scenario seconds, far shorter than the
     Sun's own so that they can be watched."""
 
-    start_s: float = _number(0.0, -1e7, 1e7)
-    rise_s: float = _number(900.0, 1.0, 1e6)
-    decay_s: float = _number(7_200.0, 1.0, 1e7)
-    peak: float = _number(1.0, 0.0, 1.2)
-    shock_s: float = _number(3_600.0, -1e7, 1e7)
-    shock: float = _number(1.0, 0.0, 1.5)
-    shock_decay_s: float = _number(5_400.0, 1.0, 1e7)
+    start_s: float = number(0.0, -1e7, 1e7)
+    rise_s: float = number(900.0, 1.0, 1e6)
+    decay_s: float = number(7_200.0, 1.0, 1e7)
+    peak: float = number(1.0, 0.0, 1.2)
+    shock_s: float = number(3_600.0, -1e7, 1e7)
+    shock: float = number(1.0, 0.0, 1.5)
+    shock_decay_s: float = number(5_400.0, 1.0, 1e7)
 
     def level(self, t_s: float) -> float:
         """Of the proton event, 0..peak; `proton_intensity` takes it as a logarithm."""
@@ -214,12 +130,12 @@ class FlightSoftwareSettings:
     time_report_exponent: a time report every 2^n seconds, −1: none.  key, management_key,
     master_key: AES keys of the command link, in hexadecimal."""
 
-    contact_loss_h: float = _number(168.0, 1.0, 720.0)
-    clock_drift_ppm: float = _number(0.08, -1_000.0, 1_000.0)
-    clock_offset_s: float = _number(0.0, -1e6, 1e6)
-    clock_ageing_ppb_day: float = _number(0.3, -100.0, 100.0)
-    clock_temperature_ppb: float = _number(2.0, 0.0, 1_000.0)
-    time_report_exponent: int = _number(6, -1, 16)
+    contact_loss_h: float = number(168.0, 1.0, 720.0)
+    clock_drift_ppm: float = number(0.08, -1_000.0, 1_000.0)
+    clock_offset_s: float = number(0.0, -1e6, 1e6)
+    clock_ageing_ppb_day: float = number(0.3, -100.0, 100.0)
+    clock_temperature_ppb: float = number(2.0, 0.0, 1_000.0)
+    time_report_exponent: int = number(6, -1, 16)
     key: str = SIMULATION_KEYS.command.hex()
     management_key: str = (SIMULATION_KEYS.management or b"").hex()
     master_key: str = (SIMULATION_KEYS.master or b"").hex()
@@ -239,14 +155,14 @@ class Fault:
     on-board clock goes `offset_s` ahead.
     """
 
-    at_s: float = _number(0.0, 0.0, 1e8)
-    kind: str = _choice(
+    at_s: float = number(0.0, 0.0, 1e8)
+    kind: str = choice(
         "receiver_deaf", "receiver_deaf", "memory_failure", "array_stuck", "clock_jump"
     )
-    antenna: str = _choice("HIGH_GAIN", "HIGH_GAIN", "LOW_GAIN_1", "LOW_GAIN_2")
-    duration_s: float = _number(1e9, 0.0, 1e9)
-    angle_deg: float = _number(0.0, 0.0, 180.0)
-    offset_s: float = _number(0.0, -1e6, 1e6)
+    antenna: str = choice("HIGH_GAIN", "HIGH_GAIN", "LOW_GAIN_1", "LOW_GAIN_2")
+    duration_s: float = number(1e9, 0.0, 1e9)
+    angle_deg: float = number(0.0, 0.0, 180.0)
+    offset_s: float = number(0.0, -1e6, 1e6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,11 +176,11 @@ class Mars:
     """
 
     present: bool = True
-    science_octets: int = _number(4_000, 100, 1_000_000)
-    science_period_s: int = _number(20, 0, 86_400)
-    bulletin_period_s: int = _number(300, 0, 86_400)
-    to_relay_bit_s: int = _number(32_000, 100, 100_000_000)
-    loss: float = _number(0.01, 0.0, 0.9)
+    science_octets: int = number(4_000, 100, 1_000_000)
+    science_period_s: int = number(20, 0, 86_400)
+    bulletin_period_s: int = number(300, 0, 86_400)
+    to_relay_bit_s: int = number(32_000, 100, 100_000_000)
+    loss: float = number(0.01, 0.0, 0.9)
     storm: tuple[Storm, ...] = ()
 
 
@@ -276,32 +192,32 @@ class TimelineEntry:
     playback: dump the recorder's packets from `from_s` to `to_s`.
     """
 
-    at_s: float = _number(0.0, 0.0, 1e8)
-    action: str = _choice("mode", "mode", "array_angle", "playback")
-    mode: str = _choice("NOMINAL", "SAFE", "STANDBY", "NOMINAL")
-    angle_deg: float = _number(0.0, 0.0, 180.0)
-    from_s: float = _number(0.0, -1e7, 1e8)
-    to_s: float = _number(0.0, -1e7, 1e8)
+    at_s: float = number(0.0, 0.0, 1e8)
+    action: str = choice("mode", "mode", "array_angle", "playback")
+    mode: str = choice("NOMINAL", "SAFE", "STANDBY", "NOMINAL")
+    angle_deg: float = number(0.0, 0.0, 180.0)
+    from_s: float = number(0.0, -1e7, 1e8)
+    to_s: float = number(0.0, -1e7, 1e8)
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
     """Spacecraft seconds of the scenario from..to, at the time of emission."""
 
-    from_s: float = _number(0.0, -1e7, 1e8)
-    to_s: float = _number(0.0, -1e7, 1e8)
-    bit_error_rate: float = _number(0.0, 0.0, 0.5)
+    from_s: float = number(0.0, -1e7, 1e8)
+    to_s: float = number(0.0, -1e7, 1e8)
+    bit_error_rate: float = number(0.0, 0.0, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelSettings:
     """What the way to the ground does to frames, and the way up to uplink messages."""
 
-    bit_error_rate: float = _number(0.0, 0.0, 0.5)
-    frame_loss: float = _number(0.0, 0.0, 1.0)
+    bit_error_rate: float = number(0.0, 0.0, 0.5)
+    frame_loss: float = number(0.0, 0.0, 1.0)
     #: On the way up; what is lost there is a whole uplink message, or one in an outage.
-    uplink_bit_error_rate: float = _number(0.0, 0.0, 0.5)
-    uplink_loss: float = _number(0.0, 0.0, 1.0)
+    uplink_bit_error_rate: float = number(0.0, 0.0, 0.5)
+    uplink_loss: float = number(0.0, 0.0, 1.0)
     noise: tuple[Interval, ...] = ()
     outage: tuple[Interval, ...] = ()
 
@@ -310,44 +226,44 @@ class ChannelSettings:
 class RadioSettings:
     """The X-band downlink as a radio wave: modulation, code, power, and who hears it."""
 
-    modulation: str = _choice("qpsk", *Modulation)
+    modulation: str = choice("qpsk", *Modulation)
     #: Of BPSK, QPSK and OQPSK: root-raised-cosine, or rectangular.
-    shaping: str = _choice("rrc", "rrc", "nrz")
-    rolloff: float = _number(0.5, 0.1, 1.0)
+    shaping: str = choice("rrc", "rrc", "nrz")
+    rolloff: float = number(0.5, 0.1, 1.0)
     #: Peak phase deviation where a carrier is left over, and the subcarrier of `pm/psk`.
-    index_rad: float = _number(1.0, 0.1, 1.5)
-    subcarrier_hz: float = _number(0.0, 0.0, 10_000_000.0)
+    index_rad: float = number(1.0, 0.1, 1.5)
+    subcarrier_hz: float = number(0.0, 0.0, 10_000_000.0)
     #: Convolutional code (131.0-B) outside of the Reed-Solomon code.
-    convolutional: str = _choice("1/2", "none", "1/2", "2/3", "3/4", "5/6", "7/8")
-    transmit_w: float = _number(55.0, 1e-6, 10_000.0)
-    antenna_m: float = _number(1.5, 0.01, 20.0)
-    antenna_efficiency: float = _number(0.55, 0.01, 1.0)
+    convolutional: str = choice("1/2", "none", "1/2", "2/3", "3/4", "5/6", "7/8")
+    transmit_w: float = number(55.0, 1e-6, 10_000.0)
+    antenna_m: float = number(1.5, 0.01, 20.0)
+    antenna_efficiency: float = number(0.55, 0.01, 1.0)
     #: Pointing, polarisation, circuits.
-    losses_db: float = _number(2.0, 0.0, 60.0)
-    station_m: float = _number(34.0, 0.01, 100.0)
-    station_efficiency: float = _number(0.71, 0.01, 1.0)
+    losses_db: float = number(2.0, 0.0, 60.0)
+    station_m: float = number(34.0, 0.01, 100.0)
+    station_efficiency: float = number(0.71, 0.01, 1.0)
     #: Noise of the station without the sky.
-    receiver_k: float = _number(20.0, 1.0, 10_000.0)
+    receiver_k: float = number(20.0, 1.0, 10_000.0)
     #: Weather: attenuation straight up, and the temperature of what attenuates.
-    zenith_db: float = _number(0.05, 0.0, 30.0)
-    weather_k: float = _number(270.0, 0.0, 320.0)
+    zenith_db: float = number(0.05, 0.0, 30.0)
+    weather_k: float = number(270.0, 0.0, 320.0)
     #: Both oscillators', single sideband 1 kHz from the carrier, dBc/Hz; 0: none.
-    phase_noise_dbc_hz: float = _number(-80.0, -200.0, 0.0)
+    phase_noise_dbc_hz: float = number(-80.0, -200.0, 0.0)
     #: Of the samples against full scale, signal and noise together.
-    level_db: float = _number(-12.0, -60.0, 0.0)
+    level_db: float = number(-12.0, -60.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class TrackingSettings:
     """What stations measure of the carrier: how often, how well, and from which elevation on."""
 
-    interval_s: float = _number(60.0, 1.0, 3_600.0)
-    mask_deg: float = _number(10.0, 0.0, 90.0)
+    interval_s: float = number(60.0, 1.0, 3_600.0)
+    mask_deg: float = number(10.0, 0.0, 90.0)
     #: One sigma, one way; a deep-space station's in X band near L4's angle from the Sun.
-    range_noise_m: float = _number(1.0, 0.0, 1_000.0)
+    range_noise_m: float = number(1.0, 0.0, 1_000.0)
     #: Over 60 s; it falls with the root of the interval.
-    doppler_noise_mm_s: float = _number(0.05, 0.0, 1_000.0)
-    transponder_delay_ns: float = _number(1_400.0, 0.0, 1e6)
+    doppler_noise_mm_s: float = number(0.05, 0.0, 1_000.0)
+    transponder_delay_ns: float = number(1_400.0, 0.0, 1e6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +273,7 @@ class Scenario:
     title: str = ""
     description: str = ""
     spacecraft: SpacecraftStart = SpacecraftStart()
-    downlink: Downlink = Downlink()
+    downlink: Downlink = field(default_factory=Downlink)
     uplink: UplinkRates = UplinkRates()
     relay: RelaySettings = RelaySettings()
     files: FileSettings = FileSettings()
@@ -407,19 +323,15 @@ def loads(text: str, source: str = "scenario") -> Scenario:
         raise ScenarioError(f"{source}: not TOML: {error}") from error
     scenario = _read(Scenario, table, "", source)
     try:
-        _ = scenario.downlink.plain_parameters
-        if scenario.downlink.secured and scenario.downlink.frame_kind != "aos":
-            raise LocalError(
-                f"security of {scenario.downlink.frame_kind} frames: aos alone is encrypted"
-            )
-        if scenario.downlink.reed_solomon_parity:
-            _ = scenario.downlink.virtual_fill
-        if len(bytes.fromhex(scenario.downlink.sync_marker)) > 8:
-            raise LocalError(
-                f"sync_marker {scenario.downlink.sync_marker!r}: up to 8 octets wanted"
-            )
+        scenario.downlink.check()
     except ValueError as error:
         raise ScenarioError(f"{source}: downlink: {error}") from error
+    coded, radio = scenario.downlink.codeblocks, scenario.radio
+    if coded is not None and radio.convolutional != "none":
+        raise ScenarioError(
+            f"{source}: radio.convolutional = {radio.convolutional!r} with {coded.code}; "
+            "none allowed"
+        )
     for name in ("key", "management_key", "master_key"):
         _check_key(f"flight_software.{name}", getattr(scenario.flight_software, name), source)
     _check_key("downlink.security_key", scenario.downlink.security_key, source)

@@ -72,13 +72,15 @@ _PLAYBACK_FRAMES = 8
 class DownlinkFrames:
     """Frames whose first octet left in one step.
 
-    frames: uint8 [n, frame_length]; cadus: uint8 [n, cadu_length]; emission_ns: int64 [n], TAI ns
-    at which the first octet (of the marker) left the antenna.
+    frames: uint8 [n, frame_length]; emission_ns: int64 [n], TAI ns at which each began to leave.
+    cadus: uint8 [m, cadu_length]; cadu_ns: int64 [m], when the first octet (of the marker) left
+    the antenna: n and `emission_ns`, but for a sliced stream, whose codeblocks are no frames'.
     """
 
     frames: U8
     cadus: U8
     emission_ns: I64
+    cadu_ns: I64
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -111,12 +113,11 @@ class Spacecraft:
             return Noise(seed, name)
 
         downlink = scenario.downlink
-        symbol_rate = downlink.information_rate_bit_s * downlink.cadu_length / downlink.frame_length
         self.power = Power(noise("power"), begin.battery_charge, begin.array_health)
         self.thermal = Thermal(noise("thermal"))
         self.attitude = Attitude(noise("attitude"), self.start_ns, begin.wheel_momentum)
         self.propulsion = Propulsion(noise("propulsion"), begin.propellant_kg)
-        self.transponder = Transponder(noise("transponder"), round(symbol_rate))
+        self.transponder = Transponder(noise("transponder"), round(downlink.channel_bit_s))
         self.optical = OpticalTerminal(noise("optical"))
         relay, mars = scenario.relay, scenario.mars
         hops = relay_hops(
@@ -226,6 +227,7 @@ class Spacecraft:
             np.concatenate([part.frames for part in parts]),
             np.concatenate([part.cadus for part in parts]),
             np.concatenate([part.emission_ns for part in parts]),
+            np.concatenate([part.cadu_ns for part in parts]),
         )
 
     def _block(self, now_ns: int) -> DownlinkFrames:
@@ -260,7 +262,11 @@ class Spacecraft:
             emission.append(t_ns)
             self._frame += 1
         frames = self._framer.build(contents, np.array(ocf, np.uint32))
-        return DownlinkFrames(frames, self._encoder.encode(frames), np.array(emission, np.int64))
+        emission_ns = np.array(emission, np.int64)
+        cadus, elapsed_ns = self._encoder.push(
+            frames, emission_ns - self.start_ns, end_ns - self.start_ns
+        )
+        return DownlinkFrames(frames, cadus, emission_ns, elapsed_ns + self.start_ns)
 
     def _queue_packets(self, t_ns: int) -> None:
         """Everything generated up to `t_ns` goes to its virtual channel, and what is played back

@@ -2,20 +2,23 @@
 
 `ReceiveChain` is a pure function of the octets pushed so far: no I/O, no clock, and how the octets
 were cut into chunks changes nothing but the moment at which something comes out.  Everything that
-does not become a packet is counted, and handed out with the reason.
+does not become a packet is counted, and handed out with the reason.  Its first half, up to blocks
+that may be frames, is a decoder (`ground/receive/decoding.py`); its counts are put into words in
+`ground/receive/chain_report.py`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ground.receive.codewords import BlockDecoder
+from ground.receive import chain_report
+from ground.receive.codeblocks import CodeblockDecoder
+from ground.receive.decoding import BlockCutter, CaduDecoder, Decoded, Decoder
 from ground.receive.link_security import by_name, security_counts
 from ground.receive.output import (
     ChainOutput,
@@ -29,18 +32,17 @@ from ground.receive.profile import InputKind, LinkProfile
 from ground.receive.summary import StreamSummary
 from ground.receive.survey import SURVEY_FRAMES, settle
 from ground.receive.times import ReceiveTimes
-from protocols.coding.randomiser import randomise
-from protocols.coding.reed_solomon import IN_VIRTUAL_FILL, UNCORRECTABLE
-from protocols.coding.sync import FrameSynchroniser
 from protocols.errors import LocalError
 from protocols.frames.columns import FrameIndex
 from protocols.frames.index import index_frames
-from protocols.frames.sdls import Refusal, SecurityEndpoint
+from protocols.frames.sdls import SecurityEndpoint
 from protocols.frames.sdls_frames import open_frames, plain_parameters
 from protocols.packets.batch import PacketBatch
-from protocols.packets.extraction import ExtractionStatistics, PacketExtractor
+from protocols.packets.extraction import PacketExtractor
 from protocols.packets.large_reports import LargeReports
 from protocols.packets.space_packet import split
+from protocols.physical.demodulator import SoftSymbols
+from protocols.physical.waveform import Waveform
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
@@ -50,7 +52,7 @@ I64 = npt.NDArray[np.int64]
 #: wants.  (Measured: 2.3, 3.0, 3.3, 3.1 Gbit/s with 256, 512, 1024, 2048 KiB.)
 SLICE_OCTETS = 1 << 20
 
-SNAPSHOT_VERSION = 3
+SNAPSHOT_VERSION = 4
 
 
 class ReceiveChain:
@@ -60,16 +62,23 @@ class ReceiveChain:
     with sync markers), "codewords" (blocks back to back), "frames" (frames back to back, decoded
     already) or "packets" (space packets back to back); default: the profile's, else "cadu".
     digests: hash the packets for `summary()`; such a chain has no snapshot.
+    waveform: of soft symbols, given by `push_symbols` in the place of octets, for turbo and LDPC.
 
     `profile` is what was given with everything that the survey has settled; `notes` are the
     survey's sentences.
     """
 
     def __init__(
-        self, profile: LinkProfile, *, input: InputKind | None = None, digests: bool = False
+        self,
+        profile: LinkProfile,
+        *,
+        input: InputKind | None = None,
+        digests: bool = False,
+        waveform: Waveform | None = None,
     ) -> None:
         self._given = profile
         self._digests = digests
+        self._waveform = waveform
         self.input: InputKind = input or profile.input or "cadu"
         if self.input != "packets" and not profile.frame_length:
             raise LocalError(f"link profile {profile.name!r} has no frame length")
@@ -95,23 +104,21 @@ class ReceiveChain:
             self._parameters = profile.frame_parameters()
             if profile.security is not None:
                 self._security = profile.security.endpoint(self._parameters)
-        coding = profile.coding
-        self._codec: BlockDecoder | None = None
-        self._sync = None
-        self._block_length = profile.frame_length
-        if self.input in ("cadu", "codewords"):
-            if coding.reed_solomon is not None:
-                self._codec = BlockDecoder(coding.reed_solomon, coding.known_prefix)
-            self._block_length = profile.block_length
-        if self.input == "cadu":
-            self._sync = FrameSynchroniser(
-                marker=coding.asm,
-                frame_length=self._block_length,
-                bit_aligned=coding.bit_aligned,
-                marker_errors=coding.marker_errors,
-                flywheel=coding.flywheel,
-                inverted=coding.inverted,
-            )
+        self.decoder = self._open_decoder()
+
+    def _open_decoder(self) -> Decoder | None:
+        """The chain's first half; packets back to back need none."""
+        profile, times, counted = self._given, self._times, self.summary_counts
+        if self.input == "packets":
+            return None
+        if self.input == "frames":
+            return BlockCutter(profile, times, counted, coded=False)
+        if profile.coding.codeblocks is not None:
+            marked = self.input == "cadu"
+            return CodeblockDecoder(profile, times, self._waveform, marked=marked)
+        if self.input == "codewords":
+            return BlockCutter(profile, times, counted, coded=True)
+        return CaduDecoder(profile, times, counted)
 
     # -- in and out --------------------------------------------------------------------------
 
@@ -126,7 +133,10 @@ class ReceiveChain:
         parts: list[ChainOutput] = []
         for start in range(0, max(len(data), 1), SLICE_OCTETS):
             part = data[start : start + SLICE_OCTETS]
-            parts.append(self._stages[self.input](self, part))
+            if self.decoder is None:
+                parts.append(self._push_packets(part))
+            else:
+                parts.append(self._frames(self.decoder.push(part, self._octets_in)))
             self._octets_in += len(part)
         return ChainOutput.join(parts)
 
@@ -144,68 +154,39 @@ class ReceiveChain:
         # An empty chunk has no octet whose time it could tell.
         return self.push(joined, next(ert_ns for octets, ert_ns in chunks if octets))
 
+    def push_symbols(self, symbols: SoftSymbols, ert_ns: int) -> ChainOutput:
+        """The same for soft symbols; `ert_ns` is the ERT of the first of them.  LocalError if the
+        chain was not made for them."""
+        decoder = self.decoder
+        if self._waveform is None or not isinstance(decoder, CodeblockDecoder):
+            raise LocalError(
+                f"link profile {self._given.name!r}: its codes take no soft symbols here"
+            )
+        self._times.add(symbols.first >> 3, ert_ns)
+        output = self._frames(decoder.push_symbols(symbols))
+        self._octets_in = (symbols.first + len(symbols)) >> 3
+        return output
+
+    def take_stream(self) -> U8:
+        """Of soft symbols: the coded stream since the last call as it was sent, whole octets."""
+        assert isinstance(self.decoder, CodeblockDecoder)
+        return self.decoder.take_stream()
+
     def finish(self) -> ChainOutput:
         """The link has ended: what is still in the chain comes out, or is counted as torn."""
         parts: list[ChainOutput] = []
-        if self._sync is not None:
-            parts.append(self._after_sync(self._sync.finish()))
+        if self.decoder is not None:
+            parts.append(self._frames(self.decoder.finish()))
         if not self._settled:
             parts.append(self._survey())
         return ChainOutput.join(parts) if parts else nothing()
 
     # -- stages ------------------------------------------------------------------------------
 
-    def _push_cadus(self, octets: U8) -> ChainOutput:
-        assert self._sync is not None
-        return self._after_sync(self._sync.push(octets))
-
-    def _after_sync(self, synced: Any) -> ChainOutput:
-        if not len(synced.position):
-            self._times.forget(self._octets_in - self._horizon)
+    def _frames(self, decoded: Decoded) -> ChainOutput:
+        frames, uncorrectable, ert_ns = decoded
+        if not len(frames):
             return nothing()
-        ert_ns = self._times.at(synced.position + 8 * len(self._given.coding.asm))
-        self._times.forget(int(synced.position[-1]) >> 3)
-        return self._decode(synced.frames, ert_ns)
-
-    @property
-    def _horizon(self) -> int:
-        """No frame that is still to come begins further back: the synchroniser's own bound."""
-        coding = self._given.coding
-        return (coding.flywheel + 3) * (self._block_length + len(coding.asm))
-
-    def _push_blocks(self, octets: U8) -> ChainOutput:
-        data = np.concatenate([np.frombuffer(self._held, np.uint8), octets])
-        first = self._octets_in - len(self._held)
-        count = len(data) // self._block_length
-        used = count * self._block_length
-        self._held = data[used:].tobytes()
-        blocks = data[:used].reshape(count, self._block_length)
-        starts = first + np.arange(count, dtype=np.int64) * self._block_length
-        ert_ns = self._times.at(starts * 8)
-        self._times.forget(first + used)
-        if self.input == "codewords":
-            return self._decode(blocks, ert_ns)
-        return self._frames(blocks, np.zeros(count, np.bool_), ert_ns)
-
-    def _decode(self, blocks: U8, ert_ns: I64) -> ChainOutput:
-        if not len(blocks):
-            return nothing()
-        coding = self._given.coding
-        if coding.randomiser != "none" and self.input == "cadu":
-            blocks = randomise(blocks, coding.randomiser)
-        uncorrectable = np.zeros(len(blocks), np.bool_)
-        if self._codec is not None:
-            result = self._codec.decode(blocks)
-            self.summary_counts.add_corrections(result.corrections)
-            if result.standard is not None:
-                self.summary_counts.add_corrections(result.standard, standard=True)
-            failed = result.corrections < 0
-            if np.count_nonzero(failed):
-                uncorrectable = np.any(failed, axis=1).reshape(len(blocks))
-            blocks = result.frames
-        return self._frames(blocks, uncorrectable, ert_ns)
-
-    def _frames(self, frames: U8, uncorrectable: npt.NDArray[np.bool_], ert_ns: I64) -> ChainOutput:
         if self._settled:
             return self._extract(frames, uncorrectable, ert_ns)
         held = sum(len(part[0]) for part in self._surveyed)
@@ -239,7 +220,6 @@ class ReceiveChain:
         if self._security is not None:
             return self._open(frames, uncorrectable, ert_ns)
         index = index_frames(frames, self._parameters)
-        # A FECF says more than a decoder that gave up: it is the judge where there is one.
         bad = self._bad(uncorrectable)
         if np.count_nonzero(index.usable) == len(frames) and not np.count_nonzero(bad):
             self.summary_counts.add_frames(index.version, {})
@@ -262,7 +242,11 @@ class ReceiveChain:
         return self._packets(frames, index, ert_ns, rejected)
 
     def _bad(self, uncorrectable: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        return uncorrectable if self.profile.fecf == "absent" else np.zeros_like(uncorrectable)
+        # A FECF says more than a Reed-Solomon decoder that gave up: it is the judge where there is
+        # one.  What turbo and LDPC codes failed to decode is good by chance alone.
+        if self.profile.fecf == "absent" or (self.decoder is not None and self.decoder.final):
+            return uncorrectable
+        return np.zeros_like(uncorrectable)
 
     def _open(self, frames: U8, uncorrectable: npt.NDArray[np.bool_], ert_ns: I64) -> ChainOutput:
         """Link security (355.0-B): what it refuses is kept as it came, the rest goes on plain."""
@@ -338,165 +322,31 @@ class ReceiveChain:
         self._damaged_octets += len(rest)
         return replace(nothing(), packets=batch, damaged=[rest])
 
-    _stages: ClassVar[dict[str, Callable[[ReceiveChain, U8], ChainOutput]]] = {
-        "cadu": _push_cadus,
-        "codewords": _push_blocks,
-        "frames": _push_blocks,
-        "packets": _push_packets,
-    }
-
     # -- counts ------------------------------------------------------------------------------
 
     def statistics(self) -> ChainStatistics:
-        counted = self.summary_counts
-        extraction = self._extractor.statistics
-        counts: dict[str, dict[str, int]] = {
-            "input": {"octets": self._octets_in, "held": len(self._held)},
-        }
-        if self._damaged_octets:
-            counts["input"]["damaged_octets"] = self._damaged_octets
-        if self._sync is not None:
-            counts["sync"] = _integers(self._sync.statistics)
-        if self._codec is not None:
-            corrections = counted.corrections
-            counts["coding"] = {
-                "codewords": sum(corrections.values()),
-                "clean": corrections[0],
-                "corrected": sum(n for value, n in corrections.items() if value > 0),
-                "corrected_symbols": sum(v * n for v, n in corrections.items() if v > 0),
-                "uncorrectable": sum(n for value, n in corrections.items() if value < 0),
-            }
-        if self._security is not None:
-            counts["security"] = {
-                "accepted": self._security.statistics["accepted"],
-                **{r.name.lower(): self._security.statistics[r] for r in Refusal},
-            }
-        if self.input != "packets":
-            good = counted.frames - sum(counted.rejected.values())
-            counts["frames"] = {
-                "frames": counted.frames,
-                "good": good,
-                **counted.rejected,
-                "channels_refused": extraction.refused,
-                "surveyed": sum(len(part[0]) for part in self._surveyed),
-            }
-        drops = Counter[str]()
-        for channel in extraction.channels.values():
-            drops.update({name: channel.counts[name] for name in _DROPS})
-        counts["packets"] = {
-            "packets": counted.packets,
-            "octets": counted.packet_octets,
-            **{name: drops[name] for name in _DROPS if self.input != "packets"},
-        }
-        if self._large is not None:
-            counts["large_reports"] = dict(self._large.statistics)
-        names = _channel_names(extraction)
-        channels = {
-            names[scid, vcid]: {
-                "frames": value.counts["frames"],
-                "discontinuities": value.counts["discontinuities"],
-                "repeats": value.counts["repeats"],
-                "missing": value.counts["missing_frames"],
-                "idle_frames": value.counts["idle_frames"],
-                "packets": value.counts["space_packets"],
-                "opaque_octets": value.counts["opaque_octets"],
-                "drops": sum(value.counts[name] for name in _DROPS),
-            }
-            for (scid, vcid), value in sorted(extraction.channels.items())
-        }
-        return ChainStatistics(counts, channels)
+        return chain_report.statistics(self._counted())
 
     def summary(self) -> dict[str, Any]:
         """One JSON object, keys as in the truth file of the public captures."""
-        counted = self.summary_counts
-        statistics = self.statistics()
-        result: dict[str, Any] = {"profile": self.profile.name, "input": self.input}
-        result["bytes"] = self._octets_in
-        if self.input == "packets":
-            entry = counted.channel(0, None)
-            del entry["space_packets"]
-            result |= {
-                "format": "packets",
-                "space_packets": counted.packets,
-                "damaged_bytes": self._damaged_octets,
-                "trailing_bytes": len(self._held),
-                **entry,
-            }
-            return result
-        result |= self._frames_summary()
-        if self._codec is not None:
-            result |= self._coding_summary()
-        extraction = self._extractor.statistics
-        tm = self.profile.kind == "tm"
-        for scid, kept in sorted(extraction.master_channels.items()):
-            entry = _integers(kept)
-            entry["missing_frames_mod256_lower_bound"] = entry.pop("missing_frames")
-            several = len(extraction.master_channels) > 1
-            result[f"master_channel_{scid}" if several else "master_channel"] = entry
-        names = _channel_names(extraction)
-        result["vcs"] = {
-            names[scid, vcid]: counted.channel(vcid, channel, modulus_256=tm)
-            for (scid, vcid), channel in sorted(extraction.channels.items())
-        }
-        result["stages"] = statistics.counts
-        if self.notes:
-            result["survey"] = list(self.notes)
-        return result
+        return chain_report.summary(self._counted())
 
-    def _frames_summary(self) -> dict[str, Any]:
-        counted = self.summary_counts
-        profile = self.profile
-        rejected = counted.rejected
-        with_fecf = profile.fecf not in (None, "absent")
-        result: dict[str, Any] = {
-            "format": (profile.kind or "unknown").upper(),
-            "frame_len": profile.frame_length,
-            "frames": counted.frames,
-            "trailing_bytes": len(self._held),
-            "fecf": "included" if with_fecf else "absent",
-        }
-        if with_fecf:
-            result["crc_pass"] = counted.frames - rejected["crc_fail"]
-            result["crc_fail"] = rejected["crc_fail"]
-            result["crc_fail_frame_index"] = counted.rejected_indices["crc_fail"]
-        result |= {
-            "foreign_frames": rejected["foreign"],
-            "foreign_frame_index": counted.rejected_indices["foreign"],
-            "malformed_frames": rejected["malformed"],
-            **({} if self._security is None else {"insecure_frames": rejected["insecure"]}),
-            "version_counts": {str(v): n for v, n in sorted(counted.versions.items())},
-            "scid": profile.scid,
-        }
-        if self._codec is not None:
-            result["uncorrectable_frames"] = rejected["uncorrectable"]
-        if profile.kind == "aos":
-            result["insert_zone_len"] = profile.insert_zone
-            result["ocf_len_managed"] = 4 if profile.ocf else 0
-        return result
-
-    def _coding_summary(self) -> dict[str, Any]:
-        counted = self.summary_counts
-        # The truth file has other numbers for what a decoder could not do.
-        names = {UNCORRECTABLE: -3, IN_VIRTUAL_FILL: -2}
-
-        def histogram(corrections: Counter[int]) -> dict[str, int]:
-            found = sorted((names.get(value, value), n) for value, n in corrections.items())
-            return {str(value): n for value, n in found}
-
-        result: dict[str, Any] = {
-            "codewords": sum(counted.corrections.values()),
-            "corrections_histogram": histogram(counted.corrections),
-        }
-        code, prefix = self._given.coding.reed_solomon, self._given.coding.known_prefix
-        if code is not None and prefix:
-            # Both readings, by the names of the truth file.
-            name = f"rs{code.block_length}_{code.data_length}_{code.basis}"
-            standard = histogram(counted.standard_corrections)
-            result[f"naive_{name}_corrected_symbol_histogram"] = standard
-            result[f"with_asm_tail_prefix_{prefix.hex()}_histogram"] = histogram(
-                counted.corrections
-            )
-        return result
+    def _counted(self) -> chain_report.Counted:
+        held = len(self._held) if self.decoder is None else self.decoder.held
+        return chain_report.Counted(
+            profile=self.profile,
+            input=self.input,
+            octets_in=self._octets_in,
+            held=held,
+            damaged_octets=self._damaged_octets,
+            surveyed=sum(len(part[0]) for part in self._surveyed),
+            stream=self.summary_counts,
+            extraction=self._extractor.statistics,
+            decoder=self.decoder,
+            security=self._security,
+            large=self._large,
+            notes=self.notes,
+        )
 
     # -- state -------------------------------------------------------------------------------
 
@@ -517,7 +367,7 @@ class ReceiveChain:
             "counts": self.summary_counts.snapshot(),
             "extractor": self._extractor.snapshot(),
             "large": None if self._large is None else self._large.snapshot(),
-            "sync": None if self._sync is None else self._sync.snapshot(),
+            "decoder": None if self.decoder is None else self.decoder.snapshot(),
             "settled": self._settled,
             "kind": self.profile.kind,
             "fecf": self.profile.fecf,
@@ -551,8 +401,8 @@ class ReceiveChain:
         self._extractor.restore(state["extractor"])
         if self._large is not None:
             self._large.restore(state["large"])
-        if self._sync is not None:
-            self._sync.restore(state["sync"])
+        if self.decoder is not None:
+            self.decoder.restore(state["decoder"])
         self._settled = state["settled"]
         self.notes = list(state["notes"])
         self.profile = replace(
@@ -580,32 +430,3 @@ class ReceiveChain:
             )
             for frames, uncorrectable, ert_ns in state["surveyed"]
         ]
-
-
-#: Reasons for which begun packets or their rests were dropped (names of the extractor's counters).
-_DROPS = (
-    "fhp_mismatch",
-    "bad_fhp",
-    "bad_pvn",
-    "bad_length",
-    "partial_dropped_gap",
-    "orphan_continuation_frames",
-    "orphan_heads",
-)
-
-
-def _channel_names(extraction: ExtractionStatistics) -> dict[tuple[int, int], str]:
-    """VCs of one spacecraft go by their number; only several need to be told apart."""
-    several = len({scid for scid, _vcid in extraction.channels}) > 1
-    return {
-        (scid, vcid): f"{scid}/{vcid}" if several else str(vcid)
-        for scid, vcid in extraction.channels
-    }
-
-
-def _integers(statistics: Any) -> dict[str, int]:
-    return {
-        name.name: int(getattr(statistics, name.name))
-        for name in fields(statistics)
-        if isinstance(getattr(statistics, name.name), int)
-    }

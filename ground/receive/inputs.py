@@ -27,6 +27,7 @@ import numpy as np
 
 from ground.receive import datagrams
 from ground.receive.capture import APPLICATION, MAX_UNIX_NS, CaptureReader
+from ground.receive.codeblocks import hard_symbols, synchroniser
 from ground.receive.profile import InputKind, LinkProfile
 from protocols.coding.sync import FrameSynchroniser
 from protocols.errors import LocalError, ProtocolError
@@ -225,6 +226,8 @@ def tell(
 def _markers(octets: bytes, profile: LinkProfile) -> int:
     """Blocks that a synchroniser finds; 0 if too few to be more than chance."""
     coding = profile.coding
+    if coding.codeblocks is not None:
+        return _codeblocks(octets, profile)
     length = profile.block_length
     searcher = FrameSynchroniser(
         marker=coding.asm,
@@ -238,6 +241,16 @@ def _markers(octets: bytes, profile: LinkProfile) -> int:
     # stands by chance once in 2^32 bit positions.
     expected = len(octets) // (length + len(coding.asm))
     return found if found and found >= expected // 2 else 0
+
+
+def _codeblocks(octets: bytes, profile: LinkProfile) -> int:
+    """The same of turbo or LDPC codeblocks, which may have no whole number of octets."""
+    coding = profile.coding.codeblocks
+    assert coding is not None
+    searcher = synchroniser(coding, profile.coding.flywheel)
+    found = len(searcher.push(hard_symbols(np.frombuffer(octets, np.uint8), 0)))
+    found += len(searcher.finish())
+    return found if found >= 8 * len(octets) // coding.period // 2 else 0
 
 
 def _chain(octets: bytes) -> int:

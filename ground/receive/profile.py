@@ -9,14 +9,19 @@ it from the first frames and says so (`ground/receive/survey.py`).
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ground.receive.codewords import BlockDecoder
 from ground.receive.link_security import LinkSecurity
+from ground.receive.profile_settings import SETTINGS
+from protocols.coding.codeblocks import LONGEST_SLICED, CodeblockCoding, marker_of
+from protocols.coding.ldpc import LdpcCode
+from protocols.coding.randomiser import RandomiserKind
 from protocols.coding.reed_solomon import ReedSolomon
+from protocols.coding.turbo import LENGTHS, TurboCode
 from protocols.errors import LocalError
 from protocols.frames.parameters import Content, Fecf, FrameKind, FrameParameters
 from protocols.frames.sdls_frames import plain_parameters
@@ -40,12 +45,15 @@ class CodingParameters:
     marker_errors: bits of the marker that may be wrong; flywheel: markers missed in a row before
     synchronisation is given up; inverted: accept the complement of the stream as well.
     known_prefix: what the Reed-Solomon encoder covered before the block (`BlockDecoder`).
+    codeblocks: turbo or LDPC, with the randomiser and the marker of its codeblocks; the latter is
+    the frames' `asm` unless a stream of frames is sliced.
     """
 
     asm: bytes = ASM
-    randomiser: Literal["none", "ccsds", "ccsds-long"] = "none"
+    randomiser: RandomiserKind | Literal["none"] = "none"
     reed_solomon: ReedSolomon | None = None
     known_prefix: bytes = b""
+    codeblocks: CodeblockCoding | None = None
     bit_aligned: bool = True
     marker_errors: int = 2
     flywheel: int = 2
@@ -140,9 +148,23 @@ class LinkProfile:
 
     @property
     def block_length(self) -> int:
-        """Octets between two sync markers: the codeword block, or the frame if uncoded."""
-        coding = self.coding.reed_solomon
-        return self.frame_length if coding is None else coding.block_length
+        """Octets between two sync markers: the codeword block, or the frame if uncoded; those that
+        are begun, as turbo 1/3's are no whole number."""
+        if self.coding.codeblocks is not None:
+            return -(-self.coding.codeblocks.symbols // 8)
+        code = self.coding.reed_solomon
+        return self.frame_length if code is None else code.block_length
+
+    @property
+    def rate(self) -> float:
+        """Bits of frames for each bit behind the blocks' markers, without a convolutional code."""
+        coding = self.coding.codeblocks
+        if coding is None:
+            return self.frame_length / self.block_length
+        rate = 8 * coding.data_length / coding.symbols
+        if coding.sliced:
+            rate *= self.frame_length / (self.frame_length + len(self.coding.asm))
+        return rate
 
     def frame_parameters(self) -> FrameParameters:
         """Raises LocalError if the kind of frame or its trailers are still open."""
@@ -175,153 +197,13 @@ class LinkProfile:
                 return list(cast(Iterable[Any], value))
             if isinstance(value, LinkSecurity):
                 return value.describe()
-            if isinstance(value, (CodingParameters, ReedSolomon, RadioParameters)):
+            if isinstance(value, (TurboCode, LdpcCode)):
+                return str(value)
+            if isinstance(value, (CodingParameters, CodeblockCoding, ReedSolomon, RadioParameters)):
                 return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
             return value
 
         return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
-
-
-# --- one row per setting: its key in the file, its flag, how its value is checked -------------
-
-
-def _choice(*allowed: str) -> tuple[Callable[[Any], Any], str]:
-    def check(value: Any) -> Any:
-        lowered = value.lower() if isinstance(value, str) else value
-        if lowered not in allowed:
-            raise ValueError
-        return lowered
-
-    return check, "one of " + ", ".join(allowed)
-
-
-def _integer(low: int, high: int, *, word: str = "") -> tuple[Callable[[Any], Any], str]:
-    def check(value: Any) -> Any:
-        if word and value == word:
-            return word
-        if isinstance(value, bool) or not isinstance(value, (int, str)):
-            raise ValueError
-        number = int(value, 0) if isinstance(value, str) else value
-        if not low <= number <= high:
-            raise ValueError
-        return number
-
-    return check, f"an integer {low}..{high}" + (f" or {word}" if word else "")
-
-
-def _switch(on: Any, off: Any, **more: Any) -> tuple[Callable[[Any], Any], str]:
-    table: dict[Any, Any] = {"present": on, True: on, "absent": off, False: off, **more}
-
-    def check(value: Any) -> Any:
-        key = value.lower() if isinstance(value, str) else value
-        if not isinstance(key, (str, bool)) or key not in table:
-            raise ValueError
-        return table[key]
-
-    return check, "one of " + ", ".join(["present", "absent", *more])
-
-
-def _hex(value: Any) -> bytes:
-    if not isinstance(value, str):
-        raise ValueError
-    return bytes.fromhex(value.removeprefix("0x"))
-
-
-def _channels(value: Any) -> frozenset[int]:
-    items: Any = [value] if isinstance(value, int) else value
-    items = items.split(",") if isinstance(items, str) else items
-    check, _ = _integer(0, 63)
-    return frozenset(check(item) for item in items)
-
-
-def _versions(value: Any) -> tuple[int, ...]:
-    items: Any = [value] if isinstance(value, int) else value
-    items = items.split(",") if isinstance(items, str) else items
-    check, _ = _integer(0, 7)
-    return tuple(sorted({check(item) for item in items}))
-
-
-def _apids(value: Any) -> tuple[int, ...]:
-    items: Any = [value] if isinstance(value, int) else value
-    items = items.split(",") if isinstance(items, str) else items
-    check, _ = _integer(0, 2046)
-    return tuple(sorted({check(item) for item in items}))
-
-
-def _boolean(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    if value in ("yes", "no"):
-        return value == "yes"
-    raise ValueError
-
-
-def _rate(value: Any) -> float:
-    rate = float(value)
-    if not 0 < rate < 1e12:
-        raise ValueError
-    return rate
-
-
-def _parity(value: Any) -> int:
-    if isinstance(value, bool) or int(value) not in (0, 16, 32):
-        raise ValueError
-    return int(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError
-    return value
-
-
-#: 131.0-B-5 §3.3, §3.4.
-_RATES = ("1/2", "2/3", "3/4", "5/6", "7/8")
-_CONTENTS = ("packets", "aligned-packets", "bitstream", "opaque")
-
-#: key in the file -> (flag, check, what is allowed).
-SETTINGS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
-    "name": ("--name", _text, "text"),
-    "title": ("--title", _text, "text"),
-    "origin": ("--origin", _text, "text"),
-    "dictionary": ("--dictionary", _text, "the name of a dictionary"),
-    "frames.kind": ("--frames", *_choice("tm", "aos", "uslp")),
-    "frames.frame_length": ("--frame-length", *_integer(7, 65536)),
-    "frames.fecf": ("--fecf", *_switch("crc16", "absent", crc16="crc16", crc32="crc32")),
-    "frames.ocf": ("--ocf", *_switch(True, False)),
-    "frames.insert_zone": ("--insert-zone", *_integer(0, 65535)),
-    "frames.scid": ("--scid", *_integer(0, 65535, word="any")),
-    "frames.header_error_control": ("--header-error-control", *_switch(True, False)),
-    "frames.count_cycle": ("--count-cycle", *_switch(True, False)),
-    "frames.truncated_length": ("--truncated-length", *_integer(0, 65536)),
-    "packets.content": ("--content", *_choice(*_CONTENTS)),
-    "packets.versions": ("--packet-versions", _versions, "packet version numbers 0..7"),
-    "packets.large_reports": ("--large-reports", _apids, "APIDs 0..2046"),
-    "packets.opaque": ("--opaque-vc", _channels, "virtual channels 0..63"),
-    "link.input": ("--input", *_choice("cadu", "codewords", "frames", "packets")),
-    "link.bit_rate": ("--bit-rate", _rate, "bits per second above 0"),
-    "security.key_file": ("--key-file", _text, "the path of a file with a key"),
-    "security.spi": ("--spi", *_integer(1, 65534)),
-    "security.mac_length": ("--mac-length", *_integer(8, 16)),
-    "radio.modulation": ("--modulation", *_choice(*Modulation)),
-    "radio.symbol_rate": ("--symbol-rate", _rate, "symbols a second, above 0"),
-    "radio.shaping": ("--shaping", *_choice("rrc", "nrz")),
-    "radio.rolloff": ("--rolloff", _rate, "a number 0.1..1"),
-    "radio.index_rad": ("--index-rad", _rate, "radians 0.1..1.5"),
-    "radio.subcarrier_hz": ("--subcarrier-hz", _rate, "hertz above 0"),
-    "radio.convolutional": ("--convolutional", *_choice("none", *_RATES)),
-    "coding.asm": ("--asm", _hex, "hexadecimal octets"),
-    "coding.randomiser": ("--randomiser", *_choice("none", "ccsds", "ccsds-long")),
-    "coding.bit_aligned": ("--bit-aligned", _boolean, "yes or no"),
-    "coding.marker_errors": ("--marker-errors", *_integer(0, 8)),
-    "coding.flywheel": ("--flywheel", *_integer(0, 64)),
-    "coding.inverted": ("--inverted", _boolean, "yes or no"),
-    "coding.reed_solomon.parity": ("--rs-parity", _parity, "one of 0, 16, 32"),
-    "coding.reed_solomon.interleave": ("--rs-interleave", *_integer(1, 8)),
-    "coding.reed_solomon.virtual_fill": ("--rs-virtual-fill", *_integer(0, 238)),
-    "coding.reed_solomon.basis": ("--rs-basis", *_choice("dual", "conventional")),
-    "coding.reed_solomon.known_prefix": ("--rs-known-prefix", _hex, "hexadecimal octets"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,9 +254,15 @@ def _build(settings: Mapping[str, _Setting]) -> LinkProfile:
     reed_solomon = None
     if parity or (parity is None and code):
         reed_solomon = _reed_solomon(parity or 32, code, settings)
+    try:
+        codeblocks = _codeblocks(value)
+    except LocalError as error:
+        where = {s.source for key, s in settings.items() if key.startswith("coding.")}
+        raise LocalError(f"{', '.join(sorted(where))}: {error}") from None
     coding = CodingParameters(
         reed_solomon=reed_solomon,
         known_prefix=known_prefix,
+        codeblocks=codeblocks,
         **{k.removeprefix("coding."): value.pop(k) for k in list(value) if k.startswith("coding.")},
     )
     scid = value.pop("frames.scid", None)
@@ -430,6 +318,41 @@ def _reed_solomon(
         raise LocalError(f"{', '.join(sorted(where))}: {error}") from None
 
 
+def _codeblocks(value: dict[str, Any]) -> CodeblockCoding | None:
+    """Turbo or LDPC as the settings say, which are taken out of them; of frames that are a
+    codeword each the marker is put in where nobody gave it."""
+    rate = value.pop("coding.turbo.rate", "none")
+    name = value.pop("coding.ldpc.code", "none")
+    codewords = value.pop("coding.ldpc.slice", 0)
+    csm = value.pop("coding.csm", b"")
+    if rate != "none" and name != "none":
+        raise LocalError(f"turbo {rate} and LDPC {name}: one code alone allowed")
+    if rate == name == "none":
+        if codewords or csm:
+            raise LocalError("coding.ldpc.slice and coding.csm want a code; give --ldpc as well")
+        return None
+    if rate != "none":
+        length = 8 * value["frames.frame_length"]
+        if length not in LENGTHS:
+            raise LocalError(
+                f"frames.frame_length = {length // 8}, but a turbo codeword carries one of "
+                f"{', '.join(str(bits // 8) for bits in LENGTHS)} octets"
+            )
+        code = TurboCode(rate, length)
+    else:
+        code = LdpcCode(name)
+    if csm and not codewords:
+        raise LocalError("coding.csm is of a sliced stream; give --ldpc-slice, or --asm instead")
+    if not codewords:
+        value.setdefault("coding.asm", marker_of(code))
+    return CodeblockCoding(
+        code,
+        randomiser=value.get("coding.randomiser", "none"),
+        codewords=codewords,
+        marker=csm if codewords else value["coding.asm"],
+    )
+
+
 def _security(given: dict[str, Any], settings: Mapping[str, _Setting]) -> LinkSecurity:
     missing = [name for name in ("key_file", "spi") if name not in given]
     if missing:
@@ -455,6 +378,8 @@ def _agree(profile: LinkProfile) -> None:
                 f"parity {code.parity}, interleave {code.interleave} and virtual fill "
                 f"{code.virtual_fill} carries {code.data_length} octets"
             )
+    if profile.coding.codeblocks is not None:
+        _agree_codeblocks(profile, profile.coding.codeblocks)
     if profile.security is not None and profile.input != "packets":
         if profile.open_questions:
             # The survey looks into data fields, which are encrypted.
@@ -467,6 +392,30 @@ def _agree(profile: LinkProfile) -> None:
     if profile.kind is not None and profile.frame_length:
         # An open question is answered for the check with what asks least of the frame.
         replace(profile, fecf=profile.fecf or "absent").frame_parameters()
+
+
+def _agree_codeblocks(profile: LinkProfile, coding: CodeblockCoding) -> None:
+    if profile.coding.reed_solomon is not None:
+        raise LocalError(f"{coding.code} and a Reed-Solomon code: one alone allowed")
+    if profile.radio is not None and profile.radio.convolutional != "none":
+        raise LocalError(
+            f"{coding.code} and radio.convolutional = {profile.radio.convolutional!r}: one alone "
+            "allowed"
+        )
+    length = profile.frame_length
+    if coding.sliced:
+        # Where the kind of frame is not known yet, what allows most of it.
+        longest = LONGEST_SLICED[profile.kind or "uslp"]
+        if length > longest:
+            raise LocalError(
+                f"frames.frame_length = {length}; up to {longest} octets of "
+                f"{(profile.kind or 'a').upper()} frame in a sliced stream (131.0-B §11.9)"
+            )
+    elif length != coding.data_length:
+        raise LocalError(
+            f"frames.frame_length = {length}, but a codeword of {coding.code} carries "
+            f"{coding.data_length} octets; coding.ldpc.slice is for frames of other lengths"
+        )
 
 
 def missions() -> list[str]:

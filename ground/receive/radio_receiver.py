@@ -8,6 +8,7 @@ which they came: good to a few milliseconds, and not a measurement.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -22,12 +23,25 @@ from protocols.errors import LocalError
 from protocols.physical.demodulator import DemodulatorStatus, Reception, SoftSymbols, State
 from protocols.physical.monitor import constellation, spectrum_db
 from protocols.physical.residual import open_demodulator
+from protocols.physical.waveform import Waveform
 
 C64 = npt.NDArray[np.complex64]
 U8 = npt.NDArray[np.uint8]
 #: Newest samples that a spectrum is of, and points of a constellation.
 _SAMPLES: Final = 16_384
 _POINTS: Final = 256
+#: Eb/N0 under which no turbo or LDPC code of the standard decodes.
+_WEAKEST_DB: Final = -1.0
+#: The least that a demodulator takes.
+_FAINTEST_DB: Final = -12.0
+
+
+def _as_weak(profile: LinkProfile, waveform: Waveform, reception: Reception) -> Reception:
+    """Symbols as weak as the code allows count as lock, where nobody has said."""
+    if profile.coding.codeblocks is None or reception.minimum_esn0_db is not None:
+        return reception
+    weakest_db = _WEAKEST_DB + 10 * math.log10(profile.rate * waveform.rails)
+    return replace(reception, minimum_esn0_db=max(weakest_db, _FAINTEST_DB))
 
 
 class RadioReceiver:
@@ -48,17 +62,21 @@ class RadioReceiver:
                 "--modulation and --symbol-rate"
             )
         self.waveform = profile.radio.waveform()
-        self.chain = ReceiveChain(profile, input="cadu")
+        # Turbo and LDPC codes take soft symbols: the chain is given those.
+        soft = profile.coding.codeblocks is not None
+        self.chain = ReceiveChain(profile, input="cadu", waveform=self.waveform if soft else None)
         self.sample_rate, self.start_ns = sample_rate, start_ns
-        self._demodulator = open_demodulator(self.waveform, sample_rate, reception)
-        code = profile.radio.code
-        self._symbols = (
-            PlainSymbols(self.waveform, profile.block_length, profile.coding.asm)
-            if code is None
-            else CodedSymbols(self.waveform, code)
+        self._demodulator = open_demodulator(
+            self.waveform, sample_rate, _as_weak(profile, self.waveform, reception or Reception())
         )
+        code = profile.radio.code
+        self._symbols: PlainSymbols | CodedSymbols | None = None
+        if code is not None:
+            self._symbols = CodedSymbols(self.waveform, code)
+        elif not soft:
+            self._symbols = PlainSymbols(self.waveform, profile.block_length, profile.coding.asm)
         #: Data bits in a symbol of the modulation, the marker not counted.
-        self._data_bits = self.waveform.rails * profile.frame_length / profile.block_length
+        self._data_bits = self.waveform.rails * profile.rate
         if code is not None:
             bits, _, symbols = code.rate.partition("/")
             self._data_bits *= int(bits) / int(symbols)
@@ -85,7 +103,8 @@ class RadioReceiver:
         return self.start_ns + round(self._taken / self.sample_rate * 1e9)
 
     def push(self, samples: C64) -> tuple[U8, ChainOutput]:
-        """The octets of the decoded stream, and what the chain made of them."""
+        """The octets of the decoded stream, and what the chain made of them; of turbo and LDPC
+        codes the coded stream as it was sent, which a chain of octets decodes again."""
         begin_ns = self.time_ns
         self._taken += len(samples)
         # A recording ends with a block of any size.
@@ -95,11 +114,18 @@ class RadioReceiver:
     def finish(self) -> tuple[U8, ChainOutput]:
         """What is still in it."""
         first = self._decode(self._demodulator.finish(), self.time_ns)
-        octets = self._symbols.finish()
-        outputs = [first[1], self.chain.push(octets, self.time_ns), self.chain.finish()]
+        if self._symbols is None:
+            outputs = [first[1], self.chain.finish()]
+            octets = self.chain.take_stream()
+        else:
+            octets = self._symbols.finish()
+            outputs = [first[1], self.chain.push(octets, self.time_ns), self.chain.finish()]
         return np.concatenate([first[0], octets]), ChainOutput.join(outputs)
 
     def _decode(self, symbols: SoftSymbols, begin_ns: int) -> tuple[U8, ChainOutput]:
+        if self._symbols is None:
+            output = self.chain.push_symbols(symbols, begin_ns)
+            return self.chain.take_stream(), output
         octets = self._symbols.push(symbols)
         return octets, self.chain.push(octets, begin_ns)
 

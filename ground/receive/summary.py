@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ground.receive.counting import Of, PacketCounts
+from protocols.coding.reed_solomon import IN_VIRTUAL_FILL, UNCORRECTABLE, ReedSolomon
 from protocols.errors import LocalError
 from protocols.packets.batch import PacketBatch
 from protocols.packets.extraction import ChannelStatistics
@@ -82,6 +83,30 @@ class StreamSummary:
         values, counts = np.unique(corrections, return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             counts_of[value] += count
+
+    def corrections_summary(self, code: ReedSolomon | None, known_prefix: bytes) -> dict[str, Any]:
+        """Of Reed-Solomon codewords, by symbols corrected; with a known prefix both readings, by
+        the names of the truth file."""
+
+        # The truth file has other numbers for what a decoder could not do.
+        names = {UNCORRECTABLE: -3, IN_VIRTUAL_FILL: -2}
+
+        def histogram(corrections: Counter[int]) -> dict[str, int]:
+            found = sorted((names.get(value, value), n) for value, n in corrections.items())
+            return {str(value): n for value, n in found}
+
+        result: dict[str, Any] = {
+            "codewords": sum(self.corrections.values()),
+            "corrections_histogram": histogram(self.corrections),
+        }
+        if code is not None and known_prefix:
+            name = f"rs{code.block_length}_{code.data_length}_{code.basis}"
+            standard = histogram(self.standard_corrections)
+            result[f"naive_{name}_corrected_symbol_histogram"] = standard
+            result[f"with_asm_tail_prefix_{known_prefix.hex()}_histogram"] = histogram(
+                self.corrections
+            )
+        return result
 
     def add_packets(self, batch: PacketBatch) -> None:
         """Count a batch, in order of arrival."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from ground.receive.chain import ReceiveChain
 from ground.receive.profile import LinkProfile
+from protocols.coding.codeblocks import CodeblockCoding
 from protocols.coding.randomiser import randomise
 from protocols.errors import LocalError
 from protocols.frames.sdls_frames import secure_frame
 from protocols.packets.assembly import FrameMultiplexer
 from protocols.packets.space_packet import SpacePacket, build_packet
+
+U8 = npt.NDArray[np.uint8]
 
 FRAMES = 8
 
@@ -45,6 +49,9 @@ def warm_chain(profile: LinkProfile) -> None:
         rows = [secure_frame(endpoint, security.spi, row.tobytes(), parameters) for row in blocks]
         blocks = np.frombuffer(b"".join(rows), np.uint8).reshape(FRAMES, -1)
     coding = profile.coding
+    if coding.codeblocks is not None:
+        _warm_codeblocks(profile, coding.codeblocks, blocks)
+        return
     if coding.reed_solomon is not None:
         if coding.reed_solomon.data_length != blocks.shape[1]:
             return
@@ -56,6 +63,20 @@ def warm_chain(profile: LinkProfile) -> None:
     marker = np.broadcast_to(np.frombuffer(coding.asm, np.uint8), (FRAMES, len(coding.asm)))
     chain = ReceiveChain(profile)
     chain.push(np.ascontiguousarray(np.concatenate([marker, blocks], axis=1)).tobytes(), 0)
+    chain.finish()
+
+
+def _warm_codeblocks(profile: LinkProfile, coding: CodeblockCoding, frames: U8) -> None:
+    """Frames through turbo or LDPC, with a wrong symbol."""
+    if coding.sliced:
+        marker = np.frombuffer(profile.coding.asm, np.uint8)
+        information = np.concatenate([np.concatenate([marker, frame]) for frame in frames])
+        short = -len(information) % coding.data_length
+        frames = np.pad(information, (0, short)).reshape(-1, coding.data_length)
+    bits = coding.encode(frames)
+    bits[-1, -1] ^= 1
+    chain = ReceiveChain(profile)
+    chain.push(np.packbits(bits).tobytes(), 0)
     chain.finish()
 
 

@@ -54,6 +54,8 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
 _PAIR: Final = 6.0
 _SINGLE: Final = 5.0
 _ALONE: Final = 3.0
+#: Frames' symbols that are looked at in one go.
+_PIECE: Final = 8
 
 _Frame = tuple[F32, int, float, bool]
 
@@ -92,6 +94,7 @@ class SoftSynchroniser:
         self._flywheel = flywheel
         self._begin()
         self._first = 0
+        self._locks = self._losses = 0
 
     def _begin(self) -> None:
         self._state = State.SEARCH
@@ -103,16 +106,31 @@ class SoftSynchroniser:
         self._sign = 1.0
         self._held: list[_Frame] = []
 
+    @property
+    def locks(self) -> int:
+        """How often frames were found."""
+        return self._locks
+
+    @property
+    def losses(self) -> int:
+        """How often they were lost again while symbols went on."""
+        return self._losses
+
+    @property
+    def first(self) -> int:
+        """No frame that is still to come begins before this symbol of the stream."""
+        return self._first
+
     def push(self, symbols: SoftSymbols) -> SoftFrames:
         """Frames that the symbols complete."""
         found: list[_Frame] = []
         begin = 0
         for edge in [int(s) - symbols.first for s in symbols.starts]:
-            self._take(symbols.values[begin:edge], found)
+            self._take_all(symbols.values[begin:edge], found)
             self._end(found)
             self._first = symbols.first + edge
             begin = edge
-        self._take(symbols.values[begin:], found)
+        self._take_all(symbols.values[begin:], found)
         return self._frames(found)
 
     def finish(self) -> SoftFrames:
@@ -123,6 +141,12 @@ class SoftSynchroniser:
 
     def _go(self, event: Event) -> None:
         self._state = TRANSITIONS[self._state][event]
+
+    def _take_all(self, values: F32, found: list[_Frame]) -> None:
+        """In pieces: each frame found moves what is behind it."""
+        piece = _PIECE * self._period
+        for at in range(0, max(len(values), 1), piece):
+            self._take(values[at : at + piece], found)
 
     def _take(self, values: F32, found: list[_Frame]) -> None:
         fresh = np.concatenate((self._odd, values))
@@ -158,6 +182,7 @@ class SoftSynchroniser:
             self._drop(self._period)
             return
         self._go(Event.FOUND)
+        self._locks += 1
         self._drop(at)
         self._turn, self._sign = turn, sign
 
@@ -200,6 +225,7 @@ class SoftSynchroniser:
         elif len(self._held) > self._flywheel:
             # The first one's own marker was seen; what is behind it is searched anew.
             self._go(Event.MISSING)
+            self._losses += 1
             found.append(self._held[0])
             self._held = []
             self._drop(len(self._signs))
@@ -233,6 +259,7 @@ class SoftSynchroniser:
             "odd": self._odd.tobytes(),
             "lock": [self._first, self._at, self._turn],
             "sign": self._sign,
+            "counts": [self._locks, self._losses],
             "held": [[f.tobytes(), at, c, inverted] for f, at, c, inverted in self._held],
         }
 
@@ -244,6 +271,7 @@ class SoftSynchroniser:
         self._odd = np.frombuffer(state["odd"], np.float32).copy()
         self._first, self._at, self._turn = map(int, state["lock"])
         self._sign = float(state["sign"])
+        self._locks, self._losses = map(int, state["counts"])
         self._held = [
             (np.frombuffer(f, np.float32), int(at), float(c), bool(inverted))
             for f, at, c, inverted in state["held"]

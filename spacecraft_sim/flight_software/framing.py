@@ -15,11 +15,12 @@ from protocols.frames import aos, tm, uslp
 from protocols.frames.sdls import SecurityEndpoint
 from protocols.frames.sdls_frames import secure_frame
 from protocols.identifiers import SCID_L4_RELAY, VirtualChannel
+from spacecraft_sim.downlink import Downlink
 from spacecraft_sim.flight_software.idle_data import IdleData
 from spacecraft_sim.flight_software.multiplexer import FrameContent
-from spacecraft_sim.scenario import Downlink
 
 U8 = npt.NDArray[np.uint8]
+I64 = npt.NDArray[np.int64]
 
 #: 732.1-B-3 §4.1.2.10: octets of the virtual channel frame count; three, as AOS has.
 USLP_COUNT_LENGTH = 3
@@ -126,11 +127,14 @@ class Framer:
 
 
 class ChannelEncoder:
-    """Frames to CADUs: Reed–Solomon, randomiser, marker (131.0-B-5 figure 2-2)."""
+    """Frames to CADUs: code, randomiser, marker (131.0-B-5 figure 2-2); of a sliced stream
+    (§8) to codeblocks."""
 
     def __init__(self, downlink: Downlink) -> None:
-        self._marker = np.frombuffer(bytes.fromhex(downlink.sync_marker), np.uint8)
+        self._downlink = downlink
+        self._marker = np.frombuffer(downlink.marker, np.uint8)
         self._randomiser: str = downlink.randomiser
+        self._codeblocks = downlink.codeblocks
         self._code = None
         if downlink.reed_solomon_parity:
             self._code = ReedSolomon(
@@ -139,13 +143,37 @@ class ChannelEncoder:
                 virtual_fill=downlink.virtual_fill,
                 basis=cast(Basis, downlink.basis),
             )
+        #: Of a sliced stream: what no codeblock has taken yet, and codeblocks so far.
+        self._waiting = np.empty(0, np.uint8)
+        self._sliced = 0
+
+    def push(self, frames: U8, elapsed_ns: I64, until_ns: int) -> tuple[U8, I64]:
+        """Frames that begin at `elapsed_ns` [n] after the start, the next ones of the downlink:
+        CADUs that begin up to `until_ns`, uint8 [m, cadu_length], and when each does, [m]."""
+        coding = self._codeblocks
+        if coding is None or not coding.sliced:
+            return self.encode(frames), elapsed_ns
+        self._waiting = np.concatenate([self._waiting, self._marked(frames).reshape(-1)])
+        begun = self._downlink.cadus_before_ns(until_ns + 1) - self._sliced
+        size = coding.data_length
+        taken = self._waiting[: begun * size].reshape(begun, size)
+        self._waiting = self._waiting[begun * size :].copy()
+        numbers = range(self._sliced, self._sliced + begun)
+        self._sliced += begun
+        times = np.array([self._downlink.cadu_time_ns(one) for one in numbers], np.int64)
+        return np.packbits(coding.encode(taken), axis=1), times
 
     def encode(self, frames: U8) -> U8:
-        """uint8 [n, frame_length] → uint8 [n, cadu_length]."""
+        """Where a frame is a CADU: uint8 [n, frame_length] → uint8 [n, cadu_length]."""
+        if self._codeblocks is not None:
+            return np.packbits(self._codeblocks.encode(frames), axis=1)
         blocks = frames if self._code is None else self._code.encode(frames)
         if self._randomiser != "none":
             blocks = randomise(blocks, cast(RandomiserKind, self._randomiser))
-        cadus = np.empty((len(blocks), len(self._marker) + blocks.shape[1]), np.uint8)
-        cadus[:, : len(self._marker)] = self._marker
-        cadus[:, len(self._marker) :] = blocks
-        return cadus
+        return self._marked(blocks)
+
+    def _marked(self, blocks: U8) -> U8:
+        marked = np.empty((len(blocks), len(self._marker) + blocks.shape[1]), np.uint8)
+        marked[:, : len(self._marker)] = self._marker
+        marked[:, len(self._marker) :] = blocks
+        return marked

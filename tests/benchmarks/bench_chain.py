@@ -14,7 +14,7 @@ import crcmod.predefined
 import numpy as np
 
 from ground.receive.chain import ReceiveChain
-from ground.receive.profile import load_profile
+from ground.receive.profile import LinkProfile, load_profile
 from protocols.coding.randomiser import randomise
 from protocols.coding.reed_solomon import ReedSolomon
 from protocols.frames.parameters import FrameParameters
@@ -51,8 +51,49 @@ def _link(symbol_errors: int) -> tuple[np.ndarray, int]:
     return cadus, len(frames)
 
 
-def _ours(stream: np.ndarray) -> list[bytes]:
-    chain = ReceiveChain(load_profile("l4_relay"))
+#: Code, frame length, and the part of the channel's bits that arrive wrong.
+CODES: tuple[tuple[str, dict[str, str | int], int, float], ...] = (
+    ("turbo 1/6", {"turbo": "1/6"}, 1115, 0.15),
+    ("turbo 1/2", {"turbo": "1/2"}, 1115, 0.03),
+    ("LDPC AR4JA 1/2 1024", {"ldpc": "AR4JA 1/2 1024"}, 128, 0.03),
+    ("LDPC AR4JA 1/2 16384", {"ldpc": "AR4JA 1/2 16384"}, 2048, 0.03),
+    ("LDPC C2", {"ldpc": "C2"}, 892, 0.002),
+    ("sliced LDPC C2", {"ldpc": "C2", "ldpc_slice": 4}, 1115, 0.002),
+)
+
+
+def _coded(
+    flags: dict[str, str | int], length: int, wrong: float
+) -> tuple[LinkProfile, np.ndarray]:
+    """Profile, and octets of a link with turbo or LDPC codes, two megabits of frames."""
+    profile = load_profile(
+        frames="aos",
+        frame_length=length,
+        fecf="present",
+        ocf="absent",
+        scid=0x4C,
+        content="packets",
+        randomiser="ccsds",
+        **flags,
+    )
+    rng = np.random.default_rng(2)
+    multiplexer = FrameMultiplexer(profile.frame_parameters())
+    for count in range(800):
+        multiplexer.push(1, build_packet(SpacePacket(5, rng.bytes(320), sequence_count=count)))
+    frames = multiplexer.take(fill=True)
+    coding = profile.coding.codeblocks
+    assert coding is not None
+    if coding.sliced:
+        marker = np.frombuffer(profile.coding.asm, np.uint8)
+        stream = np.concatenate([np.concatenate([marker, frame]) for frame in frames])
+        stream = np.pad(stream, (0, -len(stream) % coding.data_length))
+        frames = stream.reshape(-1, coding.data_length)
+    bits = coding.encode(frames).ravel()
+    return profile, np.packbits(bits ^ (rng.random(bits.size) < wrong))
+
+
+def _ours(stream: np.ndarray, profile: LinkProfile | None = None) -> list[bytes]:
+    chain = ReceiveChain(profile or load_profile("l4_relay"))
     found: list[np.ndarray] = []
     for start in range(0, len(stream), 1 << 20):
         found.append(chain.push(stream[start : start + (1 << 20)], 0).packets.octets)
@@ -130,3 +171,12 @@ def cases() -> Iterable[Case]:
         )
     small = few.reshape(-1)
     assert _equal(_ours(small), _numpy_and_libfec(few)())
+    for name, flags, length, wrong in CODES:
+        profile, stream = _coded(flags, length, wrong)
+        yield Case(
+            name=f"CADUs to packets, {name}, {100 * wrong:g} % wrong bits, bits of packets",
+            units=800 * 8 * 326,
+            unit="Mbit/s",
+            ours=lambda stream=stream, profile=profile: _ours(stream, profile),
+            goal_rate=1.0,
+        )

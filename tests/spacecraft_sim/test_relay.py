@@ -65,6 +65,7 @@ class Site:
             np.concatenate([part.frames for part in parts]),
             np.concatenate([part.cadus for part in parts]),
             np.concatenate([part.emission_ns for part in parts]),
+            np.concatenate([part.cadu_ns for part in parts]),
         )
 
     def _hear(self, here_ns: int, downlink: DownlinkFrames) -> None:

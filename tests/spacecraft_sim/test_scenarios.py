@@ -138,6 +138,15 @@ WRONG = [
     ("channel = 3", "channel = 3; a table wanted"),
     ("[channel]\noutage = [{from_s = 5, to_s = 5}]", "above from_s = 5.0 wanted"),
     ("[[timeline]]\naction = 'explode'", "one of mode, array_angle, playback allowed"),
+    ("[downlink]\nturbo = '1/2'", "one code alone, the other's parity is 0"),
+    ("[downlink]\nreed_solomon_parity = 0\nturbo = '1/3'", "no whole number of octets"),
+    ("[downlink]\nreed_solomon_parity = 0\nldpc = 'C2'", "carries 892 octets"),
+    ("[downlink]\nreed_solomon_parity = 0\nldpc = 'C3'", "one of none, AR4JA 1/2 1024"),
+    ("[downlink]\nldpc_slice = 2", "ldpc_slice and code_sync_marker want an LDPC code"),
+    (
+        "[downlink]\nreed_solomon_parity = 0\nturbo = '1/2'",
+        "radio.convolutional = '1/2' with TurboCode(rate='1/2', length=8920); none allowed",
+    ),
     ("not toml", "not TOML"),
 ]
 

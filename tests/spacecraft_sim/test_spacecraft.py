@@ -243,3 +243,45 @@ def test_partial_frames_leave_when_their_time_is_up() -> None:
     first = downlink.emission_ns[np.flatnonzero(index.vcid == VirtualChannel.EVENTS)[0]]
     # The boot event comes at 0 s; it waits its two seconds and at most one frame more.
     assert 2 * SECOND <= first - START_NS <= 2 * SECOND + nominal.downlink.frame_time_ns(1)
+
+
+def test_a_sliced_stream_leaves_as_its_frames_fill_it() -> None:
+    """Codeblocks at even steps, none before its last frame began, however it is called; their
+    information is the frames, each behind its marker."""
+    text = """
+    [downlink]
+    reed_solomon_parity = 0
+    frame_length = 300
+    ldpc = "AR4JA 4/5 1024"
+    ldpc_slice = 3
+    [radio]
+    convolutional = "none"
+    [mars]
+    present = false
+    """
+    scenario = scenarios.loads(text)
+    downlink = scenario.downlink
+    whole = Spacecraft(scenario, seed=1, start_ns=START_NS).step(START_NS + 20 * SECOND)
+    spacecraft = Spacecraft(scenario, seed=1, start_ns=START_NS)
+    until = [START_NS + k * 777_000_001 for k in range(25)] + [START_NS + 20 * SECOND]
+    parts = []
+    for now_ns in until:
+        part = spacecraft.step(now_ns)
+        assert (part.cadu_ns <= now_ns).all()
+        parts.append(part)
+    assert b"".join(part.octets for part in parts) == whole.octets
+    np.testing.assert_array_equal(np.concatenate([p.cadu_ns for p in parts]), whole.cadu_ns)
+    elapsed = whole.cadu_ns - START_NS
+    steps = np.diff(elapsed)
+    assert steps.max() - steps.min() <= 1
+    counts = [downlink.cadus_before_ns(int(t) + more) for t in elapsed[:9] for more in (0, 1)]
+    assert counts == [n + more for n in range(9) for more in (0, 1)]
+    coding = downlink.codeblocks
+    assert coding is not None
+    assert downlink.channel_bit_s == pytest.approx(coding.period / (steps.mean() / 1e9))
+    blocks = np.unpackbits(whole.cadus, axis=1)[:, 64:]
+    found = coding.decode(1.0 - 2.0 * blocks.astype(np.float32))
+    stream = b"".join(bytes.fromhex("1acffc1d") + frame.tobytes() for frame in whole.frames)
+    assert stream.startswith(found.data.tobytes())
+    # What is not out yet is less than a codeblock, and the frame that has just begun.
+    assert len(stream) - found.data.size < coding.data_length + 304
