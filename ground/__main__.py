@@ -6,6 +6,7 @@ import argparse
 import os
 import select
 import signal
+import sqlite3
 import sys
 from types import FrameType
 
@@ -49,6 +50,12 @@ def main(arguments: list[str] | None = None) -> int:
     except ProtocolError as error:
         print(f"{options.service}: {error}", file=sys.stderr)
         return 2
+    except (OSError, sqlite3.Error) as error:
+        # Of the disk, above all: full now, and perhaps not when the supervisor starts us again.
+        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        text = error.strerror if isinstance(error, OSError) else None
+        print(f"{options.service}: {where}{text or error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -46,6 +46,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
+from ground.durable_files import make_directory, replace_file
 from protocols.errors import LocalError
 from protocols.identifiers import Topic
 from protocols.telemetry.sampling import MOST_HZ
@@ -310,10 +311,10 @@ def prepare_run_directory(
     """
     values = {name: value for name, value in settings.items() if value is not None}
     result = RunSettings(Path(run_dir).resolve(), **values)
-    result.run_dir.mkdir(parents=True, exist_ok=True)
+    make_directory(result.run_dir)
     # TOML's basic strings, integers and truth values are JSON's.
     lines = (f"{name} = {json.dumps(value)}\n" for name, value in values.items())
-    _replace(result.run_dir / "run.toml", "".join(lines))
+    replace_file(result.run_dir / "run.toml", "".join(lines).encode())
     write_clock_file(result.clock_file, speed=speed, origin_tai_ns=origin_tai_ns)
     return result
 
@@ -332,7 +333,7 @@ def write_clock_file(path: Path, *, speed: float, origin_tai_ns: int | None = No
     if origin_tai_ns is None:
         origin_tai_ns = int(tai_ns_from_unix_ns(now))
     origin = {"origin_tai_ns": origin_tai_ns, "origin_unix_ns": now, "speed": speed}
-    _replace(path, json.dumps(origin) + "\n")
+    replace_file(path, (json.dumps(origin) + "\n").encode())
 
 
 def free_base_port() -> int:
@@ -356,13 +357,3 @@ def port_range_free(base_port: int) -> bool:
             except OSError:
                 return False
     return True
-
-
-def _replace(path: Path, text: str) -> None:
-    """The file is the old one or the new one, whenever the power goes."""
-    temporary = path.with_suffix(path.suffix + ".new")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from ground.durable_files import make_directory
 from protocols.errors import LocalError
 
 
@@ -25,7 +26,7 @@ def open_file(
     naming `what` is kept, for a file of another kind or version.
     """
     if path != ":memory:":
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        make_directory(Path(path).parent)
     connection = sqlite3.connect(
         path, isolation_level=None, timeout=30, check_same_thread=not any_thread
     )

@@ -7,6 +7,7 @@ bus = open_viewer(settings, "l4-watch")       for whoever only looks
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -226,7 +227,7 @@ def _with_bus(service: str, settings: RunSettings, work: Callable[[Bus, Clock], 
     bus = open_bus(settings, service)
     try:
         work(bus, clock)
-    except (OSError, ProtocolError) as error:
+    except (OSError, sqlite3.Error, ProtocolError) as error:
         status = StatusReporter(service, clock, bus)
         status.state, status.detail = ServiceState.FAILED, str(error)[:500]
         status.tick({}, now=True)

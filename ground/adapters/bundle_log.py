@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from ground.durable_files import make_directory, sync_directory
 from protocols.coding.crc import crc32c_whole
 from protocols.dtn.node_settings import Seen, Stored
 from protocols.errors import LocalError
@@ -95,7 +96,6 @@ class Commit:
     def write(self) -> None:
         """All of it written and, unless told otherwise, on disk.  OSError: it is not."""
         for segment, offset, buffers in self.files:
-            new = not segment.path.exists()
             descriptor = os.open(segment.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 os.lseek(descriptor, offset, os.SEEK_SET)
@@ -105,8 +105,9 @@ class Commit:
                     os.fdatasync(descriptor) if hasattr(os, "fdatasync") else os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            if new and self.sync:
-                _sync_directory(segment.path.parent)
+            # The segment's beginning, perhaps not for the first time: a full disk came between.
+            if self.sync and not offset:
+                sync_directory(segment.path.parent)
         for segment, seen in self.retired:
             if seen:
                 self._write_seen(segment.path.with_suffix(_SEEN_SUFFIX), seen)
@@ -121,7 +122,7 @@ class Commit:
             if self.sync:
                 os.fsync(file.fileno())
         if self.sync:
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
 
 
 def _write_all(descriptor: int, buffers: list[bytes | memoryview]) -> None:
@@ -131,14 +132,6 @@ def _write_all(descriptor: int, buffers: list[bytes | memoryview]) -> None:
         rest = memoryview(b"".join(buffers))[written:]
         while rest:
             rest = rest[os.write(descriptor, rest) :]
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class BundleLog:
@@ -180,7 +173,7 @@ class BundleLog:
         self._seen_files: list[_SeenFile] = []
         self._retiring: list[tuple[_Segment, bytes]] = []
         self._forgotten: list[Path] = []
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             try:

@@ -7,7 +7,9 @@ A directory of segments, each `SEQUENCE.journal` named by its first record's seq
 
 Records follow each other without padding.  A record counts as written when its CRC is right; at
 opening, what stands after the last such record of the last segment is a torn write and is cut off.
-Identity is random, made with the directory: a reader that knows another one starts over.
+Identity is random, made with the directory: a reader that knows another one starts over.  If sound
+records stand behind the one that is not, the disk has changed what was told: these are cut off as
+well, and what is left goes on under a new identity, since their numbers are used again.
 
 What is appended is with the operating system at once and on disk by `sync`, which its owner calls
 in passing.  A killed process loses nothing; a power failure may take the end, of which others have
@@ -29,6 +31,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ground.durable_files import make_directory, replace_file, sync_directory
 from ground.ports import JournalRecord
 from protocols.errors import LocalError
 
@@ -87,7 +90,7 @@ class FileJournal:
         self._writer: int | None = None
         # `sync` may be called by another thread than the one that appends.
         self._swapping = threading.Lock()
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             try:
@@ -119,14 +122,7 @@ class FileJournal:
 
     def _replace(self, name: str, text: str) -> None:
         """A small file, whole on disk or as it was."""
-        path = self._directory / name
-        temporary = path.with_suffix(".new")
-        with temporary.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        self._sync_directory()
+        replace_file(self._directory / name, text.encode())
 
     def _has_lost_power(self) -> bool:
         try:
@@ -172,14 +168,13 @@ class FileJournal:
         size = last.path.stat().st_size
         if size != last.end:
             self.torn_octets = size - last.end
-            self._keep_torn(last)
+            torn = os.pread(self._reader(last), self.torn_octets, last.end)
+            # Ordinarily half a record; if it is more, somebody will want to see it.
+            (self._directory / f"{last.path.stem}.torn").write_bytes(torn)
             os.truncate(last.path, last.end)
+            if sound_record_behind(torn, self._next):
+                self._renew()
         return segments
-
-    def _keep_torn(self, segment: _Segment) -> None:
-        """Ordinarily half a record; if it is more, somebody will want to see it."""
-        torn = os.pread(self._reader(segment), self.torn_octets, segment.end)
-        (self._directory / f"{segment.path.stem}.torn").write_bytes(torn)
 
     def _header_is_whole(self, segment: _Segment) -> bool:
         octets = os.pread(self._reader(segment), SEGMENT_HEADER.size, 0)
@@ -206,7 +201,7 @@ class FileJournal:
                 if length > MAX_PAYLOAD_OCTETS:
                     return
                 payload = file.read(length)
-                if len(payload) < length or not _is_sound(header, payload, sequence):
+                if len(payload) < length or not is_sound(header, payload, sequence):
                     return
                 yield offset, sequence, length
                 offset += HEADER_OCTETS + length
@@ -312,7 +307,7 @@ class FileJournal:
                     buffer, base = os.pread(reader, ahead, offset), offset
                     at, stop = 0, HEADER_OCTETS + length
                 payload = buffer[at + HEADER_OCTETS : stop]
-                if len(payload) != length or not _is_sound(header, payload, sequence):
+                if len(payload) != length or not is_sound(header, payload, sequence):
                     self.damaged += 1
                     return
                 yield JournalRecord(sequence, payload)
@@ -364,7 +359,7 @@ class FileJournal:
             path = self._directory / f"{self._next:020d}.journal"
             last = _Segment(path, self._next, 0)
             self._writer = _open_to_write(path)
-            self._sync_directory()
+            sync_directory(self._directory)
             self._segments.append(last)
             self._prune()
         if self._writer is None:
@@ -388,13 +383,6 @@ class FileJournal:
             self._readers[segment.path] = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
         return self._readers[segment.path]
 
-    def _sync_directory(self) -> None:
-        directory = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
 
 def boot() -> str:
     """Names the time since the machine was started: another one means that memory was lost."""
@@ -409,10 +397,32 @@ def _first(segment: _Segment) -> int:
     return segment.first
 
 
-def _is_sound(header: bytes, payload: bytes, sequence: int) -> bool:
+def is_sound(header: bytes, payload: bytes, sequence: int) -> bool:
     _length, crc = RECORD_HEADER.unpack_from(header)
     number = header[RECORD_HEADER.size :]
     return number == SEQUENCE.pack(sequence) and zlib.crc32(payload, zlib.crc32(number)) == crc
+
+
+def sound_record_behind(octets: bytes, sequence: int) -> bool:
+    """Whether a sound record stands in what is left of a segment where `sequence` should have.
+
+    A write that was torn leaves a beginning of one record, or of several, each sound but the last:
+    a sound one behind it says that damage, not an end, is in front of it.
+    """
+    # Of those that come soon, all octets of the number but the lowest two are known.
+    prefix = SEQUENCE.pack(sequence)[:6]
+    at = octets.find(prefix, RECORD_HEADER.size)
+    while at >= 0:
+        start = at - RECORD_HEADER.size
+        header = octets[start : start + HEADER_OCTETS]
+        if len(header) == HEADER_OCTETS:
+            length, _crc = RECORD_HEADER.unpack_from(header)
+            (number,) = SEQUENCE.unpack_from(header, RECORD_HEADER.size)
+            payload = octets[start + HEADER_OCTETS : start + HEADER_OCTETS + length]
+            if number > sequence and len(payload) == length and is_sound(header, payload, number):
+                return True
+        at = octets.find(prefix, at + 1)
+    return False
 
 
 def _open_to_write(path: Path) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import zlib
 from pathlib import Path
 from typing import Any
 
 import msgpack
+
+from ground.durable_files import make_directory, replace_file
 
 _CRC_OCTETS = 4
 
@@ -18,7 +19,7 @@ class StateFile:
         self._path = path
         self._writing: threading.Thread | None = None
         self._failed: OSError | None = None
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
 
     def load(self) -> dict[str, Any] | None:
         self._finish()
@@ -59,14 +60,4 @@ class StateFile:
             self._failed = error
 
     def _write(self, body: bytes) -> None:
-        temporary = self._path.with_suffix(".new")
-        with temporary.open("wb") as file:
-            file.write(zlib.crc32(body).to_bytes(_CRC_OCTETS, "big") + body)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        replace_file(self._path, zlib.crc32(body).to_bytes(_CRC_OCTETS, "big") + body)

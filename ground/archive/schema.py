@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from ground.durable_files import make_directory
 from protocols.errors import LocalError
 
 #: Raised whenever a reader of the old tables would misread the new ones.
@@ -115,7 +116,7 @@ CREATE INDEX event_ert ON event(ert_ns);
 def connect_writer(path: Path) -> sqlite3.Connection:
     """The one writing connection; creates the file and its tables.  LocalError for a file that
     another format version wrote."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     try:
         connection.execute(f"PRAGMA page_size={PAGE_OCTETS}")

@@ -14,6 +14,7 @@ that is missing after a kill is done when the store is opened.
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -24,6 +25,8 @@ from typing import Any, Final
 
 import msgpack
 
+from ground.durable_files import make_directory, sync_directory
+from ground.sqlite_file import open_file
 from protocols.errors import LocalError
 from protocols.files.records import (
     LARGEST_FILE,
@@ -61,11 +64,13 @@ class FileStore:
         self.received = directory / "received"
         self._spool = directory / "spool"
         for one in (self.received, self._spool):
-            one.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(
-            directory / "transfers.sqlite", timeout=0, isolation_level=None
-        )
-        self._prepare(directory)
+            make_directory(one)
+        self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._connection = self._opened(directory)
+        except BaseException:
+            os.close(self._lock)
+            raise
         self._parts: dict[Key, int] = {}
         self._spans: dict[Key, Spans] = {}
         #: Since the last commit.
@@ -77,29 +82,24 @@ class FileStore:
         self._finish_deliveries()
         self._sweep()
 
-    def _prepare(self, directory: Path) -> None:
-        connection = self._connection
+    def _opened(self, directory: Path) -> sqlite3.Connection:
         try:
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
+            # Of ours, not SQLite's exclusive mode: that would lock out the online backup as well.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
             raise LocalError(f"{directory}: another process transfers files here") from error
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
-        connection.execute("COMMIT")
-        if version not in (0, FORMAT):
-            raise LocalError(f"{directory}: transfers of format {version}; {FORMAT} is read here")
+        return open_file(
+            directory / "transfers.sqlite", _SCHEMA, FORMAT, "transfers", any_thread=True
+        )
 
     def close(self) -> None:
         for descriptor in self._parts.values():
             os.close(descriptor)
         self._parts.clear()
         self._connection.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     # Records -------------------------------------------------------------------------------------
 
@@ -136,6 +136,7 @@ class FileStore:
             held.unlink(missing_ok=True)
             raise LocalError(f"{name}: {error.strerror or error}") from error
         _sync(held)
+        sync_directory(self._spool)
         # Of the copy: the file may have grown meanwhile.
         return held.stat().st_size
 
@@ -231,9 +232,9 @@ class FileStore:
         for source, number, name in rows:
             part, target = self._part((source, number)), self.received / name
             if part.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
+                make_directory(target.parent)
                 part.replace(target)
-                _sync(target.parent)
+                sync_directory(target.parent)
         if rows:
             self._connection.execute("DELETE FROM delivery")
 
@@ -244,6 +245,14 @@ class FileStore:
         for path in self._spool.iterdir():
             if path not in kept:
                 path.unlink()
+        # Octets of a part that is gone (as in a backup between two of its files) come again.
+        for source, number in self._connection.execute(
+            "SELECT DISTINCT source, number FROM span"
+        ).fetchall():
+            if not self._part((source, number)).exists():
+                self._connection.execute(
+                    "DELETE FROM span WHERE source = ? AND number = ?", (source, number)
+                )
 
     def _held(self, key: Key) -> Path:
         return self._spool / f"{key[0]}-{key[1]}.send"
@@ -253,7 +262,11 @@ class FileStore:
 
     def _descriptor(self, key: Key, path: Path) -> int:
         if key not in self._parts:
-            self._parts[key] = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            new = not path.exists()
+            self._parts[key] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            if new:
+                # Which octets are there is written elsewhere: the part must be there, too.
+                sync_directory(self._spool)
         return self._parts[key]
 
     def _present(self, key: Key) -> Spans:

@@ -27,6 +27,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from ground.console.roles import NotSignedIn, Role, Session
 from ground.console.tokens import Tokens, digest
+from ground.durable_files import make_directory
 from ground.sqlite_file import open_file
 from protocols.errors import LocalError
 
@@ -84,7 +85,7 @@ class Accounts:
         """
         if path != ":memory:":
             path = Path(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(path.parent)
             path.touch(mode=0o600)
         connection = open_file(path, _SCHEMA, FORMAT, "accounts", any_thread=True)
         return cls(connection, hasher or PasswordHasher())

@@ -250,11 +250,15 @@ def _present_routes(context: Context) -> list[Route]:
 
     def alarm(work: Callable[[Call, int], Any]) -> Handler:
         def inside(call: Call) -> Any:
-            work(call, context.clock.now_ns())
-            model.alarms_changed()
-            return [one for one in model.alarms_shown if one["name"] == call.path["name"]]
+            with context.lock:
+                work(call, context.clock.now_ns())
+                model.alarms_changed()
+                shown = [one for one in model.alarms_shown if one["name"] == call.path["name"]]
+            # Whoever is told that an alarm is taken care of will not look again.
+            context.keep()
+            return shown
 
-        return locked(inside)
+        return in_thread(inside)
 
     def shelve(call: Call, now_ns: int) -> Any:
         until_ns = now_ns + call.body.minutes * 60 * 10**9
@@ -284,10 +288,11 @@ def _present_routes(context: Context) -> list[Route]:
         Route("GET", "/events", locked(lambda c: model.events), "Newest events, newest last"),
         Route("GET", "/alarms", locked(lambda c: model.alarms_shown), "Alarms, worst first"),
         Route("POST", "/alarms/{name}/acknowledge", acknowledge, "Seen", Role.OPERATOR, None,
-              (_NAME,)),
+              (_NAME,), errors=(409, 503)),
         Route("POST", "/alarms/{name}/shelve", alarm(shelve), "Put aside for a while",
-              Role.OPERATOR, Shelf, (_NAME,)),
-        Route("POST", "/alarms/{name}/unshelve", unshelve, "Back", Role.OPERATOR, None, (_NAME,)),
+              Role.OPERATOR, Shelf, (_NAME,), errors=(409, 503)),
+        Route("POST", "/alarms/{name}/unshelve", unshelve, "Back", Role.OPERATOR, None, (_NAME,),
+              errors=(409, 503)),
         Route("GET", "/passes", locked(lambda c: model.last("passes")), "Published passes"),
         Route("GET", "/link", locked(lambda c: model.last("link")), "Counts of the downlink"),
         Route("GET", "/radios", locked(lambda c: model.radios),

@@ -7,6 +7,7 @@ audited like what is done.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -200,8 +201,14 @@ def _endpoint(context: Context, route: Route) -> Callable[[Request], Awaitable[R
             if route.writes:
                 await _audit(context, request, session, action, str(status), text)
             return _problem(status, text)
+        except (OSError, sqlite3.Error) as error:
+            # A full disk, above all.  What was wanted is not kept, and must not look as if it were.
+            return _problem(503, f"not done, the disk: {error}")
         if route.writes:
-            await _audit(context, request, session, action, "done", _shown(body))
+            try:
+                await _audit(context, request, session, action, "done", _shown(body))
+            except sqlite3.Error as error:
+                return _problem(503, f"not audited, the disk: {error}")
         if isinstance(result, Response):
             return result
         return Response(msgspec.json.encode(result), media_type=route.media_type)

@@ -78,6 +78,8 @@ class Context:
     lock: RLock = field(default_factory=RLock)
     #: The first administrator is there: the link is of no use any more.
     set_up: Callable[[], None] = lambda: None
+    #: What is in the model of alarms is on disk when it returns; OSError: it is not.
+    keep: Callable[[], None] = lambda: None
     wall_s: Callable[[], float] = time.time
 
 

@@ -55,6 +55,10 @@ class ConsoleService:
         self._malformed = 0
         self._kept_s = self._told_s = 0.0
         self._kept: dict[str, Any] | None = None
+        # An older state must not replace a newer; whoever finds it kept by another need not wait.
+        self._keeping = threading.Lock()
+        self._failed: Exception | None = None
+        context.keep = self._keep
 
     def run(self, stop: Stop) -> None:
         self._restore()
@@ -76,6 +80,8 @@ class ConsoleService:
         thread.start()
         asyncio.run(self._serve(server, stop))
         thread.join(10)
+        if self._failed is not None:
+            raise self._failed
         self._keep()
 
     async def _serve(self, server: uvicorn.Server, stop: Stop) -> None:
@@ -85,7 +91,7 @@ class ConsoleService:
             await asyncio.sleep(0.02)
         # Whoever finds the link may open it.
         self._tell_setup()
-        while not stop() and not serving.done():
+        while not stop() and not serving.done() and self._failed is None:
             await asyncio.sleep(0.1)
         server.should_exit = True
         await serving
@@ -111,23 +117,31 @@ class ConsoleService:
             model.stale = set(state["stale"])
 
     def _keep(self) -> None:
-        """To disk, if it is not what was kept last."""
+        """To disk, if it is not what was kept last.  OSError: what was kept last still is."""
         model = self._context.model
-        self._kept_s = time.monotonic()
-        with self._context.lock:
-            state: dict[str, Any] = {
-                "version": STATE_VERSION,
-                "journal": self._position[0],
-                "sequence": self._position[1],
-                "alarms": model.alarms.kept(),
-                "stale": sorted(model.stale),
-            }
-            model.alarms.changed.clear()
-        if state != self._kept:
-            self._state.save(state)
-            self._kept = state
+        with self._keeping:
+            self._kept_s = time.monotonic()
+            with self._context.lock:
+                state: dict[str, Any] = {
+                    "version": STATE_VERSION,
+                    "journal": self._position[0],
+                    "sequence": self._position[1],
+                    "alarms": model.alarms.kept(),
+                    "stale": sorted(model.stale),
+                }
+                model.alarms.changed.clear()
+            if state != self._kept:
+                self._state.save(state)
+                self._kept = state
 
     def _serve_bus(self, stop: Stop) -> None:
+        try:
+            self._follow_bus(stop)
+        except Exception as error:  # noqa: BLE001 - raised again by `run`
+            # Pages without a bus would show a past that looks like now.
+            self._failed = error
+
+    def _follow_bus(self, stop: Stop) -> None:
         self._bus.follow(Topic.EVENTS, self._events_from, *self._position)
         for topic in TOPICS:
             self._bus.subscribe(topic)

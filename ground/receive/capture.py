@@ -17,6 +17,7 @@ begins the next one, the reader counts the damaged octets and goes on behind the
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from ground.durable_files import make_directory, sync_directory
 from ground.ports import LinkChunk
 from ground.receive import pcapng
 from protocols.errors import LocalError, RemoteError
@@ -326,7 +328,7 @@ class CaptureWriter:
         self._file = -1
         # `sync` may be called by another thread than the one that appends.
         self._swapping = threading.Lock()
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         self._lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -376,30 +378,39 @@ class CaptureWriter:
         return True
 
     def _next_file(self) -> None:
+        """Goes on in a file that appears with its whole head: what was acknowledged of a stream
+        stands nowhere else that a restart looks.  OSError: it goes on in the old one."""
         if self._file >= 0:
             os.fdatasync(self._file)
+        carried = dict(list(self.resume.items())[-CARRIED_STREAMS:])
+        described = [_interface(self._link, stream, last) for stream, last in carried.items()]
+        head = b"".join([_section_header(), *described])
+        path = self._directory / _name(self._number + 1)
+        if path.exists():
+            raise LocalError(f"{path} is there already, and is not of this capture")
+        beginning = path.with_name(path.name + ".new")
+        file = os.open(
+            beginning, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644
+        )
+        try:
+            os.write(file, head)
+            if os.fstat(file).st_size != len(head):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(beginning))
+            os.fdatasync(file)
+            beginning.replace(path)
+        except BaseException:
+            os.close(file)
+            raise
         with self._swapping:
             if self._file >= 0:
                 os.close(self._file)
-            self._number += 1
-            self._file = os.open(
-                self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644
-            )
-        self._size = 0
-        self._interfaces = {}
-        carried = list(self.resume.items())[-CARRIED_STREAMS:]
-        self.resume = dict(carried)
-        head = [_section_header()]
-        for stream, last in carried:
-            self._interfaces[stream] = len(self._interfaces)
-            head.append(_interface(self._link, stream, last))
-        self._write(b"".join(head))
+            self._file = file
+        self._number += 1
+        self._size = len(head)
+        self.resume = carried
+        self._interfaces = {stream: number for number, stream in enumerate(carried)}
         # The file's name must survive a power cut as well as its content.
-        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(self._directory)
 
     def _write(self, octets: bytes) -> None:
         view = memoryview(octets)

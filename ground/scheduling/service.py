@@ -7,7 +7,6 @@ publishes another one that takes its place (`pass_desk.py`).
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from ground.answering import Calls
 from ground.config import SCHEDULING
+from ground.durable_files import make_directory, replace_file
 from ground.ports import Bus, Clock, Stop
 from ground.scheduling import export, relay_plan
 from ground.scheduling.export.publication import Publication
@@ -146,7 +146,7 @@ class SchedulingService:
 
     def _publish(self, publication: Publication) -> None:
         message = relay_plan.published_passes(publication, self._told)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(self._path.parent)
         for name in FOR_PEOPLE:
             path = self._path.with_name(name)
             export.write(publication, export.format_of(None, path), path)
@@ -157,13 +157,8 @@ class SchedulingService:
         partial.replace(path)
         export.write(publication, "satnet", self._path.with_name(SCHEDULE))
         # The list last, and at once: a station that sees it finds all the rest there.
-        partial = self._path.with_name(self._path.name + ".part")
-        with partial.open("w") as file:
-            file.write(build_pass_list(message) + "\n")
-            # A restart goes on from this file: after a power cut it is the old list or this one.
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self._path)
+        # A restart goes on from this file: after a power cut it is the old list or this one.
+        replace_file(self._path, (build_pass_list(message) + "\n").encode())
         self._tell(message)
 
     def _tell(self, message: PassesMessage) -> None:

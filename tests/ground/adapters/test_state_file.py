@@ -49,7 +49,7 @@ def test_a_full_disk_is_told_at_the_next_call(tmp_path: Path) -> None:
     store = StateFile(path)
     path.parent.rmdir()
     store.save(STATE, wait=False)
-    with pytest.raises(OSError, match=r"x\.new"):
+    with pytest.raises(OSError, match=r"x\.state\.new"):
         store.save(STATE, wait=False)
     path.parent.mkdir()
     store.save(STATE)

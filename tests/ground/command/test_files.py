@@ -217,3 +217,15 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="another process"):
         FileStore(tmp_path)
     store.close()
+
+
+def test_octets_of_a_part_that_is_gone_are_not_believed(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    store.save(record(State.ACTIVE))
+    store.write(KEY, 0, b"abc")
+    store.commit()
+    store.close()
+    (tmp_path / "spool" / f"{KEY[0]}-{KEY[1]}.part").unlink()
+    store = FileStore(tmp_path)
+    assert store.spans(KEY) == []
+    store.close()

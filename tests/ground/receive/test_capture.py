@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 from pathlib import Path
 
@@ -250,3 +251,33 @@ def test_fast_layouts_are_those_of_the_declarations(numbers: list[int]) -> None:
     assert (header.type, header.total_length) == (numbers[0], len(block))
     option = pcapng.OPTION_HEADER.parse(pcapng.build_option(numbers[1] & 0xFFFF, built))
     assert (option.code, option.length) == (numbers[1] & 0xFFFF, len(built))
+
+
+def test_killed_while_the_next_file_begins_it_knows_what_was_acknowledged(tmp_path: Path) -> None:
+    """The next file appears with its head, which says how far each stream is, or not at all."""
+    with CaptureWriter(tmp_path, link="downlink", rotate_octets=4096) as writer:
+        writer.append([chunk(i, bytes(300)) for i in range(20)])
+    # As a kill leaves it that comes while the head is written.
+    (tmp_path / "capture-000001.pcapng.new").write_bytes(b"\x0a\x0d\x0d\x0a")
+    with CaptureWriter(tmp_path, link="downlink", rotate_octets=4096) as writer:
+        assert writer.resume == {"run1": 19}
+        writer.append([chunk(20, b"next")])
+        assert writer.path.name == "capture-000001.pcapng"
+    assert [c.sequence for c in chunks(tmp_path)] == list(range(21))
+
+
+def test_a_disk_that_is_full_at_the_next_file_leaves_the_capture_as_it_was(tmp_path: Path) -> None:
+    with CaptureWriter(tmp_path, link="downlink", rotate_octets=4096) as writer:
+        writer.append([chunk(i, bytes(300)) for i in range(20)])
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16, before[1]))
+        try:
+            with pytest.raises(OSError, match=r"large|space"):
+                writer.append([chunk(20, b"next")])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, handler)
+        assert writer.resume == {"run1": 19}
+        writer.append([chunk(20, b"next")])
+    assert [c.sequence for c in chunks(tmp_path)] == list(range(21))

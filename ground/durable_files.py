@@ -1,0 +1,45 @@
+"""Files and directories whose names survive a loss of power, not only their octets.
+
+fsync of a file writes what is in it; that it exists, or has another name now, is written with its
+directory (POSIX fsync; what ext4 and XFS add of their own accord is not relied on).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def sync_directory(directory: Path) -> None:
+    """Wait until the disk has the names in it."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(directory: Path) -> None:
+    """With its parents, each new one on disk; nothing to do if it is there."""
+    if directory.is_dir():
+        return
+    make_directory(directory.parent)
+    directory.mkdir(exist_ok=True)
+    sync_directory(directory.parent)
+
+
+def replace_file(path: Path, octets: bytes) -> None:
+    """The whole old file or the whole new one, whenever the power goes; on disk when this returns.
+
+    OSError: it is the old one.
+    """
+    temporary = path.with_name(path.name + ".new")
+    with temporary.open("wb") as file:
+        file.write(octets)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
+__all__ = ["make_directory", "replace_file", "sync_directory"]
