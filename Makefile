@@ -94,7 +94,7 @@ trial-radio: $(VENV)/.installed-test  ## I/Q to frames: error rates beside theor
 
 tools:  ## programs that tests want beyond Python (apt, as root or with sudo)
 	@sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
-	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends tshark libfec0 mosquitto mosquitto-clients chromium libsoapysdr-dev g++ gnuradio >/dev/null
+	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends tshark libfec0 mosquitto mosquitto-clients chromium libsoapysdr-dev g++ gnuradio prometheus nginx-light >/dev/null
 
 pictures: $(VENV)/.installed-test  ## docs/console anew: every view in both themes, of a site at work
 	L4_PICTURES=docs/console $(BIN)/pytest -q tests/end_to_end/test_console.py

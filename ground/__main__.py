@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import select
 import signal
@@ -11,6 +12,7 @@ import sys
 from types import FrameType
 
 from ground.config import ALL_SERVICES, load_settings
+from ground.logs import FORMATS, set_up
 from ground.ports import Stop
 from ground.supervisor import EXIT_WITH_STDIN
 from ground.wiring import run_service
@@ -44,8 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("service", choices=ALL_SERVICES)
     parser.add_argument("--run-dir", required=True, help="directory of the run (ground/config.py)")
+    parser.add_argument("--log-format", choices=FORMATS, help="default: L4_LOG_FORMAT, else text")
     options = parser.parse_args(arguments)
+    # A watchdog ends a service that hangs with SIGABRT: the log then says where.
+    faulthandler.enable()
     try:
+        set_up(options.log_format)
         run_service(options.service, load_settings(options.run_dir), end_of_service())
     except ProtocolError as error:
         print(f"{options.service}: {error}", file=sys.stderr)

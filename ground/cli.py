@@ -91,7 +91,7 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of everything random in the spacecraft.")] = 1,
     run_dir: RunDir = DEFAULT_RUN_DIR,
     base_port: Annotated[
-        int | None, typer.Option(help="First of 16 loopback ports; free ones are chosen if taken.")
+        int | None, typer.Option(help="First of 30 loopback ports; free ones are chosen if taken.")
     ] = None,
     duration: Annotated[
         float | None, typer.Option(min=0, help="Stop by itself after so many wall seconds.")

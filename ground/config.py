@@ -30,6 +30,7 @@ other end of the link.  Ports, all on 127.0.0.1, from `base_port`:
     +6  operators of `command`    +7  the console (HTTP)
     +8 + i  replay endpoint of journaling service i of `JOURNALING`
     +15  operators of `scheduling`
+    +16 + i  /metrics and /healthz of service i of `ALL_SERVICES` (HTTP)
 
 A service ends at SIGTERM or SIGINT, and, started with L4_EXIT_WITH_STDIN=1, when its standard input
 closes (decision 0003); it then finishes its batch, writes its snapshot and returns 0.
@@ -52,9 +53,9 @@ from protocols.identifiers import Topic
 from protocols.telemetry.sampling import MOST_HZ
 from protocols.timecodes.tai import tai_ns_from_unix_ns
 
-#: Below the range from which Linux and macOS take ephemeral ports, unassigned at IANA.
+#: Below the range from which Linux and macOS take ephemeral ports, unassigned at IANA up to 21589.
 DEFAULT_BASE_PORT = 21560
-PORTS = 16
+PORTS = 30
 
 BUS, RECEIVE, MONITOR, ARCHIVE = "bus", "receive", "monitor", "archive"
 SCHEDULING, RELAY, MISSION_CENTRE = "scheduling", "relay", "mission_centre"
@@ -186,7 +187,12 @@ class RunSettings:
     @property
     def scheduling_endpoint(self) -> str:
         """Where operators reach `scheduling`."""
-        return self._endpoint(PORTS - 1)
+        return self._endpoint(15)
+
+    @property
+    def metrics_ports(self) -> dict[str, int]:
+        """Service → where it says how it is, to machines."""
+        return {service: self.base_port + 16 + i for i, service in enumerate(ALL_SERVICES)}
 
     @property
     def console_port(self) -> int:

@@ -1,16 +1,22 @@
-"""Starts the processes of a site, restarts what dies, stops everything.
+"""Starts the processes of a site, restarts what dies or hangs, stops everything.
 
 Every child is given a pipe as standard input and ends when it closes, so that nothing is left
-behind however the supervisor ends (docs/decisions/0003-cli-and-supervisor.md).
+behind however the supervisor ends (docs/decisions/0003-cli-and-supervisor.md).  It is given a
+socket, too, on which it tells in systemd's protocol that its loop turns (`ground/observed.py`); who
+has said READY=1 and then nothing for `watchdog_s` is ended with SIGABRT, so that it leaves in its
+log where it hung, and started again.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +32,11 @@ EXIT_WITH_STDIN = "L4_EXIT_WITH_STDIN"
 _FIRST_BACKOFF_S = 0.2
 _LONGEST_BACKOFF_S = 10.0
 _LONG_ENOUGH_S = 30.0
+#: Silence of a child that was ready, wall seconds.  Long: a kernel that is compiled for the first
+#: time, or a disk that is very busy, is no reason to kill.
+WATCHDOG_S = 120.0
+#: After SIGABRT, for the log.
+_DUMPING_S = 5.0
 
 
 @dataclass(slots=True)
@@ -40,6 +51,12 @@ class Child:
     _started: float = 0.0
     _backoff_s: float = _FIRST_BACKOFF_S
     _not_before: float = 0.0
+    #: It has told on this socket; when last, once it was ready.
+    _socket: socket.socket | None = None
+    _heard: float = math.inf
+    #: Told to end because it hung, at this time.
+    _aborted: float = math.inf
+    hangs: int = 0
 
     @property
     def pid(self) -> int | None:
@@ -59,16 +76,30 @@ class Supervisor:
     children: dict[str, Child] = field(default_factory=dict)
     #: Child that said at its first start that it cannot start as configured (exit status 2).
     refused: Child | None = None
+    watchdog_s: float = WATCHDOG_S
+    _sockets: Path | None = None
 
     def start(self) -> None:
         self.log_dir.mkdir(parents=True, exist_ok=True)
+        # Not in the run directory: the path of a Unix socket has at most 103 octets (macOS).
+        self._sockets = Path(tempfile.mkdtemp(prefix="l4-"))
         for name, command in self.commands.items():
-            self.children[name] = Child(name, command)
-            self._spawn(self.children[name])
+            child = self.children[name] = Child(name, command)
+            child._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            child._socket.setblocking(False)
+            child._socket.bind(str(self._sockets / name))
+            self._spawn(child)
 
     def _spawn(self, child: Child) -> None:
         now = time.monotonic()
-        environment = os.environ | {EXIT_WITH_STDIN: "1", "PYTHONUNBUFFERED": "1"}
+        assert self._sockets is not None
+        environment = os.environ | {
+            EXIT_WITH_STDIN: "1",
+            "PYTHONUNBUFFERED": "1",
+            "NOTIFY_SOCKET": str(self._sockets / child.name),
+        }
+        self._listen(child)  # what the one before it has said last
+        child._heard = child._aborted = math.inf
         with (self.log_dir / f"{child.name}.log").open("ab") as log:
             child.process = subprocess.Popen(
                 list(child.command),
@@ -88,6 +119,7 @@ class Supervisor:
         now = time.monotonic()
         dead: list[Child] = []
         for child in self.children.values():
+            self._watch(child, now)
             if child.process is not None and child.process.poll() is not None:
                 child.last_exit = child.process.returncode
                 self._close(child)
@@ -105,6 +137,27 @@ class Supervisor:
             if child.process is None and now >= child._not_before:
                 self._spawn(child)
         return dead
+
+    @staticmethod
+    def _listen(child: Child) -> None:
+        while child._socket is not None:
+            try:
+                lines = child._socket.recv(4096).split(b"\n")
+            except BlockingIOError:
+                return
+            if b"READY=1" in lines or (b"WATCHDOG=1" in lines and child._heard < math.inf):
+                child._heard = time.monotonic()
+
+    def _watch(self, child: Child, now: float) -> None:
+        self._listen(child)
+        if child.process is None or now - child._heard < self.watchdog_s:
+            return
+        if child._aborted == math.inf:
+            child._aborted = now
+            child.hangs += 1
+            child.process.send_signal(signal.SIGABRT)
+        elif now - child._aborted > _DUMPING_S:
+            child.process.kill()
 
     @staticmethod
     def _close(child: Child) -> None:
@@ -131,6 +184,12 @@ class Supervisor:
                 killed.append(child.name)
             child.last_exit = child.process.returncode
             self._close(child)
+        for child in order:
+            if child._socket is not None:
+                child._socket.close()
+                child._socket = None
+        if self._sockets is not None:
+            shutil.rmtree(self._sockets, ignore_errors=True)
         return killed
 
     def log_tail(self, name: str, lines: int = 5) -> str:

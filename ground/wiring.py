@@ -28,7 +28,7 @@ from ground.config import (
     TIMING,
     RunSettings,
 )
-from ground.ports import Bus, Clock, Dictionaries, Link, StateStore, Stop
+from ground.ports import Bus, Clock, Dictionaries, Link, Message, StateStore, Stop
 from protocols.errors import LocalError, ProtocolError
 from protocols.identifiers import Topic, VirtualChannel
 from protocols.telemetry.declaration import Dictionary
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ground.archive.parquet_sink import ParquetSink
     from ground.archive.sink import ArchiveSink
     from ground.command.procedures.library import Library
+    from ground.observed import Observed
     from ground.receive.profile import LinkProfile
     from ground.relay.loop import RelayLoop
     from protocols.bus.messages import PassesMessage
@@ -60,8 +61,13 @@ def open_clock(settings: RunSettings) -> Clock:
     return open_clock_file(settings.clock_file)
 
 
-def open_bus(settings: RunSettings, service: str) -> Bus:
-    """Bus of a service, with its journals.  LocalError if another process has them."""
+def open_bus(
+    settings: RunSettings, service: str, observe: Callable[[Message], None] | None = None
+) -> Bus:
+    """Bus of a service, with its journals.  LocalError if another process has them.
+
+    observe: is called with each message that the service publishes.
+    """
     from ground.adapters.journal import FileJournal
     from ground.adapters.zmq_bus import ZmqBus
 
@@ -82,6 +88,7 @@ def open_bus(settings: RunSettings, service: str) -> Bus:
         replay_endpoint=endpoints.pop(service, ""),
         replay_endpoints=endpoints,
         sync=settings.sync,
+        observe=observe,
     )
 
 
@@ -195,6 +202,35 @@ def run_service(name: str, settings: RunSettings, stop: Stop) -> None:
     _SERVICES[name](settings, stop)
 
 
+@contextmanager
+def observed(settings: RunSettings, service: str, clock: Clock) -> Iterator[Observed]:
+    """The service's /metrics and /healthz are served, and its supervisor is told.
+
+    LocalError: its port is taken.
+    """
+    from ground.adapters.exposition import Exposition, Page
+    from ground.adapters.notify import Notifier
+    from ground.logs import MessageLog
+    from ground.observed import CONTENT_TYPE, Observed
+
+    def healthz() -> Page:
+        healthy, text = one.healthz_text()
+        return Page(200 if healthy else 503, "application/json", text)
+
+    notifier = Notifier()
+    one = Observed(service, settings.run_dir, clock, notifier, MessageLog(service))
+    pages = {
+        "/metrics": lambda: Page(200, CONTENT_TYPE, one.metrics()),
+        "/healthz": healthz,
+    }
+    server = Exposition("127.0.0.1", settings.metrics_ports[service], pages)
+    try:
+        yield one
+    finally:
+        server.close()
+        notifier.close()
+
+
 def _run_bus(settings: RunSettings, stop: Stop) -> None:
     from ground.adapters.zmq_broker import Broker, run_broker
     from ground.status import StatusReporter
@@ -205,15 +241,19 @@ def _run_bus(settings: RunSettings, stop: Stop) -> None:
     broker = Broker(settings.bus_in, settings.bus_out)
     status = StatusReporter(BUS, clock)
 
-    def report() -> list[bytes] | None:
-        if not status.due:
-            return None
-        status.state = ServiceState.RUNNING
-        message = status.message({**broker.counts, "retained": broker.retained})
-        return build_envelope(Envelope(status.topic, BUS, "", -1, message.time_ns, message.build()))
-
     try:
-        run_broker(broker, stop, report)
+        with observed(settings, BUS, clock) as seen:
+
+            def report() -> list[bytes] | None:
+                if not status.due:
+                    return None
+                status.state = ServiceState.RUNNING
+                said = status.message({**broker.counts, "retained": broker.retained})
+                message = Envelope(status.topic, BUS, "", -1, said.time_ns, said.build())
+                seen.published(message)
+                return build_envelope(message)
+
+            run_broker(broker, stop, report)
     finally:
         broker.close()
 
@@ -224,16 +264,17 @@ def _with_bus(service: str, settings: RunSettings, work: Callable[[Bus, Clock], 
     from protocols.bus.messages import ServiceState
 
     clock = open_clock(settings)
-    bus = open_bus(settings, service)
-    try:
-        work(bus, clock)
-    except (OSError, sqlite3.Error, ProtocolError) as error:
-        status = StatusReporter(service, clock, bus)
-        status.state, status.detail = ServiceState.FAILED, str(error)[:500]
-        status.tick({}, now=True)
-        raise
-    finally:
-        bus.close()
+    with observed(settings, service, clock) as seen:
+        bus = open_bus(settings, service, seen.published)
+        try:
+            work(bus, clock)
+        except (OSError, sqlite3.Error, ProtocolError) as error:
+            status = StatusReporter(service, clock, bus)
+            status.state, status.detail = ServiceState.FAILED, str(error)[:500]
+            status.tick({}, now=True)
+            raise
+        finally:
+            bus.close()
 
 
 def _run_receive(settings: RunSettings, stop: Stop) -> None:

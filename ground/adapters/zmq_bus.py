@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import zmq
@@ -76,6 +76,7 @@ class ZmqBus:
     replay_endpoint: where this service answers for its journals ("" if it has none).
     replay_endpoints: service → such an endpoint of others.
     sync: the disk gets the journals in passing, every `SYNC_S`.
+    observe: called with each message published, in the caller's thread.
 
     Raises LocalError if `replay_endpoint` is taken.
     """
@@ -90,8 +91,10 @@ class ZmqBus:
         replay_endpoint: str = "",
         replay_endpoints: Mapping[str, str] | None = None,
         sync: bool = True,
+        observe: Callable[[Message], None] | None = None,
     ) -> None:
         self._source = source
+        self._observe = observe
         self._journals = dict(journals or {})
         self._sync = sync
         self._replay_endpoints = dict(replay_endpoints or {})
@@ -155,6 +158,8 @@ class ZmqBus:
         self._pub.send_multipart(build_envelope(message), copy=len(body) < 65_536)
         self._counts["published"] += 1
         self._counts["published_octets"] += len(body)
+        if self._observe is not None:
+            self._observe(message)
         return sequence
 
     def last(self, topic: str) -> Message | None:

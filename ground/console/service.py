@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
 
+from ground.console.alarms import AlarmState
 from ground.console.app import make_app
 from ground.console.context import TOPICS, Context
 from ground.ports import Bus, StateStore, Stop
 from ground.status import StatusReporter
-from protocols.bus.messages import ServiceState
+from protocols.bus.messages import ServiceState, Severity
 from protocols.errors import RemoteError
 from protocols.identifiers import Topic
 
@@ -180,8 +182,9 @@ class ConsoleService:
         if not (now or self._status.due):
             return
         browsers = self._app.state.hub.browsers
-        shown = len(self._context.model.alarms_shown)
+        shown = self._context.model.alarms.shown
+        states = Counter(one.state for one in shown)
+        counters = {f"alarms_{state}": states[state] for state in AlarmState if state != "normal"}
+        counters["alarms_critical"] = sum(one.severity == Severity.CRITICAL for one in shown)
         self._status.detail = f"http://{self._host}:{self._port}, {browsers} looking"
-        self._status.tick(
-            {"browsers": browsers, "alarms": shown, "malformed": self._malformed}, now=now
-        )
+        self._status.tick({"browsers": browsers, **counters, "malformed": self._malformed}, now=now)

@@ -98,3 +98,47 @@ def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
         assert psutil.pid_exists(pid)
         process.kill()
     wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+
+HANGING = textwrap.dedent("""
+    import faulthandler, sys, time
+    from ground.adapters.notify import Notifier
+    faulthandler.enable()
+    notifier = Notifier()
+    notifier.tell("WATCHDOG=1", "READY=1")
+
+    def hang_here():
+        while True:
+            time.sleep(0.05)
+
+    def turn_here():
+        while True:
+            notifier.tell("WATCHDOG=1")
+            time.sleep(0.05)
+
+    turn_here() if sys.argv[1] == "turn" else hang_here()
+""")
+
+
+def test_who_was_ready_and_says_nothing_more_is_ended_and_leaves_where_it_hung(
+    tmp_path: Path,
+) -> None:
+    commands = {name: [sys.executable, "-c", HANGING, name] for name in ("turn", "hang")} | {
+        "silent": SLEEPER
+    }
+    supervisor = Supervisor(commands, tmp_path / "log", watchdog_s=1.0)
+    supervisor.start()
+    try:
+        dead: list[str] = []
+        wait_for(lambda: dead.extend(c.name for c in supervisor.poll()) or dead, 20)
+        hung = supervisor.children["hang"]
+        assert dead == ["hang"]
+        assert (hung.hangs, hung.last_exit) == (1, -signal.SIGABRT)
+        assert "in hang_here" in supervisor.log_tail("hang", 20)
+        wait_for(lambda: supervisor.poll() is not None and hung.starts == 2)
+        # Who never said that it is ready is not watched, and who turns is left alone.
+        assert supervisor.children["turn"].starts == supervisor.children["silent"].starts == 1
+    finally:
+        supervisor.stop(patience_s=0.5)
+    assert supervisor._sockets is not None
+    assert not supervisor._sockets.exists()

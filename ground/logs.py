@@ -1,0 +1,201 @@
+"""Logs of a service: lines of text, or of JSON for a log store, on standard error.
+
+What is logged is what is said on the bus: `MessageLog` is called with each message that a service
+publishes, and writes down changes of state, limit transitions, on-board events, commands and
+radiations.  So a line can be followed by what the messages carry: an event names its number and the
+place in `receive`'s journal that it comes from (`packets_journal`, `packets_sequence`), and
+`receive` says, at level DEBUG, which frames and octets of the capture each place there came from.
+`l4 trace EVENT` walks the same way.  No message that is logged carries a key or a password.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from typing import Any
+
+import numpy as np
+
+from ground.ports import Message
+from protocols.bus.messages import (
+    CommandMessage,
+    EventMessage,
+    LinkMessage,
+    PacketsMessage,
+    RadiatedMessage,
+    ServiceState,
+    Severity,
+    StatusMessage,
+    parse,
+)
+from protocols.errors import LocalError
+from protocols.identifiers import Topic
+from protocols.timecodes.tai import tai_ns_from_unix_ns, utc_iso_from_tai_ns
+
+FORMATS = ("text", "json")
+#: Attribute of a record that holds what a line says besides its message.
+_FIELDS = "l4_fields"
+_SEVERITIES = {
+    Severity.INFO: logging.INFO,
+    Severity.WARNING: logging.WARNING,
+    Severity.CRITICAL: logging.ERROR,
+}
+
+
+class JsonLines(logging.Formatter):
+    """One object a line: time (UTC, wall), level, logger, message, then the line's own fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": _utc(int(tai_ns_from_unix_ns(int(record.created * 1e9)))),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "pid": record.process,
+            "message": record.getMessage(),
+            **getattr(record, _FIELDS, {}),
+        }
+        if record.exc_info:
+            line["exception"] = "".join(traceback.format_exception(*record.exc_info))
+        return json.dumps(line, ensure_ascii=False)
+
+
+class TextLines(logging.Formatter):
+    """The same for people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        now = _utc(int(tai_ns_from_unix_ns(int(record.created * 1e9))))
+        fields = getattr(record, _FIELDS, {})
+        said = "".join(f" {name}={value}" for name, value in fields.items())
+        line = f"{now} {record.levelname.lower():7} {record.name}: {record.getMessage()}{said}"
+        if record.exc_info:
+            line += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
+        return line
+
+
+def set_up(form: str | None = None) -> None:
+    """Standard error gets the logs of this process; L4_LOG_FORMAT, L4_LOG_LEVEL where nothing is
+    said.  LocalError: neither names a format or level."""
+    form = form or os.environ.get("L4_LOG_FORMAT") or "text"
+    level = os.environ.get("L4_LOG_LEVEL") or "info"
+    if form not in FORMATS:
+        raise LocalError(f"L4_LOG_FORMAT {form!r}: {' or '.join(FORMATS)} wanted")
+    levels = logging.getLevelNamesMapping()
+    if level.upper() not in levels:
+        raise LocalError(f"L4_LOG_LEVEL {level!r}: one of {', '.join(levels).lower()} wanted")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    logger = logging.getLogger("l4")
+    logger.handlers = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+    # Other people's libraries: what they warn of.
+    logging.getLogger().handlers = [handler]
+    logging.getLogger().setLevel(logging.WARNING)
+
+
+class MessageLog:
+    """Writes down what a service's messages tell."""
+
+    def __init__(self, service: str) -> None:
+        self._parent = logging.getLogger("l4")
+        self._logger = logging.getLogger(f"l4.{service}")
+        self._state: str | None = None
+        self._link: tuple[str, bool] | None = None
+
+    def __call__(self, message: Message) -> None:
+        if not self._parent.handlers:
+            return  # nobody has called `set_up`
+        if message.topic.startswith(Topic.STATUS):
+            self._status(parse(StatusMessage, message.body))
+        elif message.topic == Topic.EVENTS:
+            self._events(message)
+        elif message.topic == Topic.LINK:
+            self._link_state(parse(LinkMessage, message.body))
+        elif message.topic == Topic.COMMANDS:
+            self._command(parse(CommandMessage, message.body))
+        elif message.topic == Topic.RADIATED:
+            self._radiated(parse(RadiatedMessage, message.body))
+        elif message.topic == Topic.PACKETS and self._logger.isEnabledFor(logging.DEBUG):
+            self._packets(message)
+
+    def _say(self, level: int, text: str, /, **fields: Any) -> None:
+        said = {name: value for name, value in fields.items() if value != ""}
+        self._logger.log(level, "%s", text, extra={_FIELDS: said})
+
+    def _status(self, status: StatusMessage) -> None:
+        if status.state == self._state:
+            return
+        before, self._state = self._state, status.state
+        level = logging.ERROR if status.state == ServiceState.FAILED else logging.INFO
+        self._say(level, status.state, detail=status.detail, before=before or "")
+
+    def _events(self, message: Message) -> None:
+        told = parse(EventMessage, message.body)
+        for number, event in enumerate(told.events, told.first_event):
+            self._say(
+                _SEVERITIES[Severity(event.severity)],
+                event.text,
+                event=number,
+                kind=event.kind,
+                name=event.name,
+                value=event.value,
+                before=event.before,
+                after=event.after,
+                playback=event.playback,
+                scet=_utc(event.scet_ns),
+                ert=_utc(event.ert_ns),
+                events_journal=message.journal,
+                events_sequence=message.sequence,
+                packets_journal=told.journal,
+                packets_sequence=told.sequence,
+            )
+
+    def _packets(self, message: Message) -> None:
+        told = parse(PacketsMessage, message.body)
+        if not len(told.packets):
+            return
+        self._say(
+            logging.DEBUG,
+            f"{len(told.packets)} packets",
+            packets_journal=message.journal,
+            packets_sequence=message.sequence,
+            first_packet=told.first_packet,
+            vcids=sorted({int(one) for one in np.unique(told.packets.vcid)}),
+            ert_first=_utc(int(told.packets.ert_ns[0])),
+            ert_last=_utc(int(told.packets.ert_ns[-1])),
+            capture_file=told.capture_file,
+            capture_offset=told.capture_offset,
+        )
+
+    def _link_state(self, link: LinkMessage) -> None:
+        now = (link.state, link.carrier)
+        if now == self._link:
+            return
+        self._link = now
+        level = logging.WARNING if link.state == "FAILED" else logging.INFO
+        carrier = "carrier locked" if link.carrier else "no carrier"
+        self._say(level, f"link {link.state}, {carrier}", link=link.link, detail=link.detail)
+
+    def _command(self, told: CommandMessage) -> None:
+        request = f"command {told.number} {told.command}: {told.state}"
+        self._say(
+            logging.INFO,
+            request if told.number else told.text,
+            command=told.number or "",
+            what=told.event,
+            text=told.text if told.number else "",
+            actor=told.actor,
+            time=_utc(told.time_ns),
+        )
+
+    def _radiated(self, told: RadiatedMessage) -> None:
+        level = logging.WARNING if told.refused else logging.INFO
+        text = f"refused: {told.refused}" if told.refused else "radiated"
+        self._say(level, text, uplink=told.id, asked_by=told.service, station=told.station)
+
+
+def _utc(tai_ns: int) -> str:
+    return utc_iso_from_tai_ns(tai_ns, decimals=6) if tai_ns else ""

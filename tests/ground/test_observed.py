@@ -1,0 +1,137 @@
+"""Health, heartbeat and metrics of a service, from what it publishes."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from ground.adapters.clock import ScaledClock
+from ground.metrics import COUNTERS, HELP, Sample, exposition
+from ground.observed import Observed
+from ground.ports import Message
+from protocols.bus.messages import (
+    LinkMessage,
+    Pass,
+    PassesMessage,
+    Position,
+    ServiceState,
+    StatusMessage,
+)
+
+HOUR_NS = 3_600 * 10**9
+
+
+class Told:
+    """A supervisor's end."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def tell(self, *lines: str) -> bool:
+        self.lines += lines
+        return True
+
+
+def status(state: ServiceState, detail: str = "", **counters: int) -> Message:
+    position = Position("packets", "receive", "j", 3, 10)
+    body = StatusMessage(
+        "monitor", state, 0, 0, 1, 1, detail, 2_500_000_000, (position,), counters
+    ).build()
+    return Message("status.monitor", "monitor", "", -1, 0, body)
+
+
+def values(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """As the client library of Prometheus reads it."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def key(name: str, /, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    return name, frozenset({"service": "monitor", **labels}.items())
+
+
+def test_health_follows_state_and_heartbeat(tmp_path: Path) -> None:
+    told = Told()
+    one = Observed("monitor", tmp_path, ScaledClock.wall(), told, heartbeat_s=0.2)
+    assert one.health()["reason"] == "starting"
+    one.published(status(ServiceState.RECOVERING, "catching up"))
+    assert one.health()["reason"] == "recovering: catching up"
+    assert not one.healthz_text()[0]
+    one.published(status(ServiceState.RUNNING))
+    assert one.health()["healthy"]
+    time.sleep(0.3)
+    assert "has not turned for 0.3 s, 0.2 s allowed" in one.health()["reason"]
+    one.published(status(ServiceState.RUNNING))
+    assert one.healthz_text()[0]
+    one.published(status(ServiceState.STOPPED))
+    assert one.health()["reason"] == "stopped"
+    assert told.lines == [
+        *("WATCHDOG=1", "STATUS=recovering: catching up"),
+        *("WATCHDOG=1", "READY=1", "STATUS=running"),
+        *("WATCHDOG=1",),
+        *("WATCHDOG=1", "STOPPING=1", "STATUS=stopped"),
+    ]
+
+
+def test_metrics_are_what_was_published(tmp_path: Path) -> None:
+    clock = ScaledClock.wall()
+    one = Observed("monitor", tmp_path, clock, Told())
+    now_ns = clock.now_ns()
+    one.published(status(ServiceState.RUNNING, values=7, stale=2, bus_lost=1, novelty=4))
+    link = LinkMessage(
+        link='down"link\\1',
+        time_ns=now_ns,
+        state="OK",
+        detail="",
+        owlt_s=499.5,
+        virtual_channels={"0": {"frames": 12, "missing": 1, "packets": 30}},
+        counts={"sync": {"frames": 13}, "capture": {"octets": 99}},
+    )
+    one.published(Message("link", "monitor", "", -1, 0, link.build()))
+    on = Pass(now_ns - 1, now_ns + HOUR_NS, "a", "l4", "Yeoju", "YEOJU", now_ns - 1,
+              now_ns + HOUR_NS, now_ns - 1, now_ns + HOUR_NS)  # fmt: skip
+    passes = PassesMessage("l4", 1, now_ns, now_ns, now_ns + HOUR_NS, (on,))
+    one.published(Message("passes", "monitor", "", -1, 0, passes.build()))
+    found = values(one.metrics())
+    assert found[key("l4_monitor_values_total")] == 7
+    assert found[key("l4_monitor_stale_definitions")] == 2
+    assert found[key("l4_bus_messages_total", fate="lost")] == 1
+    # Nothing is lost for want of a name.
+    assert found[key("l4_status_counter", name="novelty")] == 4
+    assert found[key("l4_service_state", state="running")] == 1
+    assert found[key("l4_service_state", state="failed")] == 0
+    assert found[key("l4_service_lag_seconds")] == 2.5
+    assert found[key("l4_service_behind_messages", topic="packets", source="receive")] == 7
+    assert found[key("l4_receive_frames_total", link='down"link\\1', vcid="0")] == 12
+    assert found[key("l4_receive_frames_missing_total", link='down"link\\1', vcid="0")] == 1
+    assert found[key("l4_link_light_time_seconds", link='down"link\\1')] == 499.5
+    assert found[key("l4_capture_bytes", link='down"link\\1')] == 99
+    assert found[key("l4_pass_active", antenna="YEOJU")] == 1
+    assert found[key("l4_pass_uplink_open")] == 1
+    assert 0 < found[key("l4_disk_free_bytes")] <= found[key("l4_disk_size_bytes")]
+    assert found[key("process_resident_memory_bytes")] > 1e7
+    assert found[key("process_open_fds")] >= 3
+
+
+@pytest.mark.parametrize("value", [0, True, 12345678901234567, 0.1, math.inf])
+def test_numbers_and_labels_as_the_client_library_reads_them(value: float) -> None:
+    text = exposition([Sample("l4_commands", value, {"state": 'a"\\\n'})], service="monitor")
+    assert values(text) == {key("l4_commands", state='a"\\\n'): value}
+    assert ("+Inf" in text) == (value == math.inf)
+
+
+def test_every_counter_has_its_metric_described() -> None:
+    named = [spec.partition(" ")[0] for names in COUNTERS.values() for spec in names.values()]
+    assert set(named) <= set(HELP)
+    for name, text in HELP.items():
+        # Prometheus: base units, `_total` for counters alone.
+        assert name.startswith(("l4_", "process_")), name
+        assert not name.endswith(("_ms", "_ns", "_octets", "_count")), name
+        assert text.endswith("."), name
