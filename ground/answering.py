@@ -7,6 +7,9 @@ from typing import Any, Final, Protocol
 
 import zmq
 
+from ground.curve import Curve, user_of
+from ground.keyring import Keyring
+from protocols.bus.access import PEOPLE, Door
 from protocols.bus.calls import Answer, Call
 from protocols.errors import LocalError, ProtocolError, RemoteError
 
@@ -24,16 +27,22 @@ class Calls(Protocol):
 
 
 class CallServer:
-    """endpoint: loopback unless secured otherwise.  LocalError: it cannot be had."""
+    """door: which of the sockets it is.  keyring: our keys; a person then calls in the own name.
 
-    def __init__(self, endpoint: str) -> None:
+    LocalError: the endpoint cannot be had, or is not loopback and there are no keys.
+    """
+
+    def __init__(
+        self, endpoint: str, door: Door = Door.COMMAND, keyring: Keyring | None = None
+    ) -> None:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 200)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_CALL_OCTETS)
         try:
-            self._socket.bind(endpoint)
-        except zmq.ZMQError as error:
+            self._curve = Curve(self._context, keyring)
+            self._curve.bind(self._socket, endpoint, door)
+        except (zmq.ZMQError, LocalError) as error:
             self.close()
             raise LocalError(f"operators' endpoint {endpoint}: {error}") from error
 
@@ -43,10 +52,13 @@ class CallServer:
 
     def turn(self, handle: Handler) -> None:
         """Answer what has come."""
+        self._curve.refresh()
         while self._socket.poll(0):
-            frames = self._socket.recv_multipart()
+            frames = self._socket.recv_multipart(copy=False)
             if len(frames) == 2:
-                self._answer(frames[0], _answered(frames[1], handle))
+                user = user_of(frames[1]) if self._curve.secured else ""
+                person = user if self._curve.role(user) in PEOPLE else ""
+                self._answer(frames[0].bytes, _answered(frames[1].bytes, handle, person))
 
     def _answer(self, identity: bytes, answer: Answer) -> None:
         try:
@@ -56,11 +68,15 @@ class CallServer:
             return
 
 
-def _answered(body: bytes, handle: Handler) -> Answer:
+def _answered(body: bytes, handle: Handler, person: str = "") -> Answer:
+    """person: whose key the call came with; the console alone speaks for others."""
     try:
         call = Call.parse(body)
     except RemoteError as error:
         return Answer("", error=str(error))
+    actor = call.arguments.get("actor")
+    if person and actor not in ("", person):
+        return Answer(call.key, error=f"the key is {person}'s: not in the name of {actor!r}")
     try:
         return Answer(call.key, handle(call.key, call.operation, call.arguments))
     except ProtocolError as error:

@@ -10,6 +10,8 @@ from typing import Any, Final, Self, TypeVar
 
 import zmq
 
+from ground.curve import Curve
+from ground.keyring import Keyring
 from protocols.bus.calls import Answer, Call
 from protocols.errors import LocalError
 
@@ -25,9 +27,21 @@ class NoAnswer(LocalError):
 
 
 class Asking:
-    """A DEALER to a service's ROUTER.  name: what does not answer, in words."""
+    """A DEALER to a service's ROUTER.  name: what does not answer, in words.
 
-    def __init__(self, endpoint: str, *, name: str, timeout_s: float) -> None:
+    server: the service, whose key it must have where keyring, our keys, is given.
+    LocalError: the endpoint is not loopback and there are no keys.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        name: str,
+        timeout_s: float,
+        server: str = "",
+        keyring: Keyring | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self._name = name
         self._timeout_s = timeout_s
@@ -36,7 +50,13 @@ class Asking:
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS[0])
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MS[1])
-        self._socket.connect(endpoint)
+        self._keyring = keyring
+        try:
+            self._curve = Curve(self._context, keyring)
+            self._curve.connect(self._socket, endpoint, server)
+        except LocalError:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -62,6 +82,7 @@ class Asking:
         repeat_s: after which the question is said again.  Raises NoAnswer.
         """
         deadline = time.monotonic() + self._timeout_s
+        self._curve.refresh()
         while (left := deadline - time.monotonic()) > 0:
             self._socket.send(question)
             again = time.monotonic() + min(repeat_s, left)
@@ -69,7 +90,8 @@ class Asking:
                 answer = read(wait)
                 if answer is not None:
                     return answer
-        raise NoAnswer(f"no {self._name} answers at {self.endpoint}")
+        hint = f", or it does not trust {self._keyring.name}'s key" if self._keyring else ""
+        raise NoAnswer(f"no {self._name} answers at {self.endpoint}{hint}")
 
 
 class CallClient(Asking):
@@ -78,8 +100,17 @@ class CallClient(Asking):
     LocalError where it refuses, NoAnswer where it does not answer in time.
     """
 
-    def __init__(self, endpoint: str, *, name: str, actor: str = "", timeout_s: float) -> None:
-        super().__init__(endpoint, name=name, timeout_s=timeout_s)
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        name: str,
+        actor: str = "",
+        timeout_s: float,
+        server: str = "",
+        keyring: Keyring | None = None,
+    ) -> None:
+        super().__init__(endpoint, name=name, timeout_s=timeout_s, server=server, keyring=keyring)
         self.actor = actor
 
     def call(self, operation: str, **arguments: Any) -> Any:

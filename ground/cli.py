@@ -219,6 +219,7 @@ def _register() -> None:
     from ground.command_commands import command_app
     from ground.console_commands import console_app
     from ground.file_commands import file_app
+    from ground.keys_commands import keys_app
     from ground.present_commands import (
         EVENTS_EPILOG,
         TELEMETRY_EPILOG,
@@ -256,6 +257,7 @@ def _register() -> None:
     app.add_typer(console_app, name="console")
     app.add_typer(procedure_app, name="procedure")
     app.add_typer(file_app, name="file")
+    app.add_typer(keys_app, name="keys")
     app.add_typer(radio_app, name="radio")
     app.add_typer(relay_app, name="relay")
     app.add_typer(schedule_app, name="schedule")

@@ -55,6 +55,7 @@ def client(run_dir: Path, actor: str = "") -> Iterator[CommandClient]:
     from ground.asking import NoAnswer
     from ground.command.client import CommandClient
     from ground.config import load_settings
+    from ground.wiring import open_person
     from protocols.errors import LocalError
 
     if not (run_dir / "run.toml").is_file():
@@ -62,9 +63,11 @@ def client(run_dir: Path, actor: str = "") -> Iterator[CommandClient]:
     settings = load_settings(run_dir)
     if not settings.command:
         raise LocalError(f"the run in {run_dir} commands nothing")
-    who = actor or getpass.getuser()
+    keyring = open_person(settings)
+    who = actor or (keyring.name if keyring is not None else getpass.getuser())
+    at = settings.command_endpoint
     try:
-        with CommandClient(settings.command_endpoint, actor=who, timeout_s=_PATIENCE_S) as one:
+        with CommandClient(at, actor=who, timeout_s=_PATIENCE_S, keyring=keyring) as one:
             yield one
     except NoAnswer as error:
         log = run_dir / "log" / "command.log"

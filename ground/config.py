@@ -18,11 +18,13 @@ argument (`python -m ground SERVICE --run-dir D`):
                                    .ics, and requests.json, schedule.json for `l4 schedule`;
                                    shared.sqlite, if there: the schedule that missions share
     D/log/SERVICE.log              what a service wrote to standard error (supervisor)
+    D/keys/                        keys of services and people, unless `keys` names another
+                                   directory (`ground/keyring.py`); missing: loopback only
 
 Services: `bus` (broker), `receive`, `monitor`, `archive`, `relay`, `scheduling` if the run has
 passes, `command` if it commands, `timing` if it watches the on-board clock, `console` if it
 serves one, `mqtt_bridge` if it tells a broker; `spacecraft_sim` is the
-other end of the link.  Ports, all on 127.0.0.1, from `base_port`:
+other end of the link.  Ports from `base_port`, on 127.0.0.1 unless `hosts` says otherwise:
 
     +0  bus in (services publish)    +1  bus out (services subscribe)
     +2  link (the station's ROUTER: spacecraft_sim binds, receive connects)
@@ -56,6 +58,7 @@ from protocols.timecodes.tai import tai_ns_from_unix_ns
 #: Below the range from which Linux and macOS take ephemeral ports, unassigned at IANA up to 21589.
 DEFAULT_BASE_PORT = 21560
 PORTS = 30
+LOOPBACK = "127.0.0.1"
 
 BUS, RECEIVE, MONITOR, ARCHIVE = "bus", "receive", "monitor", "archive"
 SCHEDULING, RELAY, MISSION_CENTRE = "scheduling", "relay", "mission_centre"
@@ -105,6 +108,18 @@ class RunSettings:
         empty: the simulated station's.
     mqtt: address of an MQTT broker that is told what the bus says, mqtt://HOST:PORT or mqtts://…;
         empty: none.  mqtt_file: credentials and what is told (`ground.mqtt_bridge.settings`).
+    keys: directory of the keys that authenticate and encrypt every ZeroMQ socket
+        (`ground/keyring.py`); empty: that in the run directory, or, where there is none, no keys:
+        services then start on loopback addresses alone.
+    hosts: where services run that do not run here, SERVICE=ADDRESS separated by commas, as
+        bus=10.0.0.1,receive=10.0.0.2; * stands for all that are not named.  Others connect there,
+        and the service itself listens there.
+    listen: address that the services started from this directory listen at instead, as 0.0.0.0;
+        empty: that of `hosts`.
+    console_certificate, console_private_key: PEM files; the console is then served over TLS.
+    behind_proxy: a reverse proxy on the way to the console terminates TLS: without a certificate
+        it may then listen on an address that is not loopback, and believes the proxy's
+        X-Forwarded-For and -Proto.
     sync: wait for the disk before a chunk is acknowledged, and put journals there in passing, so
         that even a power failure loses nothing; without it only kill -9 loses nothing.
     """
@@ -131,6 +146,12 @@ class RunSettings:
     radio: str = ""
     mqtt: str = ""
     mqtt_file: str = ""
+    keys: str = ""
+    hosts: str = ""
+    listen: str = ""
+    console_certificate: str = ""
+    console_private_key: str = ""
+    behind_proxy: bool = False
 
     def __post_init__(self) -> None:
         if not 1024 <= self.base_port <= 65535 - PORTS:
@@ -149,45 +170,71 @@ class RunSettings:
             raise LocalError("mission and link_name must not be empty")
         if self.mqtt_file and not self.mqtt:
             raise LocalError(f"mqtt_file {self.mqtt_file}: mqtt, the broker's address, wanted too")
+        if bool(self.console_certificate) != bool(self.console_private_key):
+            raise LocalError("console_certificate and console_private_key: both or none wanted")
+        parse_hosts(self.hosts)
 
-    def _endpoint(self, offset: int) -> str:
-        return f"tcp://127.0.0.1:{self.base_port + offset}"
+    def host(self, service: str) -> str:
+        """Address at which others reach a service."""
+        hosts = parse_hosts(self.hosts)
+        return hosts.get(service) or hosts.get("*") or LOOPBACK
+
+    def listening(self, service: str) -> str:
+        """Address that a service of this directory listens at."""
+        return self.listen or self.host(service)
+
+    def _endpoint(self, service: str, offset: int) -> str:
+        return f"tcp://{_bracketed(self.host(service))}:{self.base_port + offset}"
+
+    def bound(self, endpoint: str) -> str:
+        """What to bind for an endpoint that others connect to."""
+        if not self.listen or not endpoint:
+            return endpoint
+        return f"tcp://{_bracketed(self.listen)}:{endpoint.rpartition(':')[2]}"
+
+    @property
+    def keys_dir(self) -> Path | None:
+        """The keys directory; None: there is none, and nothing but loopback."""
+        if self.keys:
+            return self.run_dir / Path(self.keys).expanduser()
+        own = self.run_dir / "keys"
+        return own if own.is_dir() else None
 
     @property
     def bus_in(self) -> str:
-        return self._endpoint(0)
+        return self._endpoint(BUS, 0)
 
     @property
     def bus_out(self) -> str:
-        return self._endpoint(1)
+        return self._endpoint(BUS, 1)
 
     @property
     def link_endpoint(self) -> str:
-        return self._endpoint(2)
+        return self._endpoint(SIMULATOR, 2)
 
     @property
     def relay_applications(self) -> str:
         """Of the site's bundle node; that of the mission centre one port on."""
-        return self._endpoint(3)
+        return self._endpoint(RELAY, 3)
 
     @property
     def centre_applications(self) -> str:
-        return self._endpoint(4)
+        return self._endpoint(MISSION_CENTRE, 4)
 
     @property
     def centre_address(self) -> tuple[str, int]:
         """Where the mission centre's bundle node listens for TCPCL."""
-        return "127.0.0.1", self.base_port + 5
+        return self.host(MISSION_CENTRE), self.base_port + 5
 
     @property
     def command_endpoint(self) -> str:
         """Where operators reach `command`."""
-        return self._endpoint(6)
+        return self._endpoint(COMMAND, 6)
 
     @property
     def scheduling_endpoint(self) -> str:
         """Where operators reach `scheduling`."""
-        return self._endpoint(15)
+        return self._endpoint(SCHEDULING, 15)
 
     @property
     def metrics_ports(self) -> dict[str, int]:
@@ -230,7 +277,7 @@ class RunSettings:
     @property
     def replay_endpoints(self) -> dict[str, str]:
         """Journaling service → endpoint that answers for its journals."""
-        return {service: self._endpoint(8 + i) for i, service in enumerate(JOURNALING)}
+        return {service: self._endpoint(service, 8 + i) for i, service in enumerate(JOURNALING)}
 
     @property
     def clock_file(self) -> Path:
@@ -279,6 +326,29 @@ class RunSettings:
 
     def log_file(self, service: str) -> Path:
         return self.run_dir / "log" / f"{service}.log"
+
+
+def parse_hosts(text: str) -> dict[str, str]:
+    """Service → address, of the setting `hosts`.  LocalError names what is none.
+
+    >>> parse_hosts("bus=10.0.0.1, *=10.0.0.2")
+    {'bus': '10.0.0.1', '*': '10.0.0.2'}
+    """
+    found: dict[str, str] = {}
+    known = (*ALL_SERVICES, SIMULATOR, "*")
+    for one in filter(None, (part.strip() for part in text.split(","))):
+        service, _, address = (part.strip() for part in one.partition("="))
+        if service.partition(".")[0] not in known or not address or " " in address:
+            raise LocalError(
+                f"hosts {one!r}: SERVICE=ADDRESS wanted, SERVICE one of {', '.join(known)}"
+            )
+        found[service] = address
+    return found
+
+
+def _bracketed(address: str) -> str:
+    """An IPv6 address as it stands in an endpoint."""
+    return f"[{address}]" if ":" in address else address
 
 
 def load_settings(run_dir: str | os.PathLike[str]) -> RunSettings:

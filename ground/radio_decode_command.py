@@ -388,7 +388,7 @@ def _console(run_dir: Path) -> Iterator[_Telling]:
     if not (run_dir / "run.toml").is_file():
         raise LocalError(f"--show {run_dir}: no run there; `l4 run` starts one")
 
-    with closing(open_viewer(load_settings(run_dir), "l4-radio", topics=())) as bus:
+    with closing(open_viewer(load_settings(run_dir), "l4-radio", topics=(), publishes=True)) as bus:
         yield _Telling(bus)
 
 

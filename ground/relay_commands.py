@@ -68,20 +68,24 @@ relay_app.command(
 
 @contextmanager
 def _client(at: str, run_dir: Path) -> Iterator[BundleClient]:
-    from ground.config import load_settings
+    from ground.config import MISSION_CENTRE, RELAY, load_settings
     from ground.relay.client import BundleClient
+    from ground.wiring import open_person
     from protocols.errors import LocalError
 
+    keyring, server = None, ""
     if at in ("site", "centre"):
         if not (run_dir / "run.toml").is_file():
             raise FileNotFoundError(
                 2, "no run here; `l4 run` starts one, --at names another node", str(run_dir)
             )
         settings = load_settings(run_dir)
-        at = settings.relay_applications if at == "site" else settings.centre_applications
+        site = at == "site"
+        keyring, server = open_person(settings), RELAY if site else MISSION_CENTRE
+        at = settings.relay_applications if site else settings.centre_applications
     elif "://" not in at:
         raise LocalError(f"--at {at}: site, centre, or an endpoint like tcp://127.0.0.1:4560")
-    with BundleClient(at) as client:
+    with BundleClient(at, server=server, keyring=keyring) as client:
         yield client
 
 

@@ -216,6 +216,8 @@ def _commands(settings: RunSettings, options: RunOptions) -> dict[str, list[str]
         simulator += ["--light-time", str(options.light_time_s)]
     if settings.passes:
         simulator += ["--passes", str(settings.pass_list)]
+    if settings.keys_dir is not None:
+        simulator += ["--keys", str(settings.keys_dir)]
     return commands | {SIMULATOR: simulator}
 
 

@@ -28,7 +28,9 @@ from ground.config import (
     TIMING,
     RunSettings,
 )
+from ground.keyring import Keyring, person
 from ground.ports import Bus, Clock, Dictionaries, Link, Message, StateStore, Stop
+from protocols.bus.access import Door
 from protocols.errors import LocalError, ProtocolError
 from protocols.identifiers import Topic, VirtualChannel
 from protocols.telemetry.declaration import Dictionary
@@ -61,12 +63,30 @@ def open_clock(settings: RunSettings) -> Clock:
     return open_clock_file(settings.clock_file)
 
 
+def open_keyring(settings: RunSettings, name: str) -> Keyring | None:
+    """Keys of a service of the run; None: it has none, and keeps to loopback."""
+    directory = settings.keys_dir
+    return Keyring(directory, name) if directory is not None else None
+
+
+def open_person(settings: RunSettings) -> Keyring | None:
+    """Keys of whoever calls `l4`; None: the run has none.  LocalError: nobody's are here."""
+    directory = settings.keys_dir
+    return Keyring(directory, person(directory)) if directory is not None else None
+
+
 def open_bus(
-    settings: RunSettings, service: str, observe: Callable[[Message], None] | None = None
+    settings: RunSettings,
+    service: str,
+    observe: Callable[[Message], None] | None = None,
+    *,
+    keyring: Keyring | None = None,
+    publishes: bool = True,
 ) -> Bus:
     """Bus of a service, with its journals.  LocalError if another process has them.
 
     observe: is called with each message that the service publishes.
+    keyring: of a person; a service's own are found by its name.
     """
     from ground.adapters.journal import FileJournal
     from ground.adapters.zmq_bus import ZmqBus
@@ -85,16 +105,24 @@ def open_bus(
         bus_in=settings.bus_in,
         bus_out=settings.bus_out,
         journals=journals,
-        replay_endpoint=endpoints.pop(service, ""),
+        replay_endpoint=settings.bound(endpoints.pop(service, "")),
         replay_endpoints=endpoints,
+        publishes=publishes,
+        keyring=keyring or open_keyring(settings, service),
         sync=settings.sync,
         observe=observe,
     )
 
 
-def open_viewer(settings: RunSettings, name: str, topics: Iterable[str] = VIEWER_TOPICS) -> Bus:
+def open_viewer(
+    settings: RunSettings,
+    name: str,
+    topics: Iterable[str] = VIEWER_TOPICS,
+    *,
+    publishes: bool = False,
+) -> Bus:
     """Bus for looking only: live topics, the last value of link and status at once."""
-    bus = open_bus(settings, name)
+    bus = open_bus(settings, name, keyring=open_person(settings), publishes=publishes)
     for topic in topics:
         bus.subscribe(topic)
     return bus
@@ -108,7 +136,8 @@ def open_link(settings: RunSettings, profile: LinkProfile) -> tuple[Link, LinkPr
         return open_radio_link(settings, profile, open_clock(settings))
     from ground.adapters.zmq_link import ZmqLink
 
-    return ZmqLink(settings.link_name, settings.link_endpoint), profile
+    keyring = open_keyring(settings, RECEIVE)
+    return ZmqLink(settings.link_name, settings.link_endpoint, keyring=keyring), profile
 
 
 def open_state(settings: RunSettings, service: str) -> StateStore:
@@ -238,7 +267,11 @@ def _run_bus(settings: RunSettings, stop: Stop) -> None:
     from protocols.bus.messages import ServiceState
 
     clock = open_clock(settings)
-    broker = Broker(settings.bus_in, settings.bus_out)
+    broker = Broker(
+        settings.bound(settings.bus_in),
+        settings.bound(settings.bus_out),
+        open_keyring(settings, BUS),
+    )
     status = StatusReporter(BUS, clock)
 
     try:
@@ -369,7 +402,11 @@ def _run_scheduling(settings: RunSettings, stop: Stop) -> None:
     desk = PassDesk(stations, others_of(settings.shared_schedule))
 
     def work(bus: Bus, clock: Clock) -> None:
-        server = CallServer(settings.scheduling_endpoint)
+        server = CallServer(
+            settings.bound(settings.scheduling_endpoint),
+            Door.SCHEDULING,
+            open_keyring(settings, SCHEDULING),
+        )
         try:
             SchedulingService(
                 planner,
@@ -434,7 +471,11 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
         transfers = FileTransfers(
             settings.files_dir, now_ns=clock.now_ns(), owlt_ns=NOMINAL_OWLT_NS
         )
-        server = CallServer(settings.command_endpoint)
+        server = CallServer(
+            settings.bound(settings.command_endpoint),
+            Door.COMMAND,
+            open_keyring(settings, COMMAND),
+        )
         try:
             engine = CommandEngine(
                 store,
@@ -482,24 +523,32 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
 
     dictionary = open_dictionary(load_profile(settings.mission).dictionary)
     setup_file = settings.setup_link
+    keyring = open_keyring(settings, CONSOLE)
 
     def command(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
         if not settings.command:
             raise NoAnswer("no command service answers: this run commands nothing")
-        with CommandClient(settings.command_endpoint, actor=actor, timeout_s=5) as client:
+        at = settings.command_endpoint
+        with CommandClient(at, actor=actor, timeout_s=5, keyring=keyring) as client:
             return client.call(operation, **arguments)
 
     def relay(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
         if not settings.relay:
             raise NoAnswer("no bundle node: this run has no relay")
-        with BundleClient(settings.relay_applications, timeout_s=5) as client:
+        with BundleClient(settings.relay_applications, timeout_s=5, keyring=keyring) as client:
             return client.ask(operation, **arguments)
 
     def scheduling(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
         if not settings.passes:
             raise NoAnswer("no scheduling service answers: this run plans no passes")
-        name = "scheduling service"
-        with CallClient(settings.scheduling_endpoint, name=name, actor=actor, timeout_s=8) as one:
+        with CallClient(
+            settings.scheduling_endpoint,
+            name="scheduling service",
+            actor=actor,
+            timeout_s=8,
+            server=SCHEDULING,
+            keyring=keyring,
+        ) as one:
             return one.call(operation, **arguments)
 
     def work(bus: Bus, clock: Clock) -> None:
@@ -623,7 +672,16 @@ def _run_relay(settings: RunSettings, stop: Stop) -> None:
 
         first = site_plan(NO_PASSES if settings.passes else None, clock.now_ns())
         site = node_settings(settings, BundleNode.SITE, first)
-        run_node(site, stop, clock, [transport], each_turn=turn, sync=settings.sync)
+        keyring = open_keyring(settings, RELAY)
+        run_node(
+            site,
+            stop,
+            clock,
+            [transport],
+            each_turn=turn,
+            sync=settings.sync,
+            keyring=keyring,
+        )
         status.state = ServiceState.STOPPED
         status.tick({}, now=True)
 
@@ -651,7 +709,8 @@ def _run_mission_centre(settings: RunSettings, stop: Stop) -> None:
             status.tick({"bundles": centre.bundles, "repeated": centre.repeated})
 
         node = node_settings(settings, BundleNode.MISSION_CENTRE, site_plan(None, clock.now_ns()))
-        run_node(node, stop, clock, each_turn=turn, sync=settings.sync)
+        keyring = open_keyring(settings, MISSION_CENTRE)
+        run_node(node, stop, clock, each_turn=turn, sync=settings.sync, keyring=keyring)
         status.state = ServiceState.STOPPED
         status.tick({}, now=True)
 

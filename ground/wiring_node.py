@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ground.config import MISSION_CENTRE, RELAY, RunSettings
+from ground.keyring import Keyring
 from ground.ports import Clock, Stop
 from protocols.errors import LocalError
 
@@ -42,8 +43,10 @@ def node_settings(settings: RunSettings, number: int, plan: ContactPlan) -> Rela
         ),
         name=name,
         store=settings.run_dir / "bundles" / name,
-        applications=settings.relay_applications if site else settings.centre_applications,
-        listen=None if site else settings.centre_address,
+        applications=settings.bound(
+            settings.relay_applications if site else settings.centre_applications
+        ),
+        listen=None if site else (settings.listening(name), settings.centre_address[1]),
         connect=(settings.centre_address,) if site else (),
         plan=plan,
         tls=TlsFiles(),
@@ -124,6 +127,7 @@ def run_node(
     said: Callable[[str], None] | None = None,
     each_turn: Callable[[RelayLoop], None] | None = None,
     sync: bool = True,
+    keyring: Keyring | None = None,
 ) -> None:
     """A bundle node until `stop`: `l4 relay node`, and the `relay` service.
 
@@ -157,7 +161,9 @@ def run_node(
             fresh = load_relay_settings(settings.path)
             return fresh.node, fresh.plan
 
-        applications = ZmqApplications(settings.applications, node, clock, reread=reread)
+        applications = ZmqApplications(
+            settings.applications, node, clock, reread=reread, keyring=keyring
+        )
         loop = RelayLoop(
             node,
             log,

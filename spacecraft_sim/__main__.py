@@ -20,6 +20,7 @@ from protocols.navigation.tdm import build_tdm
 from protocols.physical.samples import SAMPLE_FORMATS, sample_format
 from protocols.timecodes.tai import tai_ns_from_utc_iso, utc_iso_from_tai_ns
 from spacecraft_sim import scenario as scenarios
+from spacecraft_sim.adapters.curve import StationKeys
 from spacecraft_sim.adapters.file import FileOutput
 from spacecraft_sim.adapters.zmq_link import ZmqStation
 from spacecraft_sim.channel import (
@@ -114,6 +115,13 @@ def parser() -> argparse.ArgumentParser:
 
     live = p.add_argument_group("live downlink")
     live.add_argument("--link", metavar="ENDPOINT", help="bind here, as tcp://127.0.0.1:PORT")
+    live.add_argument(
+        "--keys",
+        type=Path,
+        metavar="DIR",
+        help="keys directory with spacecraft_sim.key: the link then speaks CURVE with who is "
+        "trusted there (default: none, and --link must be a loopback address)",
+    )
     live.add_argument(
         "--speed", type=float, default=1.0, help="world seconds per second (default: 1)"
     )
@@ -327,7 +335,8 @@ def run_live(options: argparse.Namespace, scenario: scenarios.Scenario) -> None:
     started = utc_iso_from_tai_ns(spacecraft.start_ns, decimals=0)
     stream = options.stream or f"l4-{options.scenario}-{options.seed}-{started}-{time.time_ns():x}"
     buffer = StationBuffer(stream, options.buffer_mib << 20)
-    station = ZmqStation(options.link, buffer)
+    keys = None if options.keys is None else StationKeys(options.keys)
+    station = ZmqStation(options.link, buffer, keys)
     try:
         print(
             f"spacecraft_sim: {scenario.title}; light time {owlt_ns / 1e9:.3f} s, "

@@ -15,9 +15,12 @@ from collections.abc import Callable
 import zmq
 
 from ground.adapters.zmq_bus import make_socket
+from ground.curve import Curve, user_of
+from ground.keyring import Keyring
 from ground.ports import Stop
-from protocols.bus.envelope import MAX_TOPIC_OCTETS
-from protocols.errors import LocalError
+from protocols.bus.access import Door
+from protocols.bus.envelope import MAX_TOPIC_OCTETS, source_of
+from protocols.errors import LocalError, RemoteError
 from protocols.identifiers import Topic
 
 #: Topics whose last value is kept, by beginning.
@@ -38,23 +41,31 @@ MAX_FORWARDED = 1000
 class Broker:
     """Both sockets and the retained values; `turn` does what there is to do.
 
-    Raises LocalError if an endpoint is taken.
+    keyring: then a message goes on only if its sender's role may publish it, in its own name.
+
+    Raises LocalError if an endpoint is taken, or not loopback and there are no keys.
     """
 
-    def __init__(self, bus_in: str, bus_out: str) -> None:
-        names = ("messages", "octets", "subscriptions", "repeated", "malformed")
+    def __init__(self, bus_in: str, bus_out: str, keyring: Keyring | None = None) -> None:
+        names = ("messages", "octets", "subscriptions", "repeated", "malformed", "forbidden")
         self.counts: Counter[str] = Counter(dict.fromkeys(names, 0))
         self._retained: dict[bytes, list[zmq.Frame]] = {}
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._xsub = make_socket(self._context, zmq.XSUB)
         self._xpub = make_socket(self._context, zmq.XPUB)
         self._xpub.setsockopt(zmq.XPUB_VERBOSE, 1)
-        for socket, endpoint in ((self._xsub, bus_in), (self._xpub, bus_out)):
-            try:
-                socket.bind(endpoint)
-            except zmq.ZMQError as error:
-                self._context.destroy(linger=0)
-                raise LocalError(f"bus: cannot bind {endpoint}: {error}") from error
+        self._curve: Curve | None = None
+        doors = ((self._xsub, bus_in, Door.BUS_IN), (self._xpub, bus_out, Door.BUS_OUT))
+        try:
+            self._curve = Curve(self._context, keyring)
+            for socket, endpoint, door in doors:
+                try:
+                    self._curve.bind(socket, endpoint, door)
+                except zmq.ZMQError as error:
+                    raise LocalError(f"bus: cannot bind {endpoint}: {error}") from error
+        except LocalError:
+            self.close(linger_ms=0)
+            raise
         self._xsub.send(b"\x01")
         self._poller = zmq.Poller()
         self._poller.register(self._xsub, zmq.POLLIN)
@@ -62,6 +73,8 @@ class Broker:
 
     def turn(self, timeout_s: float) -> None:
         """Wait for traffic at most so long, then forward what is there."""
+        assert self._curve is not None
+        self._curve.refresh()
         for socket, _events in self._poller.poll(round(timeout_s * 1000)):
             if socket is self._xsub:
                 self._forward()
@@ -81,7 +94,19 @@ class Broker:
             if len(frames) != 3 or len(frames[0]) > MAX_TOPIC_OCTETS:
                 self.counts["malformed"] += 1
                 continue
+            if self._curve is not None and self._curve.secured and not self._allowed(frames):
+                self.counts["forbidden"] += 1
+                continue
             self._give(frames)
+
+    def _allowed(self, frames: list[zmq.Frame]) -> bool:
+        assert self._curve is not None
+        try:
+            source = source_of(frames[1].bytes)
+        except RemoteError:
+            return False
+        topic = frames[0].bytes.decode("ascii", "replace")
+        return self._curve.may_publish(user_of(frames[0]), source, topic)
 
     def _give(self, frames: list[zmq.Frame]) -> None:
         topic = frames[0].bytes
@@ -112,8 +137,10 @@ class Broker:
     def retained(self) -> int:
         return len(self._retained)
 
-    def close(self) -> None:
-        self._context.destroy(linger=200)
+    def close(self, linger_ms: int = 200) -> None:
+        self._xsub.close(linger=linger_ms)
+        self._xpub.close(linger=linger_ms)
+        self._context.term()
 
 
 def run_broker(broker: Broker, stop: Stop, report: Callable[[], list[bytes] | None]) -> None:

@@ -17,7 +17,10 @@ from dataclasses import dataclass, field
 
 import zmq
 
+from ground.curve import Curve
+from ground.keyring import Keyring
 from ground.ports import BusStatistics, Journal, Message, Position
+from protocols.bus.access import Door
 from protocols.bus.envelope import MAX_BODY_OCTETS, build_envelope, parse_envelope
 from protocols.bus.follower import Follower
 from protocols.bus.replay import (
@@ -75,10 +78,13 @@ class ZmqBus:
     journals: topic → journal; those topics are journaled.
     replay_endpoint: where this service answers for its journals ("" if it has none).
     replay_endpoints: service → such an endpoint of others.
+    publishes: False for who only looks, and need not be let in to publish.
+    keyring: our keys; None: loopback alone.
     sync: the disk gets the journals in passing, every `SYNC_S`.
     observe: called with each message published, in the caller's thread.
 
-    Raises LocalError if `replay_endpoint` is taken.
+    Raises LocalError if `replay_endpoint` is taken, or an endpoint is not loopback and there are no
+    keys.
     """
 
     def __init__(
@@ -90,6 +96,9 @@ class ZmqBus:
         journals: Mapping[str, Journal] | None = None,
         replay_endpoint: str = "",
         replay_endpoints: Mapping[str, str] | None = None,
+        publishes: bool = True,
+        keyring: Keyring | None = None,
+        bus: str = "bus",
         sync: bool = True,
         observe: Callable[[Message], None] | None = None,
     ) -> None:
@@ -106,20 +115,24 @@ class ZmqBus:
         self._pub = make_socket(self._context, zmq.PUB)
         # What was published last, "stopped" among it, goes out before a clean end.
         self._pub.setsockopt(zmq.LINGER, 200)
-        self._pub.connect(bus_in)
         self._sub = make_socket(self._context, zmq.SUB)
-        self._sub.connect(bus_out)
         self._poller.register(self._sub, zmq.POLLIN)
         self._router: zmq.Socket[bytes] | None = None
-        if self._journals and replay_endpoint:
-            self._router = make_socket(self._context, zmq.ROUTER)
-            try:
-                self._router.bind(replay_endpoint)
-            except zmq.ZMQError as error:
-                self._router = None
-                self._context.destroy(linger=0)
-                raise LocalError(f"{source}: cannot bind {replay_endpoint}: {error}") from error
-            self._poller.register(self._router, zmq.POLLIN)
+        try:
+            self._curve = Curve(self._context, keyring)
+            if publishes:
+                self._curve.connect(self._pub, bus_in, bus)
+            self._curve.connect(self._sub, bus_out, bus)
+            if self._journals and replay_endpoint:
+                self._router = make_socket(self._context, zmq.ROUTER)
+                try:
+                    self._curve.bind(self._router, replay_endpoint, Door.REPLAY)
+                except zmq.ZMQError as error:
+                    raise LocalError(f"{source}: cannot bind {replay_endpoint}: {error}") from error
+                self._poller.register(self._router, zmq.POLLIN)
+        except LocalError:
+            self._close_sockets(linger_ms=0)
+            raise
         self._closing = threading.Event()
         self._sync_failed: OSError | None = None
         self._syncing = threading.Thread(target=self._sync_in_passing, name="sync", daemon=True)
@@ -200,7 +213,7 @@ class ZmqBus:
             # Requests to a service that is away wait in the socket: few, since each is answered
             # when it comes back.  (Not ZMQ_IMMEDIATE: see zmq_link.py.)
             socket.setsockopt(zmq.SNDHWM, 2)
-            socket.connect(self._replay_endpoints[source])
+            self._curve.connect(socket, self._replay_endpoints[source], source)
             self._poller.register(socket, zmq.POLLIN)
             self._sources[source] = _Source(socket)
         self._sources[source].followers[topic] = follower
@@ -208,6 +221,7 @@ class ZmqBus:
 
     def receive(self, timeout_s: float) -> list[Message]:
         end_ns = time.monotonic_ns() + round(timeout_s * 1e9)
+        self._curve.refresh()
         while True:
             messages = self._drain()
             now_ns = time.monotonic_ns()
@@ -336,15 +350,16 @@ class ZmqBus:
         self._closing.set()
         if self._syncing.is_alive():
             self._syncing.join()
-        for source in self._sources.values():
-            source.socket.close()
-        self._sub.close()
-        self._pub.close()
-        if self._router is not None:
-            self._router.close()
-        self._context.term()
+        self._close_sockets()
         for journal in self._journals.values():
             journal.close()
+
+    def _close_sockets(self, linger_ms: int | None = None) -> None:
+        sockets = [source.socket for source in self._sources.values()]
+        for socket in (*sockets, self._sub, self._pub, self._router):
+            if socket is not None:
+                socket.close(linger=linger_ms)
+        self._context.term()
 
 
 def _next(socket: zmq.Socket[bytes]) -> list[bytes] | None:

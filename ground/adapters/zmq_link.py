@@ -13,6 +13,8 @@ from collections import Counter
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from ground.curve import Curve
+from ground.keyring import Keyring
 from ground.ports import LinkChunk, LinkState, LinkStatistics
 from protocols.bus.link import (
     LINK_VERSION,
@@ -38,12 +40,24 @@ MAX_CHUNK_OCTETS = 1024 * 1024
 
 
 class ZmqLink:
-    """See `Link`.  Nothing is connected before `open`."""
+    """See `Link`.  Nothing is connected before `open`.
 
-    def __init__(self, name: str, endpoint: str) -> None:
+    station: whose key the other end must have where keyring, our keys, is given.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        endpoint: str,
+        *,
+        station: str = "spacecraft_sim",
+        keyring: Keyring | None = None,
+    ) -> None:
         self._name = name
         self._endpoint = endpoint
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._curve = Curve(self._context, keyring)
+        self._station = station
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
         self._poller = zmq.Poller()
@@ -86,7 +100,7 @@ class ZmqLink:
         # from being queued for a station that is away, but with it libzmq 4.3.5 drops the pipe
         # under a half-read multipart message and aborts: "!_more", fq.cpp.)
         monitor = socket.get_monitor_socket(zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED)
-        socket.connect(self._endpoint)
+        self._curve.connect(socket, self._endpoint, self._station)
         self._socket, self._monitor = socket, monitor
         self._poller = zmq.Poller()
         self._poller.register(socket, zmq.POLLIN)
@@ -114,6 +128,7 @@ class ZmqLink:
     def _drain(self, now_s: float) -> list[LinkChunk]:
         if self._socket is None:
             return []
+        self._curve.refresh()
         if not self._connected or now_s - self._watched_s >= WATCH_S:
             self._watched_s = now_s
             self._watch_connection()

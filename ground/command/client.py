@@ -16,14 +16,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from ground.asking import CallClient
+from ground.keyring import Keyring
 
 
 class CommandClient(CallClient):
-    """endpoint: the service's; actor: who commands.  LocalError where it does not answer in time,
-    or refuses."""
+    """endpoint: the service's; actor: who commands; keyring: our keys.
 
-    def __init__(self, endpoint: str, *, actor: str = "", timeout_s: float = 10.0) -> None:
-        super().__init__(endpoint, name="command service", actor=actor, timeout_s=timeout_s)
+    LocalError where it does not answer in time, or refuses.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        actor: str = "",
+        timeout_s: float = 10.0,
+        keyring: Keyring | None = None,
+    ) -> None:
+        super().__init__(
+            endpoint,
+            name="command service",
+            actor=actor,
+            timeout_s=timeout_s,
+            server="command",
+            keyring=keyring,
+        )
 
     def add(
         self,

@@ -8,8 +8,11 @@ from typing import Any, Final
 
 import zmq
 
+from ground.curve import Curve
+from ground.keyring import Keyring
 from ground.ports import Clock
 from ground.relay import listing
+from protocols.bus.access import Door
 from protocols.bus.agent import Delivery, Reply, Request
 from protocols.bus.calls import MAX_MESSAGE_OCTETS
 from protocols.dtn.bundle import (
@@ -35,7 +38,7 @@ Configuration = tuple[NodeSettings, ContactPlan]
 
 
 class ZmqApplications:
-    """endpoint: where applications connect, loopback unless secured otherwise.
+    """endpoint: where applications connect, loopback unless keyring, our keys, is given.
 
     when_durable: see `RelayLoop`; reread: makes settings and plan anew for `reload`.
     """
@@ -47,6 +50,7 @@ class ZmqApplications:
         clock: Clock,
         *,
         reread: Callable[[], Configuration] | None = None,
+        keyring: Keyring | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.when_durable: Callable[[Callable[[], None]], None] = lambda call: call()
@@ -61,6 +65,7 @@ class ZmqApplications:
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_OCTETS)
         # An application that came back under its name takes the place of the connection it had.
         self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        self._curve = Curve(self._context, keyring)
         self._owners: dict[Eid, bytes] = {}
         self._told: dict[bytes, set[int]] = {}
         self._operations: dict[str, Callable[[bytes, dict[str, Any]], Any]] = {
@@ -76,8 +81,8 @@ class ZmqApplications:
     def open(self, selector: BaseSelector) -> None:
         """Bind.  LocalError: the endpoint cannot be had."""
         try:
-            self._socket.bind(self.endpoint)
-        except zmq.ZMQError as error:
+            self._curve.bind(self._socket, self.endpoint, Door.BUNDLES)
+        except (zmq.ZMQError, LocalError) as error:
             raise LocalError(f"applications' endpoint {self.endpoint}: {error}") from error
         selector.register(int(self._socket.FD), EVENT_READ, lambda mask: None)
 
@@ -91,6 +96,7 @@ class ZmqApplications:
 
         The descriptor of a ZeroMQ socket tells only of changes, so it is asked at every turn.
         """
+        self._curve.refresh()
         while int(self._socket.EVENTS) & zmq.POLLIN:
             frames = self._socket.recv_multipart(zmq.NOBLOCK)
             if len(frames) == 2:

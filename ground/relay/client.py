@@ -15,6 +15,7 @@ import time
 from typing import Any, Final
 
 from ground.asking import Asking
+from ground.keyring import Keyring
 from protocols.bus.agent import Delivery, Reply, Request, parse_from_node
 from protocols.dtn.dtn_time import dtn_ms_from_tai_ns
 from protocols.errors import LocalError
@@ -27,10 +28,20 @@ _REMEMBERED: Final = 100_000
 
 
 class BundleClient(Asking):
-    """endpoint: the node's, for applications.  LocalError where it does not answer in time."""
+    """endpoint: the node's, for applications; server: the service it is, where keyring, our keys,
+    is given.  LocalError where it does not answer in time."""
 
-    def __init__(self, endpoint: str, *, timeout_s: float = 10.0) -> None:
-        super().__init__(endpoint, name="bundle node", timeout_s=timeout_s)
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        timeout_s: float = 10.0,
+        server: str = "relay",
+        keyring: Keyring | None = None,
+    ) -> None:
+        super().__init__(
+            endpoint, name="bundle node", timeout_s=timeout_s, server=server, keyring=keyring
+        )
         self._id = 0
         self._registered: dict[str, float] = {}
         self._taken: dict[tuple[str, int, int], bool] = {}
@@ -128,6 +139,7 @@ class BundleClient(Asking):
     def receive(self, timeout_s: float) -> list[Delivery]:
         """What has come, each bundle once; empty when the time has passed."""
         deadline = time.monotonic() + timeout_s
+        self._curve.refresh()
         while not self._waiting and (left := deadline - time.monotonic()) > 0:
             self._read(min(left, REPEAT_S))
             self._renew()

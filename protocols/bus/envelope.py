@@ -98,6 +98,13 @@ def parse_envelope(parts: Sequence[bytes]) -> Envelope:
     return Envelope(topic, source, journal, sequence, header.integer("t"), body)
 
 
+def source_of(header_octets: bytes) -> str:
+    """Who a message says it is from, of its second part alone.  RemoteError: no header."""
+    if len(header_octets) > MAX_HEADER_OCTETS:
+        raise RemoteError("header too long", data=header_octets[:64])
+    return unpack_map(header_octets).text("src")
+
+
 def _is_name(text: str) -> bool:
     return bool(text) and text.isascii() and text.isprintable() and " " not in text
 

@@ -22,16 +22,23 @@ from protocols.bus.link import (
 )
 from protocols.bus.messages import RadiatedMessage, UplinkMessage
 from protocols.errors import RemoteError
+from spacecraft_sim.adapters.curve import StationKeys, require_loopback
 from spacecraft_sim.station_buffer import StationBuffer
 
 _LARGEST_MESSAGE = 1 << 20
 
 
 class ZmqStation:
-    """Binds at once; `exchange` does everything that is to be done now and never blocks longer
+    """keys: of the station; None: LocalError for an endpoint that is not loopback.
+
+    Binds at once; `exchange` does everything that is to be done now and never blocks longer
     than asked."""
 
-    def __init__(self, endpoint: str, buffer: StationBuffer) -> None:
+    def __init__(
+        self, endpoint: str, buffer: StationBuffer, keys: StationKeys | None = None
+    ) -> None:
+        if keys is None:
+            require_loopback(endpoint)
         self._buffer = buffer
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
@@ -43,11 +50,14 @@ class ZmqStation:
         self._socket.setsockopt(zmq.RCVHWM, 2 * WINDOW)
         self._socket.setsockopt(zmq.MAXMSGSIZE, _LARGEST_MESSAGE)
         try:
+            if keys is not None:
+                keys.secure(self._context, self._socket)
             self._socket.bind(endpoint)
         except zmq.ZMQError:
             self.close()
             raise
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._keys = keys
         self._client: bytes | None = None
         self.malformed = 0
         self.chunks_sent = 0
@@ -58,6 +68,9 @@ class ZmqStation:
 
     def exchange(self, timeout_s: float) -> list[UplinkMessage]:
         """Send what may be sent, wait up to `timeout_s` for messages, return uplink requests."""
+        if self._keys is not None and self._keys.changed():
+            # Every connection ends; who is trusted comes again, and says HELLO.
+            self._keys.renew(self._socket, self.endpoint)
         self._send_chunks()
         uplink: list[UplinkMessage] = []
         if not self._socket.poll(max(0, round(1000 * timeout_s))):

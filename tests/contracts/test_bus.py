@@ -14,8 +14,10 @@ from ground.adapters.loopback import LoopbackBus, LoopbackExchange
 from ground.adapters.zmq_broker import Broker
 from ground.adapters.zmq_bus import ZmqBus
 from ground.config import RunSettings, free_base_port
+from ground.keyring import Keyring
 from ground.ports import Bus, Message
 from protocols.errors import LocalError
+from tests.site_keys import keyring, make_keys
 
 #: Journaled by `receive` in these tests.
 PACKETS, OPAQUE = "packets", "opaque"
@@ -41,7 +43,7 @@ class ZmqSite:
         self._directory = directory
         self._settings = RunSettings(directory, base_port=free_base_port())
         self._stop = threading.Event()
-        broker = Broker(self._settings.bus_in, self._settings.bus_out)
+        broker = Broker(self._settings.bus_in, self._settings.bus_out, self._keys("bus"))
 
         def run() -> None:
             while not self._stop.is_set():
@@ -50,6 +52,9 @@ class ZmqSite:
 
         self._thread = threading.Thread(target=run)
         self._thread.start()
+
+    def _keys(self, name: str) -> Keyring | None:
+        return None
 
     def open(self, service: str, journal: str = "journal") -> Bus:
         endpoints = self._settings.replay_endpoints
@@ -60,6 +65,7 @@ class ZmqSite:
             journals=_journals(self._directory / journal, service),
             replay_endpoint=endpoints.pop(service, ""),
             replay_endpoints=endpoints,
+            keyring=self._keys(service),
             sync=False,
         )
 
@@ -68,12 +74,27 @@ class ZmqSite:
         self._thread.join()
 
 
+class CurveSite(ZmqSite):
+    """The same with keys: authenticated and encrypted."""
+
+    def __init__(self, directory: Path) -> None:
+        make_keys(directory / "keys", "bus", "receive", "archive", "operator")
+        super().__init__(directory)
+
+    def _keys(self, name: str) -> Keyring:
+        return keyring(self._directory / "keys", name)
+
+
 def _journals(directory: Path, service: str) -> dict[str, FileJournal]:
     topics = (PACKETS, OPAQUE) if service == "receive" else ()
     return {topic: FileJournal(directory / topic, segment_octets=4000) for topic in topics}
 
 
-SITES: dict[str, type[LoopbackSite] | type[ZmqSite]] = {"loopback": LoopbackSite, "zmq": ZmqSite}
+SITES: dict[str, type[LoopbackSite] | type[ZmqSite]] = {
+    "curve": CurveSite,
+    "loopback": LoopbackSite,
+    "zmq": ZmqSite,
+}
 Open = Callable[..., Bus]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -15,10 +17,12 @@ from ground.config import RunSettings, free_base_port
 from ground.ports import Link, LinkChunk, LinkState
 from protocols.bus.messages import RadiatedMessage, UplinkMessage
 from protocols.identifiers import Carrier
+from spacecraft_sim.adapters.curve import StationKeys
 from spacecraft_sim.adapters.zmq_link import ZmqStation
 from spacecraft_sim.passes import AlwaysTracking
 from spacecraft_sim.station_buffer import StationBuffer
 from spacecraft_sim.station_uplink import StationUplink
+from tests.site_keys import keyring, make_keys
 
 PATIENCE_S = 10.0
 
@@ -112,7 +116,7 @@ class ZmqEnd:
 
     def come_back(self) -> None:
         self._stop = threading.Event()
-        station = ZmqStation(self._endpoint, self._buffer)
+        station = ZmqStation(self._endpoint, self._buffer, self._station_keys())
         self._thread = threading.Thread(target=self._run, args=(station,))
         self._thread.start()
 
@@ -124,6 +128,9 @@ class ZmqEnd:
         with self._lock:
             return len(self._buffer)
 
+    def _station_keys(self) -> StationKeys | None:
+        return None
+
     def link(self) -> Link:
         return ZmqLink("downlink", self._endpoint)
 
@@ -131,7 +138,31 @@ class ZmqEnd:
         self.leave()
 
 
-ENDS: dict[str, Callable[[str], Station]] = {"loopback": LoopbackEnd, "zmq": ZmqEnd}
+class CurveEnd(ZmqEnd):
+    """The same with keys: authenticated and encrypted."""
+
+    def __init__(self, stream: str) -> None:
+        self._scratch = tempfile.TemporaryDirectory()
+        self._keys = Path(self._scratch.name)
+        make_keys(self._keys, "receive", "spacecraft_sim")
+        super().__init__(stream)
+
+    def _station_keys(self) -> StationKeys:
+        return StationKeys(self._keys)
+
+    def link(self) -> Link:
+        return ZmqLink("downlink", self._endpoint, keyring=keyring(self._keys, "receive"))
+
+    def close(self) -> None:
+        super().close()
+        self._scratch.cleanup()
+
+
+ENDS: dict[str, Callable[[str], Station]] = {
+    "curve": CurveEnd,
+    "loopback": LoopbackEnd,
+    "zmq": ZmqEnd,
+}
 
 
 @pytest.fixture(params=sorted(ENDS))

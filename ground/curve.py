@@ -1,0 +1,302 @@
+"""ZeroMQ security of our sockets: every bind and connect goes through `Curve`, which decides.
+
+Without keys only loopback addresses are let through: whoever can reach another would be believed.
+With keys every socket speaks CURVE (RFC 26), those on loopback too: a server's clients are
+authenticated by its list of trusted keys (ZAP, RFC 27), and a client knows the server by its key.
+
+Keys change while traffic flows.  `refresh`, which the owner of the sockets calls in its turns,
+binds and connects anew where the key in force has become another, or where somebody who was let in
+is trusted no more; what is lost on the live bus meanwhile comes out of the journals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import zmq
+from zmq.utils import z85
+
+from ground.keyring import Keyring
+from protocols.bus.access import Door, Holder, Key, holder_of, may_publish
+from protocols.bus.zap import CURVE, ENDPOINT, OK, TRY_AGAIN, ZapRequest, build_reply
+from protocols.errors import LocalError, RemoteError
+
+#: Key files are looked at so often.
+REFRESH_S: Final = 0.5
+#: Refusals that are told of on standard error, each key at each door once.
+MAX_TOLD: Final = 256
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Whether only this machine can reach a tcp:// endpoint; inproc and ipc stay on it too."""
+    if endpoint.startswith(("inproc://", "ipc://")):
+        return True
+    host = urlsplit(endpoint).hostname or ""
+    if host == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    # A name may mean any machine, * means all of ours.
+    return False
+
+
+def require_loopback(endpoint: str, what: str, remedy: str) -> None:
+    """LocalError: the endpoint can be reached from elsewhere."""
+    if not is_loopback(endpoint):
+        raise LocalError(
+            f"{what}: {endpoint} is not a loopback address, and nothing protects it; {remedy}"
+        )
+
+
+@dataclass
+class _End:
+    """A socket of ours that was bound or connected; `used` are the keys that it has now."""
+
+    socket: zmq.Socket[Any]
+    endpoint: str
+    #: Server: the door; client: whose key we expect.
+    door: Door | None
+    server: str
+    used: tuple[str, ...] = ()
+
+
+class Curve:
+    """Of one context and the thread that owns its sockets.  keyring: None without keys."""
+
+    def __init__(self, context: zmq.Context[Any], keyring: Keyring | None) -> None:
+        self._context = context
+        self._keyring = keyring
+        self._ends: list[_End] = []
+        self._lock = threading.Lock()
+        self._own: Holder | None = None
+        self._trusted: dict[str, Holder] = {}
+        self._stamp: tuple[object, ...] = ()
+        self._looked_s = 0.0
+        self._told: set[tuple[str, str]] = set()
+        #: By door; filled by the authenticator's thread.
+        self._admitted: dict[str, set[str]] = {}
+        self._authenticator: threading.Thread | None = None
+        self.refused = 0
+        if keyring is not None:
+            self._stamp = keyring.stamp()
+            self._own, self._trusted = keyring.own(), keyring.trusted()
+
+    @property
+    def secured(self) -> bool:
+        return self._own is not None
+
+    def bind(self, socket: zmq.Socket[Any], endpoint: str, door: Door) -> None:
+        """LocalError: not allowed without keys; zmq.ZMQError: the endpoint cannot be had."""
+        self._check(endpoint, f"cannot bind {door}")
+        end = _End(socket, endpoint, door, "")
+        self._start_authenticator()
+        self._apply(end)
+        socket.bind(endpoint)
+        self._ends.append(end)
+
+    def connect(self, socket: zmq.Socket[Any], endpoint: str, server: str) -> None:
+        """LocalError: not allowed without keys, or the server's are not here."""
+        self._check(endpoint, f"cannot connect to {server}")
+        end = _End(socket, endpoint, None, server)
+        self._apply(end)
+        socket.connect(endpoint)
+        self._ends.append(end)
+
+    def _check(self, endpoint: str, what: str) -> None:
+        if self._own is None:
+            require_loopback(
+                endpoint,
+                what,
+                "`l4 keys new --site` makes keys for every service, and the setting `keys` "
+                "names their directory",
+            )
+
+    def _keys(self, end: _End) -> tuple[str, ...]:
+        """Those that an end is to have now, public halves."""
+        assert self._own is not None
+        now_s = time.time()
+        own = self._own.in_force(now_s)
+        if end.door is not None:
+            return (own.public,)
+        holder = self._trusted.get(end.server)
+        if holder is None:
+            assert self._keyring is not None
+            raise LocalError(
+                f"{end.endpoint}: no public key of {end.server} in "
+                f"{self._keyring.directory}/trusted; `l4 keys show {end.server}` where it runs "
+                "gives it, `l4 keys trust FILE` takes it"
+            )
+        return own.public, holder.in_force(now_s).public
+
+    def _apply(self, end: _End) -> None:
+        if self._own is None:
+            return
+        keys = self._keys(end)
+        own = self._own.in_force(time.time())
+        end.socket.setsockopt(zmq.CURVE_SECRETKEY, own.secret.encode())
+        if end.door is not None:
+            end.socket.setsockopt(zmq.CURVE_SERVER, 1)
+            end.socket.setsockopt(zmq.ZAP_DOMAIN, end.door.encode())
+        else:
+            end.socket.setsockopt(zmq.CURVE_PUBLICKEY, own.public.encode())
+            end.socket.setsockopt(zmq.CURVE_SERVERKEY, keys[1].encode())
+        end.used = keys
+
+    # ------------------------------------------------------------ while traffic flows
+
+    def refresh(self) -> bool:
+        """Take up keys that have changed; whether any end was bound or connected anew.
+
+        Files that cannot be read are told of, and what was known goes on.
+        """
+        now_s = time.monotonic()
+        if self._own is None or now_s - self._looked_s < REFRESH_S:
+            return False
+        self._looked_s = now_s
+        self._reread()
+        changed = False
+        for end in list(self._ends):
+            if end.socket.closed:
+                self._ends.remove(end)
+            elif self._is_stale(end):
+                self._renew(end)
+                changed = True
+        return changed
+
+    def _reread(self) -> None:
+        assert self._keyring is not None
+        stamp = self._keyring.stamp()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            own, trusted = self._keyring.own(), self._keyring.trusted()
+        except (LocalError, OSError) as error:
+            print(f"keys: {error}; those known before are kept", file=sys.stderr, flush=True)
+            return
+        with self._lock:
+            self._own, self._trusted = own, trusted
+
+    def _is_stale(self, end: _End) -> bool:
+        try:
+            if end.used != self._keys(end):
+                return True
+        except LocalError:
+            # Who we connect to was revoked: there is nobody to connect to.
+            return bool(end.used)
+        if end.door is None:
+            return False
+        with self._lock:
+            listed = {key.public for holder in self._trusted.values() for key in holder.keys}
+            return not self._admitted.get(end.door, set()) <= listed
+
+    def _renew(self, end: _End) -> None:
+        if end.door is not None:
+            # All connections end with the listener; who is trusted comes again.
+            end.socket.unbind(end.endpoint)
+            with self._lock:
+                self._admitted.pop(end.door, None)
+            self._apply(end)
+            self._bind_again(end)
+            return
+        if end.used:
+            end.socket.disconnect(end.endpoint)
+        end.used = ()
+        with contextlib.suppress(LocalError):
+            self._apply(end)
+            end.socket.connect(end.endpoint)
+
+    @staticmethod
+    def _bind_again(end: _End) -> None:
+        # The listener is closed by libzmq's own thread, in its time.
+        deadline = time.monotonic() + 5
+        while True:
+            try:
+                end.socket.bind(end.endpoint)
+                return
+            except zmq.ZMQError as error:
+                if error.errno != zmq.EADDRINUSE or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.005)
+
+    # ------------------------------------------------------------ who is let in
+
+    def _start_authenticator(self) -> None:
+        if self._own is None or self._authenticator is not None:
+            return
+        socket = self._context.socket(zmq.ROUTER)
+        socket.bind(ENDPOINT)
+        self._authenticator = threading.Thread(
+            target=self._authenticate, args=(socket,), name="zap", daemon=True
+        )
+        self._authenticator.start()
+
+    def _authenticate(self, socket: zmq.Socket[Any]) -> None:
+        # Ends with the context.
+        with contextlib.suppress(zmq.ContextTerminated):
+            while True:
+                frames = socket.recv_multipart()
+                at = frames.index(b"") + 1 if b"" in frames else 0
+                try:
+                    request = ZapRequest.parse(frames[at:])
+                except RemoteError:
+                    continue
+                socket.send_multipart([*frames[:at], *self._decided(request)])
+        socket.close(linger=0)
+
+    def _decided(self, request: ZapRequest) -> list[bytes]:
+        public = z85.encode(request.key).decode() if request.mechanism == CURVE else ""
+        with self._lock:
+            self._reread_trusted()
+            holders = list(self._trusted.values())
+            holder = holder_of(holders, public, request.domain, time.time()) if public else None
+            if holder is not None:
+                self._admitted.setdefault(request.domain, set()).add(public)
+                return build_reply(request.number, OK, "", holder.name)
+        self.refused += 1
+        self._tell(request, public)
+        return build_reply(request.number, TRY_AGAIN, "not trusted here")
+
+    def _reread_trusted(self) -> None:
+        """Who is trusted is asked of the files: one who was just added need not wait."""
+        assert self._keyring is not None
+        with contextlib.suppress(LocalError, OSError):
+            self._trusted = self._keyring.trusted()
+
+    def _tell(self, request: ZapRequest, public: str) -> None:
+        if (public, request.domain) in self._told or len(self._told) >= MAX_TOLD:
+            return
+        self._told.add((public, request.domain))
+        who = f"key {Key(public, 0).fingerprint}" if public else "a client without a key"
+        print(
+            f"{self._keyring.name if self._keyring else ''}: refused {who} from "
+            f"{request.address} at {request.domain}: not trusted there",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def may_publish(self, user: str, source: str, topic: str) -> bool:
+        """Whether who connected as `user` may send this."""
+        holder = self._trusted.get(user)
+        return holder is not None and may_publish(user, holder.role, source, topic)
+
+    def role(self, user: str) -> str:
+        """Of somebody who is connected; empty: trusted no more."""
+        holder = self._trusted.get(user)
+        return holder.role if holder is not None else ""
+
+
+def user_of(frame: zmq.Frame) -> str:
+    """Who sent it, as the authenticator said; empty on a socket without CURVE."""
+    try:
+        user = frame.get("User-Id")
+    except zmq.ZMQError:
+        return ""
+    return user if isinstance(user, str) else ""
