@@ -30,6 +30,9 @@ from protocols.errors import LocalError, RemoteError
 
 #: Key files are looked at so often.
 REFRESH_S: Final = 0.5
+#: A handshake that takes longer is given up, and tried again by the client.  So long waits, too, who
+#: is not trusted: libzmq leaves the refused connection open until then.
+HANDSHAKE_MS: Final = 2_000
 #: Refusals that are told of on standard error, each key at each door once.
 MAX_TOLD: Final = 256
 
@@ -109,6 +112,12 @@ class Curve:
         socket.connect(endpoint)
         self._ends.append(end)
 
+    def require(self, endpoint: str, server: str) -> None:
+        """LocalError where `connect` would raise it."""
+        self._check(endpoint, f"cannot connect to {server}")
+        if self._own is not None:
+            self._keys(endpoint, None, server)
+
     def _check(self, endpoint: str, what: str) -> None:
         if self._own is None:
             require_loopback(
@@ -118,19 +127,19 @@ class Curve:
                 "names their directory",
             )
 
-    def _keys(self, end: _End) -> tuple[str, ...]:
+    def _keys(self, endpoint: str, door: Door | None, server: str) -> tuple[str, ...]:
         """Those that an end is to have now, public halves."""
         assert self._own is not None
         now_s = time.time()
         own = self._own.in_force(now_s)
-        if end.door is not None:
+        if door is not None:
             return (own.public,)
-        holder = self._trusted.get(end.server)
+        holder = self._trusted.get(server)
         if holder is None:
             assert self._keyring is not None
             raise LocalError(
-                f"{end.endpoint}: no public key of {end.server} in "
-                f"{self._keyring.directory}/trusted; `l4 keys show {end.server}` where it runs "
+                f"{endpoint}: no public key of {server} in "
+                f"{self._keyring.directory}/trusted; `l4 keys show {server}` where it runs "
                 "gives it, `l4 keys trust FILE` takes it"
             )
         return own.public, holder.in_force(now_s).public
@@ -138,7 +147,8 @@ class Curve:
     def _apply(self, end: _End) -> None:
         if self._own is None:
             return
-        keys = self._keys(end)
+        end.socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        keys = self._keys(end.endpoint, end.door, end.server)
         own = self._own.in_force(time.time())
         end.socket.setsockopt(zmq.CURVE_SECRETKEY, own.secret.encode())
         if end.door is not None:
@@ -186,7 +196,7 @@ class Curve:
 
     def _is_stale(self, end: _End) -> bool:
         try:
-            if end.used != self._keys(end):
+            if end.used != self._keys(end.endpoint, end.door, end.server):
                 return True
         except LocalError:
             # Who we connect to was revoked: there is nobody to connect to.

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ground.cli import DEFAULT_RUN_DIR, Json
-
 if TYPE_CHECKING:
     from protocols.bus.access import Holder, Key
 
+DEFAULT_RUN_DIR = Path("var/run")
 #: Until a new key counts: time to carry its public half to the other hosts.
 ROTATE_IN_S = 60
 
@@ -32,6 +31,7 @@ keys_app = typer.Typer(
 )
 
 RunDir = Annotated[Path, typer.Option("--run-dir", help="The run whose keys directory is meant.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 KeysDir = Annotated[
     Path | None, typer.Option("--keys", help="Keys directory (default: that of the run).")
 ]

@@ -132,6 +132,8 @@ class ZmqBus:
                 self._poller.register(self._router, zmq.POLLIN)
         except LocalError:
             self._close_sockets(linger_ms=0)
+            for journal in self._journals.values():
+                journal.close()
             raise
         self._closing = threading.Event()
         self._sync_failed: OSError | None = None

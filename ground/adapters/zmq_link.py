@@ -27,7 +27,7 @@ from protocols.bus.link import (
     parse_downlink,
 )
 from protocols.bus.messages import RadiatedMessage, UplinkMessage
-from protocols.errors import RemoteError
+from protocols.errors import LocalError, RemoteError
 
 #: The station says how it is about once a second; after so long without a word it is away.
 SILENCE_S = 3.0
@@ -56,7 +56,12 @@ class ZmqLink:
         self._name = name
         self._endpoint = endpoint
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._curve = Curve(self._context, keyring)
+        try:
+            self._curve = Curve(self._context, keyring)
+            self._curve.require(endpoint, station)
+        except LocalError:
+            self._context.term()
+            raise
         self._station = station
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None

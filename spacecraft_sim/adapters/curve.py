@@ -87,6 +87,8 @@ class StationKeys:
         self._used = self._own.in_force(time.time())
         socket.setsockopt(zmq.CURVE_SECRETKEY, self._used.secret.encode())
         socket.setsockopt(zmq.CURVE_SERVER, 1)
+        # One who is not trusted waits so long and tries again; one who says nothing is dropped.
+        socket.setsockopt(zmq.HANDSHAKE_IVL, 2_000)
         socket.setsockopt(zmq.ZAP_DOMAIN, Door.LINK.encode())
 
     def changed(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -28,6 +29,27 @@ def processes_of(run_dir: Path) -> list[str]:
     return found
 
 
+def where_secrets_are(run_dir: Path, keys: Path) -> list[str]:
+    """Argument lists and environments of all processes, and files of the run beside the keys, that
+    hold a secret key."""
+    files = sorted(keys.glob("*.key"))
+    secrets = [
+        key["secret"].encode() for file in files for key in json.loads(file.read_text())["keys"]
+    ]
+    assert len(secrets) > 12
+    places = [path for path in run_dir.rglob("*") if path.is_file() and path not in files]
+    assert run_dir / "log/monitor.log" in places
+    if sys.platform == "linux":
+        places += Path("/proc").glob("[0-9]*/cmdline")
+        places += Path("/proc").glob("[0-9]*/environ")
+    found: list[str] = []
+    for place in places:
+        with contextlib.suppress(OSError):
+            octets = place.read_bytes()
+            found += [str(place)] * any(secret in octets for secret in secrets)
+    return found
+
+
 def ports_in_use(base: int) -> list[int]:
     used: list[int] = []
     for port in range(base, base + PORTS):
@@ -50,7 +72,11 @@ def l4(*arguments: str, **more: object) -> subprocess.CompletedProcess[str]:
 def test_a_run_shows_live_data_and_leaves_nothing_behind(
     tmp_path: Path, end: signal.Signals
 ) -> None:
+    """One of them with keys: all of its sockets are then authenticated and encrypted."""
     run_dir = tmp_path / "run"
+    secured = end is signal.SIGINT
+    if secured:
+        assert l4("keys", "new", "--site", "--run-dir", str(run_dir)).returncode == 0
     base = free_base_port()
     options = ("--run-dir", str(run_dir), "--base-port", str(base), "--speed", "60", "--no-view")
     with subprocess.Popen(
@@ -83,6 +109,8 @@ def test_a_run_shows_live_data_and_leaves_nothing_behind(
             }  # fmt: skip
             # Three complexes a third of the Earth apart, and Yeoju: some antenna always sees L4.
             assert status["pass"]["now"] is not None
+            if secured:
+                assert where_secrets_are(run_dir, run_dir / "keys") == []
         finally:
             run.send_signal(end)
             _, printed = run.communicate(timeout=60)
