@@ -30,8 +30,8 @@ from protocols.errors import LocalError, RemoteError
 
 #: Key files are looked at so often.
 REFRESH_S: Final = 0.5
-#: A handshake that takes longer is given up, and tried again by the client.  So long waits, too, who
-#: is not trusted: libzmq leaves the refused connection open until then.
+#: A handshake that takes longer is given up, and tried again by the client.  So long waits, too,
+#: who is not trusted: libzmq leaves the refused connection open until then.
 HANDSHAKE_MS: Final = 2_000
 #: Refusals that are told of on standard error, each key at each door once.
 MAX_TOLD: Final = 256
