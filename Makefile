@@ -92,6 +92,10 @@ trial-relay-kill: $(VENV)/.installed-test  ## kill -9 on any node of a four-node
 trial-radio: $(VENV)/.installed-test  ## I/Q to frames: error rates beside theory (ARGS="rates"), a ten-minute pass (ARGS="pass")
 	$(BIN)/python -m tests.long.radio $(or $(ARGS),rates)
 
+fuzz: $(VENV)/.installed-test  ## every parser that reads from outside, by coverage (ARGS="--seconds 60 --only bundle,ltp")
+	@if command -v uv >/dev/null; then uv pip install -q -p $(BIN)/python -e '.[fuzz]'; else $(BIN)/uv pip install -q -p $(BIN)/python -e '.[fuzz]'; fi
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 tools:  ## programs that tests want beyond Python (apt, as root or with sudo)
 	@sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
 	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends tshark libfec0 mosquitto mosquitto-clients chromium libsoapysdr-dev g++ gnuradio prometheus nginx-light >/dev/null

@@ -44,11 +44,11 @@ import json
 import os
 import socket
 import time
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
+from ground.documents import toml_of
 from ground.durable_files import make_directory, replace_file
 from protocols.errors import LocalError
 from protocols.identifiers import Topic
@@ -357,8 +357,8 @@ def load_settings(run_dir: str | os.PathLike[str]) -> RunSettings:
     values: dict[str, Any] = {}
     if path.is_file():
         try:
-            values = tomllib.loads(path.read_text())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            values = toml_of(path.read_bytes())
+        except ValueError as error:
             raise LocalError(f"{path}: {error}") from error
     known = {field.name: field for field in fields(RunSettings) if field.name != "run_dir"}
     for name, value in values.items():

@@ -173,10 +173,11 @@ def load_schedule(problem: Problem, path: Path) -> Schedule:
 
 
 def _schedule_rows(path: Path) -> list[dict[str, Any]]:
+    from ground.documents import json_of
     from protocols.errors import RemoteError
 
     try:
-        rows = json.loads(path.read_bytes())
+        rows = json_of(path.read_bytes())
     except ValueError as error:
         raise RemoteError(f"{path}: not JSON: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ground.client.errors import GroundError
 from protocols.timecodes.tai import unix_ns_from_tai_ns
 
 I64 = npt.NDArray[np.int64]
@@ -54,10 +55,18 @@ class Samples:
 
 
 def read_samples(octets: bytes) -> Samples:
-    """Of the answer of `/samples`.  ValueError (pyarrow's) for what is none."""
+    """Of the answer of `/samples`.  GroundError for what is none."""
     import pyarrow as pa  # slow to import: for whoever asks for samples
 
-    table = pa.ipc.open_stream(pa.py_buffer(octets)).read_all()
+    try:
+        table = pa.ipc.open_stream(pa.py_buffer(octets)).read_all()
+        table.validate(full=True)
+        return _samples(table)
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise GroundError(f"what came are no samples: {error!r}") from error
+
+
+def _samples(table: Any) -> Samples:
     about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     values, valid = _values(table.column("value"))
     return Samples(

@@ -57,10 +57,10 @@ def parse_time(text: str, *, now_ns: int) -> int:
     """TAI ns of a UTC time, or of `+90s`, `+5min`, `+2h`, `+1d` from now.  Raises LocalError."""
     offset = _OFFSET.fullmatch(text.strip())
     if offset is not None:
-        found_ns = now_ns + round(float(offset[1]) * _SECONDS[offset[2]] * 1e9)
-        if found_ns > _LATEST_NS:
+        ahead_ns = float(offset[1]) * _SECONDS[offset[2]] * 1e9
+        if ahead_ns > _LATEST_NS - now_ns:
             raise LocalError(f"time {text!r}: in {_LATEST_YEAR} at the latest")
-        return found_ns
+        return now_ns + round(ahead_ns)
     try:
         return tai_ns_from_utc_iso(text.strip())
     except (LocalError, RemoteError, ValueError) as error:

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import tomllib
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -36,6 +35,7 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
 from ground.console.roles import NotSignedIn, Role
+from ground.documents import toml_of
 from protocols.errors import LocalError
 
 DONE_PATH: Final = "/api/v1/oidc/done"
@@ -97,7 +97,7 @@ class OidcSettings:
 def load_oidc(path: Path) -> OidcSettings | None:
     """None: the file has no [oidc].  LocalError names the file and what is wrong in it."""
     try:
-        found = tomllib.loads(path.read_text()).get("oidc")
+        found = toml_of(path.read_bytes()).get("oidc")
         if found is None:
             return None
         known = {one.name for one in fields(OidcSettings)}
@@ -106,7 +106,7 @@ def load_oidc(path: Path) -> OidcSettings | None:
         if found.get("client_secret") and path.stat().st_mode & 0o077:
             raise LocalError("holds a secret and others may read it: chmod 600")
         return OidcSettings(**found)
-    except (LocalError, tomllib.TOMLDecodeError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise LocalError(f"{path}: {error}") from error
 
 

@@ -15,12 +15,12 @@ Nothing secret stands in the address, in an argument list or in a log.
 from __future__ import annotations
 
 import ssl
-import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from ground.documents import toml_of
 from protocols.errors import LocalError
 
 ROOT: Final = "l4r/v1"
@@ -93,7 +93,10 @@ def check_level(name: str, value: str) -> None:
 def load_broker_settings(url: str, mission: str, file: str = "") -> BrokerSettings:
     """mission: of the run, a name or the path of a profile.  LocalError names what is wrong, and
     where; it quotes no secret."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise LocalError(f"mqtt {url[:200]!r}: {error}") from None
     if parts.username is not None or parts.password is not None:
         raise LocalError(f"mqtt {parts.scheme}://…@…: user and password belong into mqtt_file")
     try:
@@ -125,11 +128,11 @@ _KINDS: Final[dict[str, type]] = {
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(path.read_text())
+        values = toml_of(path.read_bytes())
         mode = path.stat().st_mode
     except OSError as error:
         raise LocalError(error.strerror or str(error)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+    except ValueError:
         # Not what the parser says of it: it might quote the password.
         raise LocalError("this is no TOML") from None
     for name, value in values.items():

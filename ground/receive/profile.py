@@ -8,12 +8,12 @@ it from the first frames and says so (`ground/receive/survey.py`).
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from ground.documents import toml_of
 from ground.receive.codewords import BlockDecoder
 from ground.receive.link_security import LinkSecurity
 from ground.receive.profile_settings import SETTINGS
@@ -433,9 +433,8 @@ def _read_mission(name: str | Path) -> dict[str, _Setting]:
     else:
         source = str(path)
     try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = toml_of(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise LocalError(f"{source}: {error}") from None
     settings = {k: _checked(k, v, source) for k, v in _flatten(table).items()}
     key_file = settings.get("security.key_file")

@@ -31,12 +31,12 @@ authority = "agencies.pem"
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from ground.documents import toml_of
 from protocols.dtn.contact_plan import Contact, ContactPlan, Range
 from protocols.dtn.contact_plan_formats import read_hdtn, read_ion
 from protocols.dtn.eid import Eid, eid
@@ -110,11 +110,10 @@ class RelaySettings:
 def load_relay_settings(path: Path) -> RelaySettings:
     """Read and check the file and the plan that it names.  LocalError says key, value and wish."""
     try:
-        with path.open("rb") as file:
-            values = tomllib.load(file)
+        values = toml_of(path.read_bytes())
     except OSError as error:
         raise LocalError(f"{path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise LocalError(f"{path}: {error}") from error
     try:
         return _settings(path, values)

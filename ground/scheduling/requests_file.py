@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import difflib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ground.documents import json_of, toml_of
 from ground.scheduling.model import Interval
 from ground.scheduling.requests_antennas import AntennaRow
 from ground.scheduling.requests_fields import (
@@ -169,8 +169,8 @@ def read_requests(path: Path) -> RequestFile:
 def parse_requests(text: str, source: str = "requests.toml") -> RequestFile:
     """`source` names the text in errors and, by its suffix, its form."""
     try:
-        values = json.loads(text) if source.endswith(".json") else tomllib.loads(text)
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+        values = json_of(text) if source.endswith(".json") else toml_of(text.encode())
+    except ValueError as error:
         raise RequestFileError(f"{source}: {error}") from error
     if not isinstance(values, dict):
         raise RequestFileError(f"{source}: a table wanted, with name, start, end, [[request]], …")

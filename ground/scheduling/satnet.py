@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import csv
 import datetime
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ground.documents import json_of
 from ground.scheduling.model import (
     S_NS,
     Antenna,
@@ -106,8 +106,8 @@ def read_request(row: Mapping[str, Any]) -> Request:
 def read_problem(problems: Path, maintenance: Path | None, week: str) -> Problem:
     """The week of a problem file, with the maintenance that touches it."""
     try:
-        weeks = json.loads(problems.read_bytes())
-    except json.JSONDecodeError as error:
+        weeks = json_of(problems.read_bytes())
+    except ValueError as error:
         raise RemoteError(f"{problems}: not JSON: {error}") from error
     if not isinstance(weeks, dict) or week not in weeks:
         known = ", ".join(weeks) if isinstance(weeks, dict) else "no weeks"

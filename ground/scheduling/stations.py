@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ground.documents import toml_of
 from ground.scheduling.model import Antenna
 from protocols.errors import LocalError
 from protocols.navigation.geometry import F64
@@ -340,13 +340,13 @@ def _station(file: str, name: str, table: dict[str, Any], merged: dict[str, Any]
 def read_tables(*files: Path) -> dict[str, dict[str, Any]]:
     """The package's tables and the files' over them: {"sites": …, "types": …, "antennas": …}."""
     merged: dict[str, dict[str, Any]] = {"sites": {}, "types": {}, "antennas": {}}
-    own = resources.files("ground.scheduling").joinpath("stations.toml").read_text("utf-8")
+    own = resources.files("ground.scheduling").joinpath("stations.toml").read_bytes()
     texts = [("stations.toml", own)]
-    texts += [(str(path), path.read_text("utf-8")) for path in files]
-    for file, text in texts:
+    texts += [(str(path), path.read_bytes()) for path in files]
+    for file, octets in texts:
         try:
-            tables = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+            tables = toml_of(octets)
+        except ValueError as error:
             raise LocalError(f"{file}: not TOML: {error}") from None
         for group, entries in tables.items():
             if group not in merged:

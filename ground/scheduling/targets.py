@@ -295,7 +295,9 @@ class TleTarget(Target):
 
 
 def _read_tle(path: Path, wanted: str) -> TleTarget:
-    lines = [line.rstrip() for line in path.read_text().splitlines() if line.strip()]
+    # Names may be in any encoding; the elements themselves are ASCII.
+    text = path.read_bytes().decode("utf-8", "replace")
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     found: dict[str, tuple[str, str]] = {}
     for i in range(len(lines) - 1):
         if re.match(r"1 ", lines[i]) and re.match(r"2 ", lines[i + 1]):

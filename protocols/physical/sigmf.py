@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from protocols.errors import LocalError, RemoteError
+from protocols.errors import RemoteError
 from protocols.physical.samples import SAMPLE_FORMATS, SampleFormat
 from protocols.timecodes.tai import tai_ns_from_utc_iso, utc_iso_from_tai_ns
 
@@ -81,7 +81,7 @@ def parse_metadata(octets: bytes) -> Recording:
         name = str(whole["core:datatype"])
         segments = tuple(_segment(capture) for capture in captures)
         rate = float(whole.get("core:sample_rate", 0))
-    except (ValueError, KeyError, TypeError, LocalError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise RemoteError(f"no SigMF metadata: {error!r}", data=octets[:64]) from error
     if name not in SAMPLE_FORMATS:
         known = ", ".join(SAMPLE_FORMATS)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ground.scheduling.export.publication import Publication
 from ground.scheduling.model import S_NS, Schedule, Track
-from protocols.errors import RemoteError
+from protocols.errors import LocalError, RemoteError
 from protocols.timecodes.tai import utc_iso_from_tai_ns
 
 _TIMES = ("start", "on", "off", "end")
@@ -58,8 +58,11 @@ def build_csv(publication: Publication) -> bytes:
 
 def read_csv(path: Path) -> Schedule:
     """RemoteError if it is not such a table."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return _schedule(csv.DictReader(file), path)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return _schedule(csv.DictReader(file), path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RemoteError(f"{path}: no table in CSV: {error}") from error
 
 
 def build_parquet(publication: Publication) -> bytes:
@@ -94,10 +97,11 @@ def read_parquet(path: Path) -> Schedule:
 
     wanted = ["request", "antenna", *(f"{name}_tai_ns" for name in _TIMES)]
     try:
-        table = pq.read_table(path, columns=wanted)
-    except pa.ArrowException as error:
+        rows = pq.read_table(path, columns=wanted).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        # OSError: what is damaged, too, is said so.
         raise RemoteError(f"{path}: {error}") from error
-    return _schedule(table.to_pylist(), path)
+    return _schedule(rows, path)
 
 
 def _schedule(table: Iterable[Mapping[str, Any]], path: Path) -> Schedule:
@@ -108,9 +112,12 @@ def _schedule(table: Iterable[Mapping[str, Any]], path: Path) -> Schedule:
             groups.setdefault((row["request"], start, on, off, end), []).append(row["antenna"])
         except (KeyError, TypeError, ValueError) as error:
             raise RemoteError(f"{path}, row {number}: {error!r}") from error
-    return Schedule(
-        tuple(
-            Track(on, off, request, tuple(sorted(antennas)), start, end)
-            for (request, start, on, off, end), antennas in groups.items()
+    try:
+        return Schedule(
+            tuple(
+                Track(on, off, request, tuple(sorted(antennas)), start, end)
+                for (request, start, on, off, end), antennas in groups.items()
+            )
         )
-    )
+    except (LocalError, TypeError) as error:
+        raise RemoteError(f"{path}: {error}") from error
