@@ -218,6 +218,8 @@ def _register() -> None:
     from ground.archive_commands import archive_app
     from ground.command_commands import command_app
     from ground.console_commands import console_app
+    from ground.doctor_command import EPILOG as DOCTOR_EPILOG
+    from ground.doctor_command import doctor
     from ground.file_commands import file_app
     from ground.keys_commands import keys_app
     from ground.present_commands import (
@@ -247,6 +249,7 @@ def _register() -> None:
     )(replay)
     app.command(epilog="Example: l4 missions danuri")(missions)
     app.command("time", epilog=EPILOG)(time_)
+    app.command(epilog=DOCTOR_EPILOG)(doctor)
     app.command(epilog=TERMINAL_EPILOG)(terminal)
     app.command(epilog=TELEMETRY_EPILOG)(telemetry)
     app.command(epilog=EVENTS_EPILOG)(events)

@@ -35,7 +35,7 @@ NODE_S: Final = 21_600.0
 _TURN_RAD_S: Final = 2 * np.pi * 1.002_737_811_911_354_48 / 86_400
 _ARCSEC: Final = np.pi / 648_000
 #: DE421, as TAI ns: 1899-07-29 to 2053-10-09, less a day's light time at either end.
-_COVERED: Final = (-58 * 365 * NS_PER_DAY, 95 * 365 * NS_PER_DAY)
+COVERED_NS: Final = (-58 * 365 * NS_PER_DAY, 95 * 365 * NS_PER_DAY)
 
 _lock = threading.Lock()
 
@@ -73,7 +73,7 @@ class Sky:
     """
 
     def __init__(self, start_ns: int, end_ns: int) -> None:
-        if not _COVERED[0] <= start_ns < end_ns <= _COVERED[1]:
+        if not COVERED_NS[0] <= start_ns < end_ns <= COVERED_NS[1]:
             raise LocalError(
                 f"{utc_iso_from_tai_ns(start_ns)} to {utc_iso_from_tai_ns(end_ns)}: a span in "
                 "1900 … 2053 wanted, which the ephemeris DE421 covers"

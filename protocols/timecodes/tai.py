@@ -34,6 +34,8 @@ NS_PER_DAY: Final = SECONDS_PER_DAY * NS_PER_SECOND
 #: Stands where received octets hold no time that int64 nanoseconds can say.
 TIME_INVALID_NS: Final = -(2**63)
 
+#: Until when the table below is known to be whole.
+LEAP_SECONDS_EXPIRE: Final = "2026-06-28"
 #: (first UTC day, TAI − UTC in seconds from then on); IERS leap-seconds.list.
 LEAP_SECONDS: Final = tuple(
     (date.fromisoformat(day), offset)
