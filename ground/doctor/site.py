@@ -126,13 +126,13 @@ def _listening(port: int) -> bool:
 
 def keys(settings: RunSettings) -> Iterator[Finding]:
     """Whether secrets are secret, and whether the spacecraft's are the simulated one's."""
-    secret = [Path(one) for one in (settings.command_key, settings.mqtt_file, settings.console_file)
-              if one]  # fmt: skip
-    directory = settings.run_dir / "keys"
-    if directory.is_dir():
-        secret += sorted(directory.glob("*.key"))
-        if directory.stat().st_mode & 0o077:
-            yield error("keys", f"{directory}: others may look into it", f"chmod 700 {directory}")
+    named = (settings.command_key, settings.mqtt_file, settings.console_file)
+    secret = [Path(one) for one in (*named, settings.console_private_key) if one]
+    directory = settings.keys_dir
+    if directory is None:
+        yield skipped("keys", "none of services: sockets are on loopback alone")
+    else:
+        yield from _keyring(directory)
     for path in secret:
         try:
             mode = path.stat().st_mode
@@ -153,6 +153,32 @@ def keys(settings: RunSettings) -> Iterator[Finding]:
         yield error("keys", "commands are signed with the simulated spacecraft's keys", do)
     elif settings.command and not settings.command_key:
         yield ok("keys", "the command link has the simulated spacecraft's keys")
+
+
+def _keyring(directory: Path) -> Iterator[Finding]:
+    """Whether the services' keys can be read by us alone, and each is trusted here."""
+    from ground.keyring import read_holder, read_trusted
+
+    try:
+        if directory.stat().st_mode & 0o077:
+            yield error("keys", f"{directory}: others may look into it", f"chmod 700 {directory}")
+        trusted = read_trusted(directory)
+        own = [read_holder(path, secret=True) for path in sorted(directory.glob("*.key"))]
+    except (LocalError, OSError) as problem:
+        yield error("keys", str(problem), "`l4 keys list` and docs/howto/keys.md")
+        return
+    now_s = time.time()
+    alone = [
+        holder.name
+        for holder in own
+        if holder.name not in trusted
+        or not trusted[holder.name].accepts(holder.in_force(now_s).public, now_s)
+    ]
+    if alone:
+        do = "`l4 keys show NAME | l4 keys trust -` where it was made"
+        yield error("keys", f"{', '.join(alone)}: the key in force is not trusted here", do)
+    else:
+        yield ok("keys", f"{directory}: {len(own)} of ours, {len(trusted)} trusted")
 
 
 def certificates(settings: RunSettings) -> Iterator[Finding]:
