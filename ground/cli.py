@@ -76,6 +76,8 @@ Examples:
 
 `l4 run --radio udp://0.0.0.0:10015 -m danuri` — a real receiver's frames (`l4 radio adapters`)
 
+`l4 run --radio sigmf:pass.sigmf-meta -m l4_relay` — I/Q samples, decoded as they come
+
 `l4 run --mqtt mqtt://localhost` — telemetry, events, commands as JSON at an MQTT broker
 """
 )
@@ -107,9 +109,19 @@ def run(
     radio: Annotated[
         str,
         typer.Option(
-            help="Receive (and send) through this radio instead: its address, as udp://HOST:PORT."
+            help="Receive (and send) through this radio instead: its address, as udp://HOST:PORT, "
+            "rtl-tcp://HOST:PORT?freq=8.4e9&rate=2.4e6 (I/Q samples: the mission file says how the "
+            "carrier is modulated)."
         ),
     ] = "",
+    keep_samples: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Of a radio's I/Q samples: keep so many GiB as they came; 0: all. Every other "
+            "capture is kept.",
+        ),
+    ] = 16.0,
     mission: Annotated[
         str,
         typer.Option(
@@ -184,6 +196,7 @@ def run(
                 mission=mission,
                 replay=replay,
                 radio=radio,
+                keep_samples_gib=keep_samples,
                 pace=pace,
                 passes=passes,
                 console=console,

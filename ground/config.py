@@ -89,6 +89,8 @@ class RunSettings:
     journal_octets: each journal forgets its oldest segments beyond this; a follower that is
         further behind loses messages and counts them.
     capture_octets: a capture file is followed by the next beyond this.
+    keep_samples_octets: of a radio's I/Q samples, captured files beyond this are deleted, the
+        oldest first, once they are decoded and no restart wants them; 0: none ever is.
     snapshot_octets: receive saves the chain's state after so much of the capture: it bounds what
         a restart decodes again.
     passes: plan the spacecraft's passes; the link is up in them only.
@@ -131,6 +133,7 @@ class RunSettings:
     journal_octets: int = 4096 * MIB
     journal_segment_octets: int = 64 * MIB
     capture_octets: int = 256 * MIB
+    keep_samples_octets: int = 16 * 1024 * MIB
     snapshot_octets: int = 16 * MIB
     sync: bool = True
     sample_hz: int = 0
@@ -159,6 +162,11 @@ class RunSettings:
         for name in ("journal_segment_octets", "capture_octets", "snapshot_octets"):
             if not MIB // 16 <= getattr(self, name) <= 1024 * MIB:
                 raise LocalError(f"{name} {getattr(self, name)}: 64 KiB..1 GiB wanted")
+        if self.keep_samples_octets and self.keep_samples_octets < 2 * self.capture_octets:
+            raise LocalError(
+                f"keep_samples_octets {self.keep_samples_octets}: 0, or at least two captured "
+                f"files of {self.capture_octets} wanted"
+            )
         if self.journal_octets < 2 * self.journal_segment_octets:
             raise LocalError(
                 f"journal_octets {self.journal_octets}: at least two segments of "

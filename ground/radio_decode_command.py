@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,10 +107,19 @@ def decode(
         _flag("It is within so many hertz; default: a quarter of the symbol rate.", _CARRIER),
     ] = None,
     rate_hz_s: Annotated[
-        float, _flag("And drifts by less than this, Hz/s; default: 0.", _CARRIER)
-    ] = 0.0,
+        float | None, _flag("And drifts by less than this, Hz/s; default: 0.", _CARRIER)
+    ] = None,
+    frequency_hz: Annotated[
+        float | None, _flag("As it is sent; default: what the radio was tuned to.", _CARRIER)
+    ] = None,
+    target: Annotated[
+        str | None,
+        _flag("Whose Doppler shift is predicted: l4, a body, an OEM or TLE file.", _CARRIER),
+    ] = None,
+    station: Annotated[str | None, _flag("Where it is heard, with --target.", _CARRIER)] = None,
     prediction: Annotated[
-        str, _flag("Predicted frequency, c0,c1,…: Σ cᵢ·tⁱ Hz, t from the first sample.", _CARRIER)
+        str,
+        _flag("Instead of that: c0,c1,…: Σ cᵢ·tⁱ Hz, t from the first sample.", _CARRIER),
     ] = "",
     modulation: Annotated[str | None, _flag("bpsk, qpsk, oqpsk, gmsk, pm/psk, pm/bi-phase")] = None,
     symbol_rate: Annotated[float | None, _flag("Symbols of the modulation a second.")] = None,
@@ -129,22 +138,24 @@ def decode(
     """
     from ground.receive.profile import load_profile
     from ground.receive.radio_receiver import RadioReceiver
-    from protocols.physical.demodulator import Reception
+    from ground.receive.sample_chain import expectation
+    from ground.wiring_radio import open_prediction
 
     given = {
         "modulation": modulation, "symbol_rate": symbol_rate, "shaping": shaping,
         "rolloff": rolloff, "index_rad": index_rad, "subcarrier_hz": subcarrier_hz,
         "convolutional": convolutional, "turbo": turbo, "ldpc": ldpc,
-        "frame_length": frame_length,
+        "frame_length": frame_length, "range_hz": range_hz, "rate_hz_s": rate_hz_s,
+        "frequency_hz": frequency_hz, "target": target, "station": station,
     }  # fmt: skip
     profile = load_profile(mission, **given)
-    if range_hz is None:
-        range_hz = profile.radio.symbol_rate / 4 if profile.radio is not None else 0.0
-    reception = Reception(
-        range_hz=range_hz,
-        rate_hz_s=rate_hz_s,
-        prediction=_coefficients(prediction),
-    )
+    if profile.radio is None:
+        raise LocalError(
+            f"link profile {profile.name!r} does not say how its carrier is modulated; give "
+            "--modulation and --symbol-rate"
+        )
+    told = _coefficients(prediction)
+    predict = None if told else open_prediction(profile)
     began = time.perf_counter()
     with ExitStack() as stack:
         samples = stack.enter_context(_open(source, record, seconds))
@@ -152,7 +163,8 @@ def decode(
             profile,
             sample_rate=samples.sample_rate,
             start_ns=samples.start_ns,
-            reception=reception,
+            reception=replace(profile.radio.reception(), prediction=told),
+            expect=None if told else expectation(profile.radio, samples.centre_hz, predict),
         )
         sinks: list[_Sink] = []
         if octets_out is not None:
@@ -192,6 +204,7 @@ class _Samples:
     name: str
     sample_rate: float
     start_ns: int
+    centre_hz: float
     blocks: Iterator[Any]
     octets: int | None
     size: int
@@ -226,8 +239,12 @@ def _open(source: str, record: Path | None, seconds: float) -> Iterator[_Samples
             yield form.to_complex(octets[: len(octets) // form.octets * form.octets])
 
     with data.open("rb") as file:
-        name, start_ns = Path(source).name, recording.segments[0].ert_ns
-        yield _Samples(name, rate, start_ns, blocks(file), data.stat().st_size, form.octets)
+        (segment,) = recording.segments
+        size = data.stat().st_size
+        yield _Samples(
+            Path(source).name, rate, segment.ert_ns, segment.centre_hz, blocks(file), size,
+            form.octets,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -268,7 +285,8 @@ def _open_radio(source: str, record: Path | None, seconds: float) -> Iterator[_S
                     return
 
         octets = signal.format.octets
-        yield _Samples(source, signal.sample_rate_hz, first[0].ert_ns, blocks(), None, octets)
+        rate, centre_hz = signal.sample_rate_hz, signal.centre_hz
+        yield _Samples(source, rate, first[0].ert_ns, centre_hz, blocks(), None, octets)
     finally:
         adapter.close()
         if recorder is not None:
@@ -333,7 +351,7 @@ def _decode(receiver: RadioReceiver, samples: _Samples, sinks: list[_Sink], tell
         for sink in sinks:
             sink(octets, output)
 
-    look_s, frames = 0.0, 0
+    look_s = 0.0
     with progress:
         task = progress.add_task(samples.name, total=samples.octets, heard="")
         for block in samples.blocks:
@@ -342,15 +360,14 @@ def _decode(receiver: RadioReceiver, samples: _Samples, sinks: list[_Sink], tell
             if t_s >= look_s:
                 look_s = t_s + _LOOK_S
                 fresh = _good(receiver)
-                message = receiver.message(samples.name, "decode", frame_lock=fresh > frames)
-                frames = fresh
+                message = receiver.message(samples.name, "decode")
                 course.add(t_s, message, fresh)
                 if tell is not None:
                     tell(message)
                 progress.update(task, heard=_heard(message, fresh))
             progress.update(task, advance=len(block) * samples.size)
         # The lock is gone once the rest has been pushed out.
-        final = receiver.message(samples.name, "decode", frame_lock=True)
+        final = receiver.message(samples.name, "decode")
         take(*receiver.finish())
     course.add((receiver.time_ns - receiver.start_ns) / 1e9, final, _good(receiver))
     return course

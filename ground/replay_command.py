@@ -17,6 +17,7 @@ from protocols.errors import LocalError
 
 if TYPE_CHECKING:
     from ground.receive.profile import LinkProfile
+    from ground.receive.radio_receiver import Expect
     from ground.receive.replay import Progress, ReplaySink
 
 _LINK = "Link parameters (laid over --mission)"
@@ -197,6 +198,7 @@ def replay(
             ert_ns=ert_ns,
             # Nothing but the JSON shows them, and hashing takes longer than decoding.
             digests=summary == "json",
+            prediction=_prediction,
             sinks=sinks,
             progress=stack.enter_context(_progress_bar()) if show else None,
         )
@@ -240,6 +242,13 @@ def missions(
 def _channel(item: tuple[str, Any]) -> tuple[int, ...]:
     """Order of channels: "3", or "76/3" with several spacecraft in the capture."""
     return tuple(int(part) for part in item[0].split("/"))
+
+
+def _prediction(profile: LinkProfile) -> Expect | None:
+    # Only where a capture holds I/Q samples.
+    from ground.wiring_radio import open_prediction
+
+    return open_prediction(profile)
 
 
 def _pace(text: str) -> float | None:

@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ground.config import (
+    MIB,
     PORTS,
     RECEIVE,
     SIMULATOR,
@@ -64,6 +65,8 @@ class RunOptions:
     replay: Path | None = None
     #: Address of a radio adapter in the place of the simulated spacecraft and its station.
     radio: str = ""
+    #: Of its I/Q samples; 0: all.
+    keep_samples_gib: float = 16.0
     pace: str = "recorded"
     #: Plan passes over these antennas (empty: the usual ones) and have the link up in them only.
     passes: bool = True
@@ -120,6 +123,7 @@ def run_site(options: RunOptions) -> int:
             console_file=os.path.abspath(options.console_file) if options.console_file else "",
             timing=options.replay is None and options.mission == "l4_relay",
             radio=options.radio,
+            keep_samples_octets=round(options.keep_samples_gib * 1024) * MIB,
             stations=options.stations,
             sample_hz=options.sample_hz,
             mqtt=options.mqtt,

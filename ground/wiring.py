@@ -325,6 +325,9 @@ def replay_as_receiver(settings: RunSettings, profile: LinkProfile, link: Link, 
 def _receive(settings: RunSettings, profile: LinkProfile, link: Link, stop: Stop) -> None:
     from ground.adapters.state_file import StateFile
     from ground.receive.service import ReceiveService
+    from ground.wiring_radio import open_prediction
+
+    predict = open_prediction(profile) if profile.input == "samples" else None
 
     def work(bus: Bus, clock: Clock) -> None:
         try:
@@ -336,6 +339,7 @@ def _receive(settings: RunSettings, profile: LinkProfile, link: Link, stop: Stop
                 StateFile(settings.state_file(RECEIVE)),
                 settings,
                 playback=playback_channels(profile.dictionary),
+                predict=predict,
             ).run(stop)
         finally:
             link.close()

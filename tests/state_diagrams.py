@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ground.adapters.radio.adapter import STATES as ADAPTER_STATES
 from ground.command.procedures.run_states import RUN_TABLE
 from protocols.frames.farm import FARM_TABLE
 from protocols.frames.fop_table import FOP_TABLE
@@ -17,6 +18,7 @@ from protocols.frames.fop_table import FOP_TABLE
 DOCS = Path(__file__).parents[1] / "docs"
 #: {state: {event: next}}, or {state: {event: (actions, next)}}.
 TABLES: dict[str, Mapping[Any, Mapping[Any, Any]]] = {
+    "ADAPTER_STATES": ADAPTER_STATES,
     "FARM_TABLE": FARM_TABLE,
     "FOP_TABLE": FOP_TABLE,
     "RUN_TABLE": RUN_TABLE,
@@ -34,7 +36,7 @@ def diagram(name: str) -> str:
     lines += [
         f"    {_label(s)}: {_label(s)} {s.name.replace('_', ' ').lower()}"
         for s in found
-        if _label(s) != s.name.lower()
+        if _label(s).lower() != s.name.lower()
     ]
     for state, row in found.items():
         arrows: dict[Any, list[str]] = {}
@@ -71,6 +73,7 @@ def parts() -> dict[Path, list[str]]:
     """What each document has between its markers, in order."""
     return {
         DOCS / "cop-1.md": [diagram("FARM_TABLE"), diagram("FOP_TABLE"), table("FOP_TABLE")],
+        DOCS / "howto/add-an-adapter.md": [diagram("ADAPTER_STATES")],
         DOCS / "howto/write-a-procedure.md": [diagram("RUN_TABLE")],
     }
 

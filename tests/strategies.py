@@ -35,6 +35,8 @@ from protocols.frames.tm import TmFrame
 from protocols.frames.uslp import UslpFrame
 from protocols.packets.encapsulation import EncapsulationPacket, EncapsulationProtocol
 from protocols.packets.space_packet import SpacePacket
+from protocols.physical.sample_block import SampleBlock
+from protocols.physical.samples import SAMPLE_FORMATS
 from protocols.timecodes.tai import NS_PER_SECOND
 
 octets = st.integers(0, 255)
@@ -337,4 +339,20 @@ def tc_frames(draw: st.DrawFn, parameters: TcParameters, longest_data: int = 102
         draw(octets) if frame_type is FrameType.AD else 0,
         draw(st.integers(0, 63)) if segmented else 0,
         draw(st.sampled_from(SequenceFlags)) if segmented else SequenceFlags.UNSEGMENTED,
+    )
+
+
+# ---------------------------------------------------------------- I/Q samples
+
+
+@st.composite
+def sample_blocks(draw: st.DrawFn) -> SampleBlock:
+    known = draw(st.sampled_from(list(SAMPLE_FORMATS.values())))
+    count = draw(st.integers(0, 20))
+    return SampleBlock(
+        known,
+        draw(st.floats(1e-3, 1e12)),
+        draw(st.floats(-1e12, 1e12)),
+        draw(st.integers(-1, 2**63 - 1)),
+        draw(st.binary(min_size=count * known.octets, max_size=count * known.octets)),
     )

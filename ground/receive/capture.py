@@ -460,6 +460,20 @@ class CaptureWriter:
         self.duplicates += duplicates
         return taken
 
+    def forget(self, before: CapturePosition, *, keep_octets: int) -> int:
+        """Delete the oldest files until no more than `keep_octets` are left, but none that holds
+        anything behind `before`; how many went.  Any thread may call it."""
+        files = [(number, path, path.stat().st_size) for number, path in _numbered(self._directory)]
+        left = sum(size for _number, _path, size in files)
+        gone = 0
+        for number, path, size in files:
+            if left <= keep_octets or number >= min(before.file, self._number):
+                break
+            path.unlink()
+            left -= size
+            gone += 1
+        return gone
+
     def sync(self) -> None:
         """Wait until the disk has everything that was appended (fdatasync).  Any thread may call
         it, also while another appends."""

@@ -172,6 +172,12 @@ class ReceiveChain:
         assert isinstance(self.decoder, CodeblockDecoder)
         return self.decoder.take_stream()
 
+    def break_off(self) -> ChainOutput:
+        """What is pushed next does not follow on this: what octets still hold comes out."""
+        if isinstance(self.decoder, CaduDecoder):
+            return self._frames(self.decoder.finish())
+        return nothing()
+
     def finish(self) -> ChainOutput:
         """The link has ended: what is still in the chain comes out, or is counted as torn."""
         parts: list[ChainOutput] = []
@@ -323,6 +329,11 @@ class ReceiveChain:
         return replace(nothing(), packets=batch, damaged=[rest])
 
     # -- counts ------------------------------------------------------------------------------
+
+    @property
+    def in_sync(self) -> bool:
+        """Sync markers stand where they should; False for an input without any."""
+        return self.decoder is not None and self.decoder.in_sync
 
     def statistics(self) -> ChainStatistics:
         return chain_report.statistics(self._counted())

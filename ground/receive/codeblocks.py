@@ -120,6 +120,10 @@ class CodeblockDecoder:
     def held(self) -> int:
         return len(self._rest)
 
+    @property
+    def in_sync(self) -> bool:
+        return self._sync is not None and self._sync.locked
+
     # -- stages ------------------------------------------------------------------------------
 
     def _push_bare(self, octets: U8, first: int) -> Decoded:

@@ -54,6 +54,11 @@ class Decoder(Protocol):
         """Octets that wait for the rest of their block, where blocks are back to back."""
         ...
 
+    @property
+    def in_sync(self) -> bool:
+        """Sync markers stand where they should; False for an input without any."""
+        ...
+
     def counts(self) -> dict[str, dict[str, int]]:
         """By stage, `sync` and `coding`."""
         ...
@@ -151,6 +156,10 @@ class CaduDecoder(_Blocks):
 
     held = 0
 
+    @property
+    def in_sync(self) -> bool:
+        return self._sync.locked
+
     def counts(self) -> dict[str, dict[str, int]]:
         return {"sync": integers(self._sync.statistics), **self._coding_counts()}
 
@@ -163,6 +172,8 @@ class CaduDecoder(_Blocks):
 
 class BlockCutter(_Blocks):
     """Frames, or codewords as they were before the randomiser, back to back."""
+
+    in_sync = False
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ from ground.receive.profile import InputKind, LinkProfile
 from protocols.coding.sync import FrameSynchroniser
 from protocols.errors import LocalError, ProtocolError
 from protocols.packets.space_packet import split
+from protocols.physical.sample_block import MAGIC
 from protocols.timecodes.tai import tai_ns_from_unix_ns
 
 Container = Literal["file", "pcap", "pcapng", "capture"]
@@ -380,7 +381,11 @@ def _open_capture(path: Path, profile: LinkProfile | None, choice: str | None) -
     inner = cast(InputKind | None, None if choice in ("pcap", "capture") else choice)
     joined = b"".join(piece.octets for piece in first)
     try:
-        kind, why = tell([joined], profile, inner)
+        kind, why = (
+            ("samples", "its chunks hold I/Q samples")
+            if inner is None and joined.startswith(MAGIC)
+            else tell([joined], profile, inner)
+        )
     except ProtocolError:
         if joined:
             raise

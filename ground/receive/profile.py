@@ -29,13 +29,14 @@ from protocols.physical.waveform import Modulation, Waveform
 
 if TYPE_CHECKING:
     from protocols.coding.convolutional import ConvolutionalCode
+    from protocols.physical.demodulator import Reception
 
 MISSIONS = Path(__file__).resolve().parents[1] / "missions"
 
 #: 131.0-B-5 §9.3.7 figure 9-1: the 32-bit marker of uncoded, convolutional and RS links.
 ASM = bytes.fromhex("1ACFFC1D")
 
-InputKind = Literal["cadu", "codewords", "frames", "packets"]
+InputKind = Literal["cadu", "codewords", "frames", "packets", "samples"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,10 @@ class RadioParameters:
     """How a carrier is modulated (401.0-B), and the convolutional code outside of `coding`.
 
     symbol_rate: symbols/s of the modulation: half the channel's bits with QPSK and OQPSK.
+    range_hz: the carrier stands within ± this of where it is expected, None: a quarter of the
+    symbol rate; rate_hz_s: and drifts by less than this.
+    frequency_hz: as it is sent, 0: whatever the radio is tuned to; target, station: whose motion
+    shifts it, and where it is heard (`l4 schedule visibility`), empty: no shift is predicted.
     """
 
     modulation: str
@@ -74,6 +79,19 @@ class RadioParameters:
     index_rad: float = 1.0
     subcarrier_hz: float = 0.0
     convolutional: str = "none"
+    range_hz: float | None = None
+    rate_hz_s: float = 0.0
+    frequency_hz: float = 0.0
+    target: str = ""
+    station: str = ""
+
+    def reception(self) -> Reception:
+        """What the receiver is told."""
+        # Here, as below: it brings the compiler along.
+        from protocols.physical.demodulator import Reception
+
+        range_hz = self.symbol_rate / 4 if self.range_hz is None else self.range_hz
+        return Reception(range_hz=range_hz, rate_hz_s=self.rate_hz_s)
 
     def waveform(self) -> Waveform:
         """LocalError for values that do not go together."""
@@ -303,6 +321,11 @@ def _radio(name: str, values: dict[str, Any]) -> RadioParameters:
             f"link profile {name!r}: of its radio {' and '.join(missing)} is wanted, too; give "
             + ", ".join(SETTINGS[f"radio.{key}"][0] for key in missing)
         )
+    if values.get("target") and not (values.get("station") and values.get("frequency_hz")):
+        raise LocalError(
+            f"link profile {name!r}: radio.target says whose Doppler shift is predicted; "
+            "radio.frequency_hz and radio.station are wanted with it"
+        )
     radio = RadioParameters(**values)
     radio.waveform()
     return radio
@@ -442,6 +465,9 @@ def _read_mission(name: str | Path) -> dict[str, _Setting]:
         # Beside the mission file unless it says where.
         beside = str(path.parent / key_file.value)
         settings["security.key_file"] = _Setting(beside, source)
+    target = settings.get("radio.target")
+    if target is not None and (path.parent / target.value).is_file():
+        settings["radio.target"] = _Setting(str(path.parent / target.value), source)
     settings.setdefault("name", _Setting(path.stem, source))
     return settings
 

@@ -89,6 +89,13 @@ def _rate(value: Any) -> float:
     return rate
 
 
+def _number(value: Any) -> float:
+    number = float(value)
+    if not 0 <= number < 1e12:
+        raise ValueError
+    return number
+
+
 def _parity(value: Any) -> int:
     if isinstance(value, bool) or int(value) not in (0, 16, 32):
         raise ValueError
@@ -143,6 +150,11 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "radio.rolloff": ("--rolloff", _rate, "a number 0.1..1"),
     "radio.index_rad": ("--index-rad", _rate, "radians 0.1..1.5"),
     "radio.subcarrier_hz": ("--subcarrier-hz", _rate, "hertz above 0"),
+    "radio.range_hz": ("--range-hz", _number, "hertz, 0 or more"),
+    "radio.rate_hz_s": ("--rate-hz-s", _number, "hertz a second, 0 or more"),
+    "radio.frequency_hz": ("--frequency-hz", _rate, "hertz above 0"),
+    "radio.target": ("--target", _text, "l4, l4-orbit, a body, or the path of an OEM or TLE file"),
+    "radio.station": ("--station", _text, "the name of a station (`l4 schedule stations`)"),
     "radio.convolutional": ("--convolutional", *_choice("none", *_RATES)),
     "coding.asm": ("--asm", _hex, "hexadecimal octets"),
     "coding.randomiser": ("--randomiser", *_choice("none", "ccsds", "ccsds-long")),

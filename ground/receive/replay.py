@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from ground.receive.chain import ReceiveChain
 from ground.receive.inputs import Input, Piece, open_input
 from ground.receive.output import ChainOutput, ChainStatistics
 from ground.receive.profile import LinkProfile, load_profile
+from ground.receive.radio_receiver import Expect
+from ground.receive.sample_chain import Chain, open_chain
 from protocols.errors import LocalError
 
 #: Small pieces (datagrams, chunks of a capture) are decoded together up to this many octets, so
@@ -30,11 +31,11 @@ LONGEST_PAUSE_S = 5.0
 class ReplaySink(Protocol):
     """Where a replay goes: a report, the archive, the live bus."""
 
-    def take(self, output: ChainOutput, chain: ReceiveChain) -> None:
+    def take(self, output: ChainOutput, chain: Chain) -> None:
         """One batch, in order.  `chain` for its statistics and its profile, not to push to."""
         ...
 
-    def finish(self, chain: ReceiveChain) -> None:
+    def finish(self, chain: Chain) -> None:
         """The input has ended; not called if the replay was broken off by an error."""
         ...
 
@@ -76,6 +77,7 @@ def replay(
     digests: bool = True,
     sinks: Sequence[ReplaySink] = (),
     progress: Callable[[Progress], None] | None = None,
+    prediction: Callable[[LinkProfile], Expect | None] | None = None,
     sleep: Callable[[float], None] = time.sleep,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> ReplayResult:
@@ -87,6 +89,7 @@ def replay(
     pace: None as fast as possible, 1.0 as recorded, N times as fast as recorded; captures without
         times need the profile's bit rate for a pace.
     ert_ns: ERT of the first octet (TAI ns) for captures without times.
+    prediction: asked, for a capture of I/Q samples, for the carrier's Doppler shift.
     digests: SHA-256 of the packets in the summary.
     sleep, monotonic: the wall clock that a pace is kept by.
 
@@ -103,7 +106,10 @@ def replay(
         monotonic=monotonic,
     ) as timed:
         opened = timed.opened
-        chain = ReceiveChain(timed.profile, input=opened.kind, digests=digests)
+        predict = None
+        if opened.kind == "samples" and prediction is not None:
+            predict = prediction(timed.profile)
+        chain = open_chain(timed.profile, input=opened.kind, predict=predict, digests=digests)
         # A pipe may be live: what has come is shown, not held back for a batch.
         at_once = pace is not None or opened.total_octets is None
         batches = _batched(timed.pieces, paced=at_once)
@@ -154,12 +160,14 @@ def open_timed(
             raise LocalError("the input has no times: a pace wants --bit-rate N (bits per second)")
         pieces = _timed(opened.pieces, profile, ert_ns)
         if pace is not None:
-            pieces = _paced(_cut(pieces, profile), pace, sleep, monotonic)
+            if opened.kind != "samples":
+                pieces = _cut(pieces, profile)
+            pieces = _paced(pieces, pace, sleep, monotonic)
         yield TimedInput(opened, profile, pieces)
 
 
 def _run(
-    chain: ReceiveChain,
+    chain: Chain,
     batches: Iterable[list[Piece]],
     total_octets: int | None,
     sinks: Sequence[ReplaySink],

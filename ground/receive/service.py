@@ -10,7 +10,7 @@ its journals already hold.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -23,10 +23,11 @@ from ground.receive.capture import (
     CaptureReader,
     CaptureWriter,
 )
-from ground.receive.chain import ReceiveChain
 from ground.receive.intake import Intake
 from ground.receive.output import OcfRuns
 from ground.receive.profile import LinkProfile
+from ground.receive.radio_receiver import Expect
+from ground.receive.sample_chain import Chain, SampleChain, open_chain
 from ground.receive.warming import warm_chain
 from ground.status import COMPILING, StatusReporter
 from ground.warming import settle
@@ -62,6 +63,7 @@ class ReceiveService:
     """One link through one chain.
 
     playback: virtual channels that carry stored data; their packets say nothing about the present.
+    predict: of the carrier's Doppler shift, where the link gives I/Q samples.
     """
 
     def __init__(
@@ -74,8 +76,12 @@ class ReceiveService:
         settings: RunSettings,
         *,
         playback: Collection[int] = (),
+        predict: Expect | None = None,
     ) -> None:
-        self._chain = ReceiveChain(profile)
+        self._predict = predict
+        #: As people know where it is heard.
+        self._station = (profile.radio.station if profile.radio else "") or settings.radio
+        self._chain: Chain = open_chain(profile, predict=predict)
         self._profile = profile
         self._link = link
         self._bus = bus
@@ -86,6 +92,8 @@ class ReceiveService:
         self._playback[list(playback)] = True
         self._status = StatusReporter(RECEIVE, clock, bus)
         self._position = START
+        #: Of the last snapshot that is on disk for sure, and of the one after it.
+        self._kept = self._saving = START
         self._newest_ns: int | None = None
         # What the chain has given since the capture's beginning, and what the journals hold of it.
         self._packets = self._zones = self._idle = 0
@@ -127,6 +135,7 @@ class ReceiveService:
             while intake.behind_octets:
                 self._turn(intake, writer, 0)
             self._save()
+            self._forget(writer)
             self._show(writer, intake, now=True)
         self._status.state = ServiceState.STOPPED
         self._tick(now=True)
@@ -144,19 +153,15 @@ class ReceiveService:
             zones = parse(OpaqueMessage, last.body)
             self._zones_told = zones.first_zone + len(zones)
         self._restore(end)
-        group: list[CapturedChunk] = []
-        octets = 0
-        for captured in CaptureReader(self._settings.capture_dir).read(self._position):
-            group.append(captured)
-            octets += len(captured.chunk.octets)
-            if octets >= RECOVERY_OCTETS:
-                self._decode(group)
-                group, octets = [], 0
-                self._bus.receive(0)
-                self._tick()
-                if stop():
-                    return
-        self._decode(group)
+        reader = CaptureReader(self._settings.capture_dir)
+        if self._position == START and any(number > 0 for number, _ in reader.files()[:1]):
+            self._go_on(reader)
+        for group in _groups(reader.read(self._position)):
+            self._decode(group)
+            self._bus.receive(0)
+            self._tick()
+            if stop():
+                return
         # Also where nothing was decoded: a snapshot that was refused is not to be met again when
         # the capture has grown over its position.
         self._save()
@@ -179,6 +184,34 @@ class ReceiveService:
                 return packets.first_packet
         return 0
 
+    def _go_on(self, reader: CaptureReader) -> None:
+        """There is no snapshot, and the capture's first files are deleted: nothing can be counted
+        from its beginning.  What was told is known by the newest packet told; opaque zones that
+        became complete together with it are not told again."""
+        self._status.detail = "no snapshot, and the capture's beginning is deleted: went on"
+        last = self._bus.last(Topic.PACKETS)
+        newest = None
+        if last is not None:
+            told = parse(PacketsMessage, last.body).packets
+            newest = told.packet(len(told) - 1)
+        behind: list[tuple[PacketBatch, OpaqueZones | None]] = []
+        for group in _groups(reader.read(START)):
+            output = self._chain.push_chunks([(c.octets, c.ert_ns) for _, c in group])
+            self._position = group[-1].position
+            packets = self._without_idle(output.packets)
+            known = [n for n, packet in enumerate(packets) if packet == newest]
+            if known:
+                behind = [(packets.slice(known[-1] + 1, len(packets)), None)]
+            else:
+                behind.append((packets, output.opaque))
+            self._bus.receive(0)
+            self._tick()
+        self._packets, self._zones = self._packets_told, self._zones_told
+        for packets, zones in behind:
+            self._tell_packets(packets)
+            if zones is not None:
+                self._tell_zones(zones)
+
     def _restore(self, end: CapturePosition) -> None:
         state = self._state.load()
         if state is None or state.get("version") != STATE_VERSION:
@@ -195,7 +228,7 @@ class ReceiveService:
             self._chain.restore(state["chain"])
         except LocalError as error:
             # Another profile, or another version of the chain: what is on disk is decoded anew.
-            self._chain = ReceiveChain(self._profile)
+            self._chain = open_chain(self._profile, predict=self._predict)
             self._status.detail = f"decoding all again: {error}"
             return
         self._position = CapturePosition(*state["position"])
@@ -211,6 +244,8 @@ class ReceiveService:
     def _save(self, *, wait: bool = True) -> None:
         self._saved_s = time.monotonic()
         self._unsaved_octets = 0
+        # The store writes one after the other.
+        self._kept, self._saving = (self._position if wait else self._saving), self._position
         # The snapshot must not know of more than capture and journals have kept.
         self._bus.sync()
         self._state.save(
@@ -226,6 +261,12 @@ class ReceiveService:
             wait=wait,
         )
 
+    def _forget(self, writer: CaptureWriter) -> None:
+        """Samples that no restart wants any more, if there are too many; octets are kept."""
+        keep_octets = self._settings.keep_samples_octets
+        if keep_octets and isinstance(self._chain, SampleChain):
+            writer.forget(self._kept, keep_octets=keep_octets)
+
     # ------------------------------------------------------------ the work
 
     def _turn(self, intake: Intake, writer: CaptureWriter, timeout_s: float) -> None:
@@ -234,6 +275,7 @@ class ReceiveService:
         self._show(writer, intake)
         if self._snapshot_is_due():
             self._save(wait=False)
+            self._forget(writer)
 
     def _uplink(self, intake: Intake) -> None:
         """Hand on what services want radiated, and what the station says of it.
@@ -337,8 +379,16 @@ class ReceiveService:
             self._shown_s = time.monotonic()
             message = self._link_message(writer, intake)
             self._bus.publish(Topic.LINK, message.build(), time_ns=message.time_ns)
+            if isinstance(self._chain, SampleChain):
+                self._show_radio(self._chain)
         self._behind_octets = intake.behind_octets
         self._tick(now=now)
+
+    def _show_radio(self, chain: SampleChain) -> None:
+        link = self._settings.link_name
+        heard = chain.message(self._station, link)
+        if heard is not None:
+            self._bus.publish(f"{Topic.RADIO}.{link}", heard.build(), time_ns=heard.time_ns)
 
     def _link_message(self, writer: CaptureWriter, intake: Intake) -> LinkMessage:
         link = self._link.statistics()
@@ -379,3 +429,17 @@ class ReceiveService:
             "uplink_dropped": self._uplink_dropped,
         }
         self._status.tick(counters, newest_ns=self._newest_ns, now=now)
+
+
+def _groups(chunks: Iterator[CapturedChunk]) -> Iterator[list[CapturedChunk]]:
+    """As many at a time as are decoded between two looks at the bus."""
+    group: list[CapturedChunk] = []
+    octets = 0
+    for captured in chunks:
+        group.append(captured)
+        octets += len(captured.chunk.octets)
+        if octets >= RECOVERY_OCTETS:
+            yield group
+            group, octets = [], 0
+    if group:
+        yield group

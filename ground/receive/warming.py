@@ -9,16 +9,21 @@ import numpy.typing as npt
 
 from ground.receive.chain import ReceiveChain
 from ground.receive.profile import LinkProfile
+from ground.receive.radio_receiver import RadioReceiver
 from protocols.coding.codeblocks import CodeblockCoding
+from protocols.coding.convolutional import ConvolutionalEncoder
 from protocols.coding.randomiser import randomise
 from protocols.errors import LocalError
 from protocols.frames.sdls_frames import secure_frame
 from protocols.packets.assembly import FrameMultiplexer
 from protocols.packets.space_packet import SpacePacket, build_packet
+from protocols.physical.modulator import Modulator
 
 U8 = npt.NDArray[np.uint8]
 
 FRAMES = 8
+#: Enough for every receiver to find its carrier.
+SYMBOLS = 40_000
 
 
 def warm_chain(profile: LinkProfile) -> None:
@@ -26,7 +31,7 @@ def warm_chain(profile: LinkProfile) -> None:
 
     A profile that leaves questions to the survey is not warmed: nobody knows its frames yet.
     """
-    if profile.open_questions or profile.input not in (None, "cadu"):
+    if profile.open_questions or profile.input not in (None, "cadu", "samples"):
         return
     parameters = profile.frame_parameters()
     channels = range(parameters.vcid_count)
@@ -61,8 +66,11 @@ def warm_chain(profile: LinkProfile) -> None:
     blocks = blocks.copy()
     blocks[FRAMES // 2, -1] ^= 1
     marker = np.broadcast_to(np.frombuffer(coding.asm, np.uint8), (FRAMES, len(coding.asm)))
-    chain = ReceiveChain(profile)
-    chain.push(np.ascontiguousarray(np.concatenate([marker, blocks], axis=1)).tobytes(), 0)
+    cadus = np.ascontiguousarray(np.concatenate([marker, blocks], axis=1)).ravel()
+    if profile.input == "samples":
+        _warm_receiver(profile, cadus)
+    chain = ReceiveChain(profile, input="cadu")
+    chain.push(cadus, 0)
     chain.finish()
 
 
@@ -75,9 +83,25 @@ def _warm_codeblocks(profile: LinkProfile, coding: CodeblockCoding, frames: U8) 
         frames = np.pad(information, (0, short)).reshape(-1, coding.data_length)
     bits = coding.encode(frames)
     bits[-1, -1] ^= 1
-    chain = ReceiveChain(profile)
+    chain = ReceiveChain(profile, input="cadu")
     chain.push(np.packbits(bits).tobytes(), 0)
     chain.finish()
+    if profile.input == "samples":
+        _warm_receiver(profile, np.packbits(bits))
+
+
+def _warm_receiver(profile: LinkProfile, cadus: U8) -> None:
+    radio = profile.radio
+    assert radio is not None
+    waveform, code = radio.waveform(), radio.code
+    bits = np.unpackbits(cadus) if code is None else ConvolutionalEncoder(code).push(cadus)
+    rate = max(4 * waveform.symbol_rate, 4 * waveform.subcarrier_hz)
+    modulator = Modulator(waveform, rate)
+    samples = modulator.push(np.resize(bits, SYMBOLS * waveform.rails))
+    receiver = RadioReceiver(profile, sample_rate=rate, start_ns=0)
+    receiver.push(samples)
+    receiver.message("", "")
+    receiver.finish()
 
 
 __all__ = ["warm_chain"]

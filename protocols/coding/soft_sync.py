@@ -117,6 +117,11 @@ class SoftSynchroniser:
         return self._losses
 
     @property
+    def locked(self) -> bool:
+        """Markers stand where they should, or did a moment ago."""
+        return self._state == State.LOCK
+
+    @property
     def first(self) -> int:
         """No frame that is still to come begins before this symbol of the stream."""
         return self._first

@@ -59,6 +59,7 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
 # Looking up a member of an enumeration takes longer than the rest of a short call.
 _STATE, _CURSOR, _ANCHOR = int(Field.STATE), int(Field.CURSOR), int(Field.ANCHOR)
 _SEARCH: Final = int(State.SEARCH)
+_LOCKED: Final = (int(State.LOCK), int(State.FLYWHEEL))
 
 
 def _transition_array() -> I64:
@@ -230,6 +231,11 @@ class FrameSynchroniser:
         done = min((keep_from - self._base) // 8, len(octets))
         self._base += 8 * done
         return done
+
+    @property
+    def locked(self) -> bool:
+        """Markers stand where they should, or did a moment ago."""
+        return int(self._state[_STATE]) in _LOCKED
 
     def snapshot(self) -> dict[str, Any]:
         """All there is to go on from, in types that msgpack knows."""

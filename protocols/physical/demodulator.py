@@ -29,7 +29,7 @@ import numpy.typing as npt
 from protocols.errors import LocalError
 from protocols.physical import lock
 from protocols.physical.acquisition import Acquisition, Found
-from protocols.physical.channel import phase_turns
+from protocols.physical.prediction import Prediction
 from protocols.physical.tracking import Detector, Field, Setting, track
 from protocols.physical.waveform import Modulation, Waveform
 
@@ -185,7 +185,6 @@ class Demodulator:
             reception.range_hz / sample_rate,
             reception.rate_hz_s / sample_rate**2,
         )
-        self._prediction = np.array(reception.prediction, np.float64) / sample_rate
         self._filters()
         self._settings = self._loops()
         self._begin()
@@ -258,6 +257,7 @@ class Demodulator:
 
     def _begin(self) -> None:
         self._state = State.SEARCH
+        self._expect(Prediction(self.reception.prediction, self.sample_rate))
         self._raw = np.zeros(0, np.complex64)
         #: Of `_raw`'s first sample; where the search stands; samples pushed.
         self._raw_at = self._cursor = self._samples = 0
@@ -301,6 +301,22 @@ class Demodulator:
         self._symbols, self._locks, self._losses = symbols, locks, losses
         return out
 
+    def predict(self, coefficients: Sequence[float]) -> None:
+        """Another prediction, Σ cᵢ tⁱ Hz, t in seconds since the next sample pushed.  It holds from
+        there on, and where the search stands; a carrier that is tracked goes on as it is."""
+        before, state = self._prediction, self._track
+        self._expect(Prediction(tuple(coefficients), self.sample_rate, self._samples))
+        if self._state == State.SEARCH:
+            return
+        at, now = float(state[Field.SAMPLE]), self._prediction
+        state[Field.FREQUENCY] += (before.hz(at) - now.hz(at)) / self.sample_rate
+        growth = (before.hz_s(at) - now.hz_s(at)) / self.sample_rate**2
+        state[Field.RATE] += growth * state[Field.PERIOD]
+
+    def _expect(self, prediction: Prediction) -> None:
+        self._prediction = prediction
+        self._settings[Setting.EPOCH] = prediction.epoch
+
     def _run(self, *, final: bool, parts: _Parts | None = None) -> SoftSymbols:
         parts = _Parts(self._symbols) if parts is None else parts
         while True:
@@ -324,9 +340,7 @@ class Demodulator:
         samples = self._raw[begin : begin + window]
         if len(samples) < window and not (final and len(samples) > 16 * self._sps):
             return False
-        if len(self._prediction):
-            samples = self._predicted(samples, self._cursor)
-        found = self._acquisition.search(samples)
+        found = self._acquisition.search(self._prediction.taken_off(samples, self._cursor))
         if found is None:
             self._go(Event.NOT_FOUND)
             self._skip()
@@ -346,12 +360,6 @@ class Demodulator:
         self._raw = self._raw[cut:]
         self._raw_at += cut
 
-    def _predicted(self, samples: C64, first: int) -> C64:
-        t = (np.arange(len(samples)) + first) / self.sample_rate
-        turns = phase_turns(self.reception.prediction, t)
-        turns = turns - phase_turns(self.reception.prediction, np.array([first / self.sample_rate]))
-        return (samples * np.exp(-2j * np.pi * (turns - np.floor(turns)))).astype(np.complex64)
-
     def _start(self, found: Found) -> None:
         """Loops set to what was found, at the sample where the first tick's filter begins."""
         first = self._cursor - self._half - 1
@@ -363,10 +371,8 @@ class Demodulator:
         window = self._acquisition.window
         at_start = found.offset - found.rate * window / 2
         turns = found.turns + back * (at_start + found.rate * back / 2)
-        if len(self._prediction):
-            span = np.array([first, self._cursor]) / self.sample_rate
-            before, now = phase_turns(self.reception.prediction, span)
-            turns += float(before - now)
+        before, now = self._prediction.turns([first, self._cursor])
+        turns += float(before - now)
         ticks = self._ticks_a_symbol
         state = self._track
         state[:] = 0
@@ -404,8 +410,8 @@ class Demodulator:
             room[:, :kept] = self._turned
             points = np.empty((int(room.shape[1] / state[Field.PERIOD] * 1.01) + 4, 2), np.float32)
             _used, filled, ticks, lost = track(
-                samples, self._prediction, self._on_time, self._slopes, int(self._detector),
-                self._settings, state, room[0], room[1], kept, points,
+                samples, self._prediction.turns_a_sample, self._on_time, self._slopes,
+                int(self._detector), self._settings, state, room[0], room[1], kept, points,
             )  # fmt: skip
             self._turned = room[:, :filled].copy()
             points = points[:ticks]
@@ -457,14 +463,13 @@ class Demodulator:
     def status(self) -> DemodulatorStatus:
         state = self._track
         tracking = self._state != State.SEARCH
-        now_s = float(state[Field.SAMPLE]) / self.sample_rate
-        predicted = sum(c * now_s**i for i, c in enumerate(self.reception.prediction))
+        predicted = self._prediction.hz(float(state[Field.SAMPLE]))
         ticks = self._ticks_a_symbol
         rate = state[Field.RATE] / state[Field.PERIOD] if tracking else 0.0
         return DemodulatorStatus(
             state=self._state,
             offset_hz=float(state[Field.FREQUENCY]) * self.sample_rate + predicted,
-            rate_hz_s=float(rate) * self.sample_rate**2,
+            rate_hz_s=float(rate) * self.sample_rate**2 + self._prediction.hz_s(self._samples),
             symbol_rate=self.sample_rate / float(state[Field.PERIOD] * ticks)
             * (self.waveform.symbol_rate / self.waveform.pulse_rate)
             if tracking
@@ -502,12 +507,14 @@ class Demodulator:
             "track": self._track.tolist(),
             "turned": self._turned.tobytes(),
             "pending": [part.tobytes() for part in self._pending],
+            "prediction": self._prediction.snapshot(),
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from the snapshot of a demodulator of the same waveform and reception."""
         self._begin()
         self._state = State(state["state"])
+        self._expect(self._prediction.restored(state["prediction"]))
         (
             self._raw_at, self._cursor, self._samples, self._symbols, self._locks, self._losses,
             self._verified,

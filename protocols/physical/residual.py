@@ -12,6 +12,7 @@ subcarrier, or as bi-phase symbols that need no carrier any more.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import IntEnum
 from typing import Any, Final
@@ -21,7 +22,6 @@ import numpy.typing as npt
 from numba import njit
 
 from protocols.errors import LocalError
-from protocols.physical.channel import phase_turns
 from protocols.physical.demodulator import (
     Demodulator,
     DemodulatorStatus,
@@ -29,6 +29,7 @@ from protocols.physical.demodulator import (
     SoftSymbols,
     State,
 )
+from protocols.physical.prediction import Prediction
 from protocols.physical.waveform import Modulation, Waveform
 
 F32 = npt.NDArray[np.float32]
@@ -64,6 +65,7 @@ def follow_carrier(
     samples: Any,
     step: int,
     prediction: Any,
+    epoch: int,
     sample_rate: float,
     gains: Any,
     lock_gain: float,
@@ -74,7 +76,8 @@ def follow_carrier(
     """Turn samples by the loop's oscillator; (samples used, carrier lost).
 
     samples: complex64; step: samples from one decision of the loop to the next, always whole ones;
-    prediction: turns a sample, coefficients over seconds; gains: of phase, frequency and rate;
+    prediction: turns a sample, coefficients over seconds since the sample `epoch`; gains: of phase,
+    frequency and rate;
     out: complex64, the real part of each is what was across the carrier.
     """
     phase, frequency, rate = state[_PHASE], state[_FREQUENCY], state[_RATE]
@@ -82,7 +85,7 @@ def follow_carrier(
     used = 0
     lost = False
     while used + step <= len(samples):
-        t = (sample + 0.5 * (step - 1)) / sample_rate
+        t = (sample - epoch + 0.5 * (step - 1)) / sample_rate
         ahead = 0.0
         for c in range(len(prediction) - 1, -1, -1):
             ahead = ahead * t + prediction[c]
@@ -135,7 +138,6 @@ class ResidualDemodulator:
         sps = sample_rate / waveform.symbol_rate
         self._step = max(1, round(sps))
         self._window = round(_WINDOW * sps)
-        self._prediction = np.array(reception.prediction, np.float64) / sample_rate
         w = reception.carrier_bandwidth / 0.7845
         turn = 2 * np.pi * self._slope()
         gains = (2.4 * w / turn, 1.1 * w**2 / turn / self._step, w**3 / turn / self._step)
@@ -172,6 +174,7 @@ class ResidualDemodulator:
 
     def _begin(self) -> None:
         self._locked = False
+        self._prediction = Prediction(self.reception.prediction, self.sample_rate)
         self._raw = np.zeros(0, np.complex64)
         self._raw_at = 0
         self._track = np.zeros(len(Field))
@@ -198,6 +201,18 @@ class ResidualDemodulator:
         out = self._joined(parts)
         self._begin()
         return out
+
+    def predict(self, coefficients: Sequence[float]) -> None:
+        """As `Demodulator.predict`."""
+        before, state = self._prediction, self._track
+        number = self._raw_at + len(self._raw)
+        self._prediction = now = Prediction(tuple(coefficients), self.sample_rate, number)
+        if not self._locked:
+            return
+        at = float(state[Field.SAMPLE])
+        state[Field.FREQUENCY] += (before.hz(at) - now.hz(at)) / self.sample_rate
+        growth = (before.hz_s(at) - now.hz_s(at)) / self.sample_rate**2
+        state[Field.RATE] += growth * self._step
 
     def _run(self, *, final: bool) -> SoftSymbols:
         parts: list[SoftSymbols] = []
@@ -226,8 +241,8 @@ class ResidualDemodulator:
         out = np.empty(len(samples), np.complex64)
         begin = int(self._track[Field.SAMPLE])
         used, lost = follow_carrier(
-            samples, self._step, self._prediction, self.sample_rate, self._gains,
-            8 / _WINDOW, _LOCK, self._track, out,
+            samples, self._step, self._prediction.turns_a_sample, self._prediction.epoch,
+            self.sample_rate, self._gains, 8 / _WINDOW, _LOCK, self._track, out,
         )  # fmt: skip
         out = out[:used]
         if self.waveform.modulation == Modulation.PM_PSK:
@@ -258,12 +273,7 @@ class ResidualDemodulator:
     def _search(self, samples: C64) -> bool:
         """The strongest line in the range; the loop is set to it at the window's first sample."""
         rate, n = self.sample_rate, self._window
-        if len(self._prediction):
-            t = (np.arange(len(samples)) + self._raw_at) / rate
-            turns = phase_turns(self.reception.prediction, t)
-            samples = (samples * np.exp(-2j * np.pi * (turns - np.floor(turns)))).astype(
-                np.complex64
-            )
+        samples = self._prediction.taken_off(samples, self._raw_at)
         step = 2 / n**2
         most = self.reception.rate_hz_s / rate**2
         count = math.ceil(most / step - 0.5) if most > 0 else 0
@@ -289,9 +299,7 @@ class ResidualDemodulator:
         state = self._track
         half = n / 2
         turns = middle - frequency * half + growth * half**2 / 2
-        if len(self._prediction):
-            at = np.array([self._raw_at / rate])
-            turns += float(phase_turns(self.reception.prediction, at)[0])
+        turns += float(self._prediction.turns(self._raw_at))
         state[:] = 0
         state[Field.PHASE] = turns % 1.0
         state[Field.FREQUENCY] = frequency - growth * half
@@ -307,8 +315,8 @@ class ResidualDemodulator:
     def status(self) -> DemodulatorStatus:
         """Of the carrier's loop where it is about the carrier, else of the symbols' receiver."""
         state = self._track
-        now_s = float(state[Field.SAMPLE]) / self.sample_rate
-        predicted = sum(c * now_s**i for i, c in enumerate(self.reception.prediction))
+        at = float(state[Field.SAMPLE])
+        predicted = self._prediction.hz(at)
         if self._inner is None:
             return DemodulatorStatus(
                 State.SEARCH, predicted, 0.0, self.waveform.symbol_rate, math.nan, -300.0,
@@ -317,7 +325,8 @@ class ResidualDemodulator:
         return replace(
             self._inner.status,
             offset_hz=float(state[Field.FREQUENCY]) * self.sample_rate + predicted,
-            rate_hz_s=float(state[Field.RATE]) / self._step * self.sample_rate**2,
+            rate_hz_s=float(state[Field.RATE]) / self._step * self.sample_rate**2
+            + self._prediction.hz_s(at),
             samples=self._samples,
             symbols=self._symbols,
             locks=self._locks,
@@ -336,12 +345,14 @@ class ResidualDemodulator:
             "counts": [self._raw_at, self._samples, self._symbols, self._locks, self._losses],
             "track": self._track.tolist(),
             "inner": None if self._inner is None else self._inner.snapshot(),
+            "prediction": self._prediction.snapshot(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from the snapshot of a demodulator of the same waveform and reception."""
         self._begin()
         self._locked = bool(state["locked"])
+        self._prediction = self._prediction.restored(state["prediction"])
         self._raw = np.frombuffer(state["raw"], np.complex64).copy()
         self._raw_at, self._samples, self._symbols, self._locks, self._losses = map(
             int, state["counts"]

@@ -45,7 +45,9 @@ class Field(IntEnum):
 
 
 class Setting(IntEnum):
-    """Of the settings, float64: loop gains a tick in the state's units, and what is agreed."""
+    """Of the settings, float64: loop gains a tick in the state's units, and what is agreed.
+
+    EPOCH: number of the sample from which the prediction counts its seconds."""
 
     PHASE_GAIN = 0
     FREQUENCY_GAIN = 1
@@ -59,6 +61,7 @@ class Setting(IntEnum):
     NOMINAL_PERIOD = 9
     PERIOD_RANGE = 10
     SAMPLE_RATE = 11
+    EPOCH = 12
 
 
 class Detector(IntEnum):
@@ -77,7 +80,7 @@ class Detector(IntEnum):
 ) = map(int, Field)  # fmt: skip
 (
     _K_PHASE, _K_FREQUENCY, _K_RATE, _K_PLACE, _K_PERIOD, _K_POWER, _K_LOCK, _THRESHOLD, _SLOPE,
-    _NOMINAL, _RANGE, _SAMPLE_RATE,
+    _NOMINAL, _RANGE, _SAMPLE_RATE, _EPOCH,
 ) = map(int, Setting)  # fmt: skip
 _BPSK, _QPSK, _STAGGERED, _REAL = map(int, Detector)
 _TURN: Final = 2 * np.pi
@@ -117,7 +120,7 @@ def track(
     """Follow the carrier through samples; (samples used, turned ones, ticks, lock lost).
 
     samples: complex64 [n], the first not yet turned one and what follows; prediction: float64,
-    coefficients of the frequency in turns a sample over seconds since the stream's first sample.
+    coefficients of the frequency in turns a sample over seconds since the sample `EPOCH`.
     on_time, slopes: float32 [places, length], matched filter and late less early by place of a tick
     between two samples.  re, im: float32, turned samples, `filled` of them to begin with.
     points: float32 [m, 2], what is read at each tick, scaled to a mean square of one: on the
@@ -150,7 +153,7 @@ def track(
         if wanted > 0:
             ahead = 0.0
             if degree:
-                t = (sample + 0.5 * (wanted - 1)) / settings[_SAMPLE_RATE]
+                t = (sample - settings[_EPOCH] + 0.5 * (wanted - 1)) / settings[_SAMPLE_RATE]
                 for c in range(degree - 1, -1, -1):
                     ahead = ahead * t + prediction[c]
             turns = frequency + ahead

@@ -6,17 +6,106 @@ import socket
 from pathlib import Path
 
 from ground.adapters.journal import FileJournal
+from ground.adapters.radio.rtl_tcp import RtlTcpPeer
 from ground.adapters.radio.udp import free_udp_address
-from ground.config import BUS, RECEIVE, free_base_port, prepare_run_directory
+from ground.config import BUS, RECEIVE, RunSettings, free_base_port, prepare_run_directory
+from ground.receive.capture import CaptureReader
 from ground.receive.chain import ReceiveChain
 from ground.receive.profile import load_profile
-from protocols.bus.messages import LinkMessage, PacketsMessage, parse
+from ground.receive.sample_chain import open_chain
+from ground.wiring_radio import open_prediction
+from protocols.bus.messages import LinkMessage, PacketsMessage, RadioMessage, parse
 from protocols.bus.replay import parse_record
 from protocols.coding.sync import ASM
 from protocols.identifiers import Topic
+from protocols.physical.sample_block import parse_sample_block
+from protocols.physical.samples import sample_format
+from spacecraft_sim.channel import FixedLightTime
+from spacecraft_sim.radio_wave import RadioWave
+from spacecraft_sim.scenario import Mars, RadioSettings, Scenario
 from tests.end_to_end.site import Site
 
+START_NS = 2_180_000_000 * 10**9
 GOLDEN = Path(__file__).parents[1] / "captures" / "l4_relay_nominal_aos.cadu"
+
+
+def test_samples_of_an_rtl_tcp_survive_a_kill(tmp_path: Path) -> None:
+    """I/Q samples into a site of one command; killed -9, it decodes what is captured anew."""
+    scenario = Scenario(mars=Mars(present=False), radio=RadioSettings())
+    rate = 75_000
+    wave = RadioWave(
+        scenario, FixedLightTime(499.0), start_ns=START_NS, seed=3, sample_rate=float(rate)
+    )
+    cu8 = sample_format("cu8")
+    samples = [cu8.to_octets(wave.read(rate // 5)) for _ in range(75)]
+    half = len(samples) // 2
+    server = RtlTcpPeer()
+    settings = prepare_run_directory(
+        tmp_path,
+        base_port=free_base_port(),
+        mission="l4_relay",
+        radio=f"{server.uri}?rate={rate}&freq=820507343&offset_hz=7.6e9",
+        snapshot_octets=1 << 16,
+    )
+    site = Site(settings, Topic.LINK, Topic.RADIO)
+
+    def taken() -> int:
+        links = [parse(LinkMessage, m.body) for m in site.messages if m.topic == Topic.LINK]
+        counts = links[-1].counts if links else {}
+        return counts["radio"]["samples"] if "radio" in counts else -1
+
+    def listens() -> bool:
+        links = [parse(LinkMessage, m.body) for m in site.messages if m.topic == Topic.LINK]
+        return bool(links) and links[-1].state == "OK"
+
+    try:
+        site.start(BUS)
+        site.start(RECEIVE)
+        site.wait_for(listens)
+        server.send(samples[:half])
+        site.wait_for(lambda: taken() == half * rate // 5)
+        site.wait_for(lambda: site.messages[-1].topic != Topic.LINK)
+        heard = parse(RadioMessage, site.messages[-1].body)
+        site.kill(RECEIVE)
+        site.messages.clear()
+        site.start(RECEIVE)
+        site.wait_for(listens)
+        server.send(samples[half:])
+        site.wait_for(lambda: taken() == len(samples) * rate // 5)
+        site.end(RECEIVE)
+    finally:
+        site.close()
+        server.close()
+    assert (heard.station, heard.modulation) == ("CEB", "qpsk")
+    assert (heard.carrier_lock, heard.symbol_lock, heard.frame_lock) == (True, True, True)
+    assert heard.ebn0_db > 3
+    assert len(heard.constellation) == 256
+    # What came is on disk as it came, and in the journal stands what it holds, each packet once.
+    captured = [
+        (chunk.octets, chunk.ert_ns) for _, chunk in CaptureReader(settings.capture_dir).read()
+    ]
+    blocks = [parse_sample_block(octets) for octets, _ in captured]
+    assert b"".join(block.octets for block in blocks) == b"".join(samples)
+    profile = load_profile("l4_relay")
+    chain = open_chain(profile, input="samples", predict=open_prediction(profile))
+    expected = chain.push_chunks(captured).packets
+    assert told(settings) == list(expected.select(~expected.is_idle))
+    counts = chain.statistics().counts
+    assert counts["radio"]["breaks"] == 1
+    assert counts["frames"]["good"] >= 20
+
+
+def told(settings: RunSettings) -> list[bytes]:
+    """Packets in the journal."""
+    journal = FileJournal(settings.journal_dir(RECEIVE, Topic.PACKETS))
+    try:
+        return [
+            packet
+            for record in journal.read(0, max_octets=1 << 30)
+            for packet in parse(PacketsMessage, parse_record(record.payload)[1]).packets
+        ]
+    finally:
+        journal.close()
 
 
 def test_what_came_over_udp_survives_a_kill(tmp_path: Path) -> None:
@@ -69,12 +158,6 @@ def test_what_came_over_udp_survives_a_kill(tmp_path: Path) -> None:
     finally:
         site.close()
         sender.close()
-    journal = FileJournal(settings.journal_dir(RECEIVE, Topic.PACKETS))
-    found = [
-        packet
-        for record in journal.read(0, max_octets=1 << 30)
-        for packet in parse(PacketsMessage, parse_record(record.payload)[1]).packets
-    ]
-    journal.close()
+    found = told(settings)
     assert found == decoded(cadus)
     assert len(found) > 100

@@ -29,6 +29,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from ground.adapters.clock import ScaledClock
 from ground.adapters.radio.address import Address, Option, parse_address
 from protocols.errors import LocalError, RemoteError
+
+# In `Block.lost` and `Loss.count`: something is missing, nobody knows how much.
+from protocols.physical.sample_block import UNKNOWN
 from protocols.physical.samples import SampleFormat
 
 if TYPE_CHECKING:
@@ -38,8 +41,6 @@ if TYPE_CHECKING:
 TURN_S: Final = 0.05
 #: Octets given out at once, a block more at most.
 TAKEN_OCTETS: Final = 4 << 20
-#: In `Block.lost` and `Loss.count`: something is missing, nobody knows how much.
-UNKNOWN: Final = -1
 
 
 class Face(StrEnum):
@@ -101,16 +102,30 @@ STATES: Final[dict[State, dict[Event, State]]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Signal:
+    """What the samples of an adapter are; 0: not known.
+
+    sample_rate_hz: complex samples a second; centre_hz: the frequency that stands at 0 Hz.
+    """
+
+    format: SampleFormat
+    sample_rate_hz: float = 0.0
+    centre_hz: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """Octets as they came off the wire, in the wire's format.
 
     ert_ns: Earth receive time of the first of them, TAI ns; 0: when it was read.
     lost: units (see `Adapter.units`) missing before it, `UNKNOWN` if nobody knows how many.
+    signal: what they are, if they are samples; None: the adapter's of the moment.
     """
 
     octets: bytes
     ert_ns: int = 0
     lost: int = 0
+    signal: Signal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +146,6 @@ class Malformed:
 
 
 Result = Block | Loss | Malformed
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """What the samples of an adapter are; 0: not known.
-
-    sample_rate_hz: complex samples a second; centre_hz: the frequency that stands at 0 Hz.
-    """
-
-    format: SampleFormat
-    sample_rate_hz: float = 0.0
-    centre_hz: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -460,6 +463,9 @@ class Adapter(ABC):
             self._again = self._passed if self.REPEATS else 0
             if self._on_wire(connect):
                 with self._changed:
+                    if self._counts["connections"] and not self.REPEATS:
+                        # Whatever came while there was no connection.
+                        self._lost_on_wire = UNKNOWN
                     self._counts["connections"] += 1
                 self._go(Event.CONNECTED)
 
@@ -511,6 +517,7 @@ class Adapter(ABC):
                         result,
                         ert_ns=result.ert_ns or self._now_ns(),
                         lost=_more(result.lost, self._lost_on_wire),
+                        signal=result.signal or self.signal,
                     )
                     self._lost_on_wire = 0
                     self._counts["blocks_in"] += 1

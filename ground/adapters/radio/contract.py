@@ -191,7 +191,9 @@ def lost_connection_is_made_again(bench: Bench) -> None:
         running(adapter)
         if bench.peer is not None:
             bench.peer.send(sent)
-            same(take(adapter, sum(map(len, sent))), sent, adapter.FRAMED)
+            found = take(adapter, sum(map(len, sent)))
+            same(found, sent, adapter.FRAMED)
+            demand(found[0].lost == UNKNOWN, "the first block after it does not say that some miss")
     demand(adapter.statistics().reconnects == 1, f"reconnects {adapter.statistics().reconnects}")
 
 

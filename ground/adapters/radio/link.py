@@ -10,16 +10,16 @@ have gone up never goes up again, also after a kill.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from ground.adapters.radio.adapter import Adapter, Block, Face, State
+from ground.adapters.radio.adapter import UNKNOWN, Adapter, Block, Face, Signal, State
 from ground.adapters.radio.uplink_log import UplinkLog
 from ground.ports import LinkChunk, LinkState, LinkStatistics
 from protocols.bus.messages import RadiatedMessage, UplinkMessage
-from protocols.errors import LocalError
 from protocols.identifiers import Carrier
+from protocols.physical.sample_block import SampleBlock, build_sample_block
 from protocols.timecodes.tai import utc_iso_from_tai_ns
 
 #: A carrier is there while something has come within so long, wall seconds.
@@ -48,11 +48,7 @@ class RadioLink:
         *,
         carrier: Carrier = Carrier.COMMAND,
     ) -> None:
-        """uplink_log: file of what was radiated.  LocalError: the adapter gives I/Q samples."""
-        if adapter.FACE is not Face.OCTETS:
-            raise LocalError(
-                f"{adapter.address.text} gives I/Q samples; receive wants octets of frames"
-            )
+        """uplink_log: file of what was radiated."""
         self._name = name
         self._adapter = adapter
         self._now_ns = now_ns
@@ -65,11 +61,18 @@ class RadioLink:
         self._radiated: list[RadiatedMessage] = []
         self._chunks = self._octets = 0
         self._enabled = True
+        # Of samples: something is missing before the next block; the last block's signal, if the
+        # end of what it belongs to has not been told; blocks of which nobody knew the rate.
+        self._broken = True
+        self._told: Signal | None = None
+        self._without_rate = 0
 
     def open(self, resume: dict[str, int]) -> None:
         self._stream = self._name_of_stream()
         self._sequence = resume.get(self._stream, -1)
         self._log.open()
+        # A recording goes on where it was; of a live wire the time in between is missing.
+        self._broken = not self._adapter.REPEATS
         if self._enabled:
             self._adapter.open(skip=self._sequence + 1)
 
@@ -91,15 +94,38 @@ class RadioLink:
             blocks = self._adapter.receive(timeout_s)
         else:
             time.sleep(timeout_s)
-        chunks: list[LinkChunk] = []
-        for block in blocks:
-            self._sequence += 1
-            chunks.append(LinkChunk(self._stream, self._sequence, block.ert_ns, block.octets))
-            self._octets += len(block.octets)
+        chunks = [self._chunk(block.ert_ns, octets) for block, octets in self._octets_of(blocks)]
         if chunks:
             self._chunks += len(chunks)
+            self._octets += sum(len(block.octets) for block in blocks)
             self._heard_s = time.monotonic()
+        elif not blocks and self._told is not None and self._has_broken_off():
+            # What the receiver still holds is complete: nothing follows, or not without a break.
+            end = build_sample_block(_samples(self._told, UNKNOWN, b""))
+            chunks.append(self._chunk(self._now_ns(), end))
+            self._told = None
         return chunks
+
+    def _has_broken_off(self) -> bool:
+        adapter = self._adapter
+        return adapter.ended or (not adapter.REPEATS and adapter.state is not State.RUNNING)
+
+    def _chunk(self, ert_ns: int, octets: bytes) -> LinkChunk:
+        self._sequence += 1
+        return LinkChunk(self._stream, self._sequence, ert_ns, octets)
+
+    def _octets_of(self, blocks: list[Block]) -> Iterator[tuple[Block, bytes]]:
+        if self._adapter.FACE is Face.OCTETS:
+            yield from ((block, block.octets) for block in blocks)
+            return
+        for block in blocks:
+            if block.signal is None or not block.signal.sample_rate_hz:
+                self._without_rate += 1
+                self._broken = True
+                continue
+            lost = UNKNOWN if self._broken else block.lost
+            self._broken, self._told = False, block.signal
+            yield block, build_sample_block(_samples(block.signal, lost, block.octets))
 
     def acknowledge(self, stream: str, sequence: int) -> None:
         """A radio forgets at once, a recording never."""
@@ -112,6 +138,9 @@ class RadioLink:
             self._radiated.append(known)
         elif not self._adapter.transmits:
             self._refuse(uplink, f"{self._adapter.address.scheme} does not transmit")
+        elif self._adapter.FACE is not Face.OCTETS:
+            scheme = self._adapter.address.scheme
+            self._refuse(uplink, f"{scheme} transmits samples: a modulator of octets is wanted")
         elif uplink.carrier != self._carrier:
             self._refuse(uplink, f"this link transmits {self._carrier}, not {uplink.carrier}")
         elif self._adapter.state is not State.RUNNING:
@@ -169,6 +198,8 @@ class RadioLink:
         detail = seen.detail
         if not detail and state is LinkState.OK:
             detail = self._adapter.address.text
+            if self._broken and self._without_rate:
+                detail = f"{detail}: no sample rate is known; give it there, as rate=2.4e6"
         return LinkStatistics(
             name=self._name,
             state=state,
@@ -181,13 +212,17 @@ class RadioLink:
             last_ert_ns=seen.last_ert_ns,
             lost_chunks=seen.lost,
             gaps=seen.gaps + seen.overflows,
-            malformed=seen.malformed,
+            malformed=seen.malformed + self._without_rate,
             carrier=state is LinkState.OK and heard,
         )
 
     def close(self) -> None:
         self._adapter.close()
         self._log.close()
+
+
+def _samples(signal: Signal, lost: int, octets: bytes) -> SampleBlock:
+    return SampleBlock(signal.format, signal.sample_rate_hz, signal.centre_hz, lost, octets)
 
 
 __all__ = ["RadioLink"]

@@ -57,12 +57,12 @@ def test_packets_come_out_and_ebn0_is_that_of_the_budget(
         made = receiver.push(one.read(round(one.sample_rate / 4)))
         octets.append(made[0])
         outputs.append(made[1])
-    message = receiver.message("Yeoju", "X", frame_lock=True)
+    message = receiver.message("Yeoju", "X")
     octets.append(receiver.finish()[0])
     assert receiver.chain.statistics().counts["frames"]["good"] >= 7
     expected_db = one.hearing(START).ebn0_db
     assert message.ebn0_db == pytest.approx(expected_db, abs=0.6)
-    assert (message.modulation, message.symbol_lock) == (modulation, True)
+    assert (message.modulation, message.symbol_lock, message.frame_lock) == (modulation, True, True)
     # The decided axes stand at 64/sqrt(rails).
     points = np.abs(message.constellation.astype(np.float64))[:, :rails]
     assert np.mean(points) == pytest.approx(64 / np.sqrt(rails), rel=0.12)
@@ -113,7 +113,8 @@ def test_the_command_decodes_a_recording(tmp_path: Path) -> None:
         recording.with_suffix(".sigmf-data").read_bytes()
     )
     # Where nothing is to be heard: said, and exit status 1.
-    deaf = CliRunner().invoke(app, [*arguments[:-1], "--symbol-rate", "3e3", "--range-hz", "100"])
+    lost = ["--symbol-rate", "3e3", "--range-hz", "100", "--rate-hz-s", "0"]
+    deaf = CliRunner().invoke(app, [*arguments[:-1], *lost])
     assert deaf.exit_code == 1
     assert "frames     0, 0 good" in deaf.stdout
     wrong = CliRunner().invoke(app, [*arguments, "--prediction", "fast"])

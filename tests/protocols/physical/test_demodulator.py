@@ -187,6 +187,34 @@ def test_carrier_far_from_where_it_might_be_is_found_by_the_prediction() -> None
     assert status.offset_hz == pytest.approx(200e3 - 20e3 * seconds + 500 * seconds**2, abs=20)
 
 
+@pytest.mark.parametrize("modulation", [Modulation.QPSK, Modulation.PM_BIPHASE])
+def test_a_prediction_goes_over_into_the_next_without_a_bit_lost(modulation: Modulation) -> None:
+    """A tangent every tenth of a second, in the place of one polynomial."""
+    waveform = Waveform(modulation, RATE, index_rad=1.1)
+    frequency = (-150e3, 30e3, -4e3)
+    bits, samples, rate = transmit(waveform, 8.0, 50_000, 9.0, frequency=frequency, delay=40.0)
+    told = Reception(range_hz=2e3, rate_hz_s=500.0)
+    demodulator = open_demodulator(waveform, rate, told)
+    parts, step = [], round(0.1 * rate)
+    for begin in range(0, len(samples), step):
+        t = begin / rate
+        a, b, c = frequency
+        demodulator.predict((a + b * t + c * t * t + 300.0, b + 2 * c * t))
+        parts.append(demodulator.push(samples[begin : begin + step]))
+        state = msgpack.unpackb(msgpack.packb(demodulator.snapshot()))
+        demodulator = open_demodulator(waveform, rate, told)
+        demodulator.restore(state)
+    status = demodulator.status
+    parts.append(demodulator.finish())
+    values = np.concatenate([part.values for part in parts])
+    assert [int(s) for part in parts for s in part.starts] == [0]
+    assert errors(values, bits, waveform) / len(bits) < uncoded(8.0)
+    seconds = len(samples) / rate
+    expected_hz = frequency[0] + frequency[1] * seconds + frequency[2] * seconds**2
+    assert status.offset_hz == pytest.approx(expected_hz, abs=100)
+    assert status.rate_hz_s == pytest.approx(frequency[1] + 2 * frequency[2] * seconds, rel=0.25)
+
+
 def test_lock_is_found_again_after_a_fade_and_told() -> None:
     waveform = Waveform(Modulation.BPSK, RATE)
     bits, samples, rate = transmit(waveform, 4.0, 100_000, 4.0)

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import LocalError, RemoteError
+from protocols.physical.sample_block import (
+    UNKNOWN,
+    SampleBlock,
+    build_sample_block,
+    parse_sample_block,
+)
 from protocols.physical.samples import SAMPLE_FORMATS, SampleFormat, sample_format
+from tests.strategies import sample_blocks
 
 FORMATS = pytest.mark.parametrize("known", SAMPLE_FORMATS.values(), ids=lambda known: known.name)
 
@@ -60,3 +67,37 @@ def test_half_samples_and_unknown_names_are_errors() -> None:
         sample_format("ci8").to_complex(b"abc")
     with pytest.raises(LocalError, match="'ci4': one of cf32_le, ci16_le"):
         sample_format("ci4")
+
+
+@given(sample_blocks())
+def test_a_block_is_read_as_it_was_built(block: SampleBlock) -> None:
+    octets = build_sample_block(block)
+    assert parse_sample_block(octets) == block
+    assert build_sample_block(parse_sample_block(octets)) == octets
+    assert octets.endswith(block.octets)
+
+
+@given(st.binary(max_size=60) | st.builds(lambda rest: b"L4IQ\x01" + rest, st.binary(max_size=60)))
+def test_what_is_no_block_is_the_others_fault(octets: bytes) -> None:
+    try:
+        found = parse_sample_block(octets)
+    except RemoteError as error:
+        culprit = error.data
+    else:
+        culprit = build_sample_block(found)
+    assert octets.startswith(culprit)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"sample_rate_hz": 0.0}, "sample rate of 0"),
+        ({"centre_hz": float("nan")}, "centre of nan"),
+        ({"lost": -2}, "-2 samples lost"),
+        ({"octets": b"123"}, "no whole samples of cu8"),
+    ],
+)
+def test_a_block_that_cannot_be_is_refused(wrong: dict[str, object], why: str) -> None:
+    right = {"sample_rate_hz": 1e6, "centre_hz": 0.0, "lost": UNKNOWN, "octets": b"12"}
+    with pytest.raises(LocalError, match=why):
+        SampleBlock(sample_format("cu8"), **(right | wrong))  # type: ignore[arg-type]

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from ground.adapters.radio.adapter import Block, Signal
 from ground.adapters.radio.link import RadioLink
 from ground.adapters.radio.loopback import LoopbackAdapter, channel
 from ground.adapters.radio.registry import open_adapter
+from ground.adapters.radio.rtl_tcp import RtlTcpPeer
+from ground.adapters.radio.sigmf_file import SigMFWriter
 from ground.config import RunSettings
 from ground.ports import LinkChunk, LinkState
 from ground.receive.profile import load_profile
@@ -18,6 +21,8 @@ from ground.wiring import open_link
 from protocols.bus.messages import UplinkMessage
 from protocols.errors import LocalError
 from protocols.identifiers import Carrier
+from protocols.physical.sample_block import UNKNOWN, parse_sample_block
+from protocols.physical.samples import sample_format
 
 PATIENCE_S = 10.0
 
@@ -234,3 +239,47 @@ def test_addresses_that_name_nothing_are_errors_that_list_what_there_is(tmp_path
     ):
         with pytest.raises(LocalError, match=says):
             open_adapter(uri).address.host_and_port()
+
+
+def test_samples_go_on_with_what_they_are_and_what_is_missing(
+    links: Callable[[str], RadioLink], tmp_path: Path, clock: Hand
+) -> None:
+    signal = Signal(sample_format("cu8"), 1e6, 8.4e9)
+    recording = tmp_path / "pass.sigmf-meta"
+    writer = SigMFWriter(recording, signal)
+    writer.write([Block(b"12", 5), Block(b"3456", 7, lost=12), Block(b"78", 9, lost=UNKNOWN)])
+    writer.close()
+    uri = f"sigmf:{recording}"
+    link = links(uri)
+    link.open({})
+    chunks = take(link, 4)
+    blocks = [parse_sample_block(chunk.octets) for chunk in chunks]
+    assert [block.octets for block in blocks] == [b"12", b"3456", b"78", b""]
+    # It ends by saying so: what the receiver still holds is all there will be.
+    assert [block.lost for block in blocks] == [0, 12, 0, UNKNOWN]
+    assert {(b.format.name, b.sample_rate_hz, b.centre_hz) for b in blocks} == {("cu8", 1e6, 8.4e9)}
+    assert [chunk.sequence for chunk in chunks] == [0, 1, 2, 3]
+    assert link.statistics().octets_in == 8
+    # Gone on with where it was; nothing is missing in between.
+    again = links(uri)
+    again.open({chunks[0].stream: 0})
+    assert [parse_sample_block(chunk.octets).lost for chunk in take(again, 3)] == [12, 0, UNKNOWN]
+    # Of a live wire the time before it was opened is missing.
+    server = RtlTcpPeer()
+    live = links(f"{server.uri}?rate=250000&freq=1")
+    live.open({})
+    until_ok(live)
+    server.send([b"abcd"])
+    assert parse_sample_block(take(live, 1)[0].octets).lost == UNKNOWN
+    server.leave()
+    end = parse_sample_block(take(live, 1)[0].octets)
+    assert (end.octets, end.lost) == (b"", UNKNOWN)
+    server.close()
+
+
+def test_commands_are_not_sent_as_samples(links: Callable[[str], RadioLink]) -> None:
+    link = links("zmq-iq://127.0.0.1:9?out=127.0.0.1:8&rate=1e6")
+    link.open({})
+    assert link.send(up("a"))
+    (fate,) = link.radiated()
+    assert "a modulator of octets is wanted" in fate.refused
