@@ -247,6 +247,7 @@ def _register() -> None:
     )
     from ground.procedure_run_commands import procedure_app
     from ground.radio_decode_command import radio_app
+    from ground.recovery_commands import AUDIT_EPILOG, REBUILD_EPILOG, audit, rebuild
     from ground.relay_commands import relay_app
     from ground.replay_command import missions, replay
     from ground.schedule_commands import schedule_app
@@ -263,6 +264,8 @@ def _register() -> None:
     app.command(epilog="Example: l4 missions danuri")(missions)
     app.command("time", epilog=EPILOG)(time_)
     app.command(epilog=DOCTOR_EPILOG)(doctor)
+    app.command(epilog=AUDIT_EPILOG)(audit)
+    archive_app.command(epilog=REBUILD_EPILOG)(rebuild)
     app.command(epilog=TERMINAL_EPILOG)(terminal)
     app.command(epilog=TELEMETRY_EPILOG)(telemetry)
     app.command(epilog=EVENTS_EPILOG)(events)

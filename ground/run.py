@@ -109,31 +109,36 @@ def run_site(options: RunOptions) -> int:
         return 2
     with _sole_user(options.run_dir):
         resumed = (options.run_dir / "clock.json").exists()
-        settings = prepare_run_directory(
-            options.run_dir,
-            speed=options.speed,
-            base_port=base_port,
-            mission=options.mission,
-            # A recording comes when it comes, and so does what a radio hears; a radio's spacecraft
-            # may be ours, and be commanded through it.
-            passes=options.passes and not (options.replay or options.radio),
-            relay=not (options.replay or options.radio),
-            command=options.replay is None and options.mission == "l4_relay",
-            console=options.console,
-            console_file=os.path.abspath(options.console_file) if options.console_file else "",
-            timing=options.replay is None and options.mission == "l4_relay",
-            radio=options.radio,
-            keep_samples_octets=round(options.keep_samples_gib * 1024) * MIB,
-            stations=options.stations,
-            sample_hz=options.sample_hz,
-            mqtt=options.mqtt,
-            # Of where we were called; services run elsewhere.
-            mqtt_file=os.path.abspath(options.mqtt_file) if options.mqtt_file else "",
-        )
+        settings = prepare_site(options, base_port)
         if resumed and sys.stderr.isatty():
             began = utc_iso_from_tai_ns(open_clock(settings).now_ns(), decimals=0)
             print(f"going on in {settings.run_dir}, world time {began}", file=sys.stderr)
         return _run_site(settings, options)
+
+
+def prepare_site(options: RunOptions, base_port: int) -> RunSettings:
+    """The run directory of a site, made or taken over."""
+    return prepare_run_directory(
+        options.run_dir,
+        speed=options.speed,
+        base_port=base_port,
+        mission=options.mission,
+        # A recording comes when it comes, and so does what a radio hears; a radio's spacecraft
+        # may be ours, and be commanded through it.
+        passes=options.passes and not (options.replay or options.radio),
+        relay=not (options.replay or options.radio),
+        command=options.replay is None and options.mission == "l4_relay",
+        console=options.console,
+        console_file=os.path.abspath(options.console_file) if options.console_file else "",
+        timing=options.replay is None and options.mission == "l4_relay",
+        radio=options.radio,
+        keep_samples_octets=round(options.keep_samples_gib * 1024) * MIB,
+        stations=options.stations,
+        sample_hz=options.sample_hz,
+        mqtt=options.mqtt,
+        # Of where we were called; services run elsewhere.
+        mqtt_file=os.path.abspath(options.mqtt_file) if options.mqtt_file else "",
+    )
 
 
 @contextlib.contextmanager
@@ -155,6 +160,23 @@ def _sole_user(run_dir: Path) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def at_rest(run_dir: Path) -> Iterator[None]:
+    """Of a run that is there and that no `l4 run` has, and none gets meanwhile.
+
+    LocalError names who has it."""
+    _existing(run_dir)
+    try:
+        with _sole_user(run_dir):
+            yield
+    except LocalError as error:
+        if "is in use by process" not in str(error):
+            raise
+        raise LocalError(
+            f"{run_dir} is running: end `l4 run`, or make a copy that rests (`l4 backup`)"
+        ) from error
+
+
 def _in_use(run_dir: Path) -> bool:
     """Whether an `l4 run` has this directory."""
     try:
@@ -165,7 +187,7 @@ def _in_use(run_dir: Path) -> bool:
 
 
 def _run_site(settings: RunSettings, options: RunOptions) -> int:
-    supervisor = Supervisor(_commands(settings, options), settings.run_dir / "log")
+    supervisor = Supervisor(site_commands(settings, options), settings.run_dir / "log")
     console = Console()
     model = LiveModel(speed=options.speed)
     clock = open_clock(settings)
@@ -196,7 +218,8 @@ def _run_site(settings: RunSettings, options: RunOptions) -> int:
     return 1 if killed else 0
 
 
-def _commands(settings: RunSettings, options: RunOptions) -> dict[str, list[str]]:
+def site_commands(settings: RunSettings, options: RunOptions) -> dict[str, list[str]]:
+    """Name → argument list of each process of the site, in the order of their start."""
     run_dir = str(settings.run_dir)
     commands = {
         name: python_module("ground", name, "--run-dir", run_dir) for name in settings.services

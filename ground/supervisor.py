@@ -30,7 +30,6 @@ EXIT_WITH_STDIN = "L4_EXIT_WITH_STDIN"
 
 #: A child that dies again within this time waits as long before its next start, doubling each time.
 _FIRST_BACKOFF_S = 0.2
-_LONGEST_BACKOFF_S = 10.0
 _LONG_ENOUGH_S = 30.0
 #: Silence of a child that was ready, wall seconds.  Long: a kernel that is compiled for the first
 #: time, or a disk that is very busy, is no reason to kill.
@@ -77,6 +76,8 @@ class Supervisor:
     #: Child that said at its first start that it cannot start as configured (exit status 2).
     refused: Child | None = None
     watchdog_s: float = WATCHDOG_S
+    #: The wait before a start doubles up to this, seconds.
+    longest_backoff_s: float = 10.0
     _sockets: Path | None = None
 
     def start(self) -> None:
@@ -132,7 +133,7 @@ class Supervisor:
                 if now - child._started > _LONG_ENOUGH_S:
                     child._backoff_s = _FIRST_BACKOFF_S
                 child._not_before = now + child._backoff_s
-                child._backoff_s = min(2 * child._backoff_s, _LONGEST_BACKOFF_S)
+                child._backoff_s = min(2 * child._backoff_s, self.longest_backoff_s)
                 dead.append(child)
             if child.process is None and now >= child._not_before:
                 self._spawn(child)

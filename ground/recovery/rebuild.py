@@ -1,0 +1,293 @@
+"""The archive made again from the capture, and how two archives differ.
+
+What the capture cannot give, events and when `receive` processed each packet, comes from the
+journals.  The new archive stands at the positions of the journals' ends (or where it is told), so
+that the archive service goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ground.adapters.journal_reader import JournalReader
+from ground.archive.decoding import Decoder
+from ground.archive.model import Position, Samples, Store
+from ground.archive.store import ArchiveStore
+from ground.config import MONITOR, RECEIVE, RunSettings
+from ground.durable_files import sync_directory
+from ground.receive.profile import load_profile
+from ground.recovery.capture import DecodedCapture, Progress, ToldPackets
+from ground.wiring import open_dictionaries, open_sampler, playback_channels
+from protocols.bus.messages import Event, EventMessage, parse
+from protocols.bus.replay import parse_record
+from protocols.errors import LocalError, RemoteError
+from protocols.identifiers import Topic
+from protocols.packets.batch import PacketBatch
+
+#: Octets of packets in one transaction.
+_COMMIT_OCTETS = 8 << 20
+#: Under which the archive service keeps what its decoder learnt.
+_LEARNT = "dictionary"
+_MOST_TOLD = 10
+
+
+@dataclass
+class Rebuilt:
+    """What a capture gave.  problems: of capture and journals, a sentence each."""
+
+    packets: int = 0
+    events: int = 0
+    chunks: int = 0
+    octets: int = 0
+    waiting: int = 0
+    problems: list[str] = field(default_factory=list[str])
+
+
+def rebuild(
+    settings: RunSettings,
+    target: Path,
+    *,
+    up_to: Mapping[str, Position] | None = None,
+    progress: Progress | None = None,
+) -> Rebuilt:
+    """Make `target`, which must not be there, from the run's capture and journals.
+
+    up_to: by topic, where to stop; what follows is counted in `waiting`.  LocalError: `target` is
+    there, or the capture is not.
+    """
+    if target.exists():
+        raise LocalError(f"{target} is there already")
+    if not settings.capture_dir.is_dir():
+        raise LocalError(f"{settings.capture_dir}: no capture; nothing can be made from it")
+    profile = load_profile(settings.mission)
+    decoder = Decoder(
+        open_dictionaries(profile.dictionary), sampler=open_sampler(settings, profile.dictionary)
+    )
+    playback = np.array(playback_channels(profile.dictionary), np.uint8)
+    decoded = DecodedCapture(settings)
+    told = ToldPackets(JournalReader(settings.journal_dir(RECEIVE, Topic.PACKETS)))
+    limit = _limit(up_to, Topic.PACKETS, told.identity)
+    result = Rebuilt()
+    with ArchiveStore.open(target) as store:
+        for first, packets in decoded.batches(progress):
+            reception_ns, sequence = told.beside(first, packets)
+            if told.identity:
+                # What no message tells comes by the journal, when `receive` has told it.
+                number = first + np.arange(len(packets))
+                kept = ((sequence >= 0) & (sequence <= limit)) | (number < told.first_packet)
+                result.waiting += int(np.count_nonzero(~kept))
+                packets, reception_ns = packets.select(kept), reception_ns[kept]
+            reception_ns = np.where(reception_ns < 0, packets.ert_ns, reception_ns)
+            _store_packets(store, settings, decoder, packets, reception_ns, playback)
+            result.packets += len(packets)
+        told.finish(decoded.packets)
+        last = min(limit, told.last_sequence)
+        with store.group():
+            if last >= 0:
+                store.append_events(Position(Topic.PACKETS, RECEIVE, told.identity, last), ())
+            learnt = json.dumps(decoder.snapshot(), separators=(",", ":"))
+            store.remember(_LEARNT, learnt)
+        events = JournalReader(settings.journal_dir(MONITOR, Topic.EVENTS))
+        with store.group():
+            for position, told_events in journaled_events(events):
+                if position.sequence <= _limit(up_to, Topic.EVENTS, events.identity):
+                    result.events += store.append_events(position, told_events)
+    result.chunks, result.octets = decoded.chunks, decoded.octets
+    result.problems = [*decoded.problems, *told.problems, *events.problems]
+    return result
+
+
+def _limit(up_to: Mapping[str, Position] | None, topic: str, identity: str) -> int:
+    found = None if up_to is None else up_to.get(topic)
+    if up_to is not None and found is None:
+        return -1
+    if found is None or found.journal != identity:
+        return np.iinfo(np.int64).max
+    return found.sequence
+
+
+def _store_packets(
+    store: Store,
+    settings: RunSettings,
+    decoder: Decoder,
+    packets: PacketBatch,
+    reception_ns: Any,
+    playback: Any,
+) -> None:
+    """In transactions of bounded size."""
+    start = 0
+    while start < len(packets):
+        limit = packets.offsets[start] + _COMMIT_OCTETS
+        stop = max(start + 1, int(np.searchsorted(packets.offsets, limit, "right")) - 1)
+        part = packets.slice(start, stop)
+        decoded = decoder.decode(part)
+        store.append(
+            None,
+            part,
+            stream=settings.link_name,
+            scet_ns=decoded.scet_ns,
+            reception_ns=reception_ns[start:stop],
+            playback=np.isin(part.vcid, playback),
+            tables=decoded.tables,
+        )
+        start = stop
+
+
+def journaled_events(reader: JournalReader) -> Iterator[tuple[Position, tuple[Event, ...]]]:
+    """What `monitor` told, message by message."""
+    for record in reader.records():
+        try:
+            message = parse(EventMessage, parse_record(record.payload)[1])
+        except RemoteError as error:
+            reader.problems.append(f"journal of events: record {record.sequence}: {error}")
+            continue
+        yield (
+            Position(Topic.EVENTS, MONITOR, reader.identity, record.sequence),
+            message.events,
+        )
+
+
+# ---------------------------------------------------------------- how archives differ
+
+
+def differences(found: Store, wanted: Store) -> list[str]:
+    """What `found` holds otherwise than `wanted`, a sentence each: packets one by one, parameters
+    sample by sample, events."""
+    told: list[str] = []
+    for compare in (_packet_differences, _sample_differences, _event_differences):
+        try:
+            told += compare(found, wanted)
+        except (sqlite3.Error, ValueError, KeyError, IndexError, TypeError, OSError) as error:
+            # Damage may read as anything.
+            told.append(f"archive: cannot be read: {type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - decompressors have errors of their own
+            told.append(f"archive: cannot be decompressed: {type(error).__name__}: {error}")
+    return told
+
+
+def _packet_differences(found: Store, wanted: Store) -> list[str]:
+    have, want = _packet_names(found), _packet_names(wanted)
+    # Two hashes that are equal stand for equal packets: 16 octets of BLAKE2b.
+    missing, extra = want - have, have - want
+    return [
+        f"archive: {sum(which.values()):,} packets {what}, as {_named(next(iter(which)))}"
+        for which, what in (
+            (missing, "of the capture are missing"),
+            (extra, "are there that the capture does not give (so often)"),
+        )
+        if which
+    ]
+
+
+def _packet_names(store: Store) -> Counter[tuple[int, int, int, bytes]]:
+    return Counter(
+        (p.vcid, p.apid, p.ert_ns, blake2b(p.octets, digest_size=16).digest())
+        for p in store.packets()
+    )
+
+
+def _named(name: tuple[int, int, int, bytes]) -> str:
+    vcid, apid, ert_ns, _ = name
+    return f"VC {vcid} APID {apid} ERT {ert_ns}"
+
+
+def _sample_differences(found: Store, wanted: Store) -> list[str]:
+    told: list[str] = []
+    have = {info.name: info.count for info in found.parameters()}
+    want = {info.name: info.count for info in wanted.parameters()}
+    for name in sorted(have.keys() | want.keys()):
+        if have.get(name, 0) != want.get(name, 0):
+            told.append(
+                f"archive: {name} has {have.get(name, 0):,} samples, the capture gives "
+                f"{want.get(name, 0):,}"
+            )
+        elif not _equal(found.query(name), wanted.query(name)):
+            told.append(f"archive: samples of {name} are others than the capture gives")
+    if len(told) > _MOST_TOLD:
+        told[_MOST_TOLD:] = [f"archive: … {len(told)} parameters differ"]
+    return told
+
+
+def _equal(a: Samples, b: Samples) -> bool:
+    if a.values.dtype.kind == "f" and b.values.dtype.kind == "f":
+        same = np.array_equal(a.values, b.values, equal_nan=True)
+    else:
+        same = np.array_equal(a.values, b.values)
+    columns = ("scet_ns", "ert_ns", "valid")
+    return same and all(np.array_equal(getattr(a, name), getattr(b, name)) for name in columns)
+
+
+def _event_differences(found: Store, wanted: Store) -> list[str]:
+    have, want = (
+        Counter(json.dumps(asdict(event), default=str) for event in store.events())
+        for store in (found, wanted)
+    )
+    return [
+        f"archive: {sum(which.values()):,} events {what}, as {next(iter(which))[:200]}"
+        for which, what in (
+            (want - have, "that the monitor told are missing"),
+            (have - want, "are there that the monitor's journal does not tell (so often)"),
+        )
+        if which
+    ]
+
+
+# ---------------------------------------------------------------- in the old one's place
+
+
+def replace_archive(archive: Path, made: Path) -> Path | None:
+    """Put `made` where the archive is, in one step; the old one is kept beside it under the name
+    that is returned (None: there was none).
+
+    Killed in between, either is there whole.  Nobody may have the archive open.
+    """
+    kept = None
+    _fold_log(made)
+    if archive.exists():
+        number = 1
+        while (kept := archive.with_name(f"{archive.name}.damaged-{number}")).exists():
+            number += 1
+        os.link(archive, kept)
+    # A log that SQLite found beside the new file would be played into it.
+    for suffix in ("-wal", "-shm"):
+        log = archive.with_name(archive.name + suffix)
+        if not log.exists():
+            continue
+        if kept is not None and suffix == "-wal":
+            log.replace(kept.with_name(kept.name + suffix))
+        else:
+            log.unlink()
+    sync_directory(archive.parent)
+    made.replace(archive)
+    sync_directory(archive.parent)
+    return kept
+
+
+def _fold_log(made: Path) -> None:
+    """All of it in the one file, and on disk."""
+    connection = sqlite3.connect(made)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
+    descriptor = os.open(made, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    for suffix in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            made.with_name(made.name + suffix).unlink()
+
+
+__all__ = ["Rebuilt", "differences", "journaled_events", "rebuild", "replace_archive"]

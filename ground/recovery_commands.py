@@ -1,0 +1,106 @@
+"""`l4 audit`, `l4 archive rebuild`, `l4 backup`, `l4 restore`: whether a run holds what it should,
+and what to do if it does not."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Run = Annotated[Path, typer.Argument(help="Directory of the run.")]
+
+DEFAULT_RUN_DIR = Path("var/run")
+
+AUDIT_EPILOG = """
+Examples:
+
+`l4 audit` — after `l4 run` has ended: exit status 0 if all is there
+
+`l4 audit backup-1 --json` — of a backup, while the run goes on
+
+`l4 audit --promises promises.jsonl` — and what clients noted that they were answered
+"""
+REBUILD_EPILOG = """
+Examples:
+
+`l4 archive rebuild` — of a run that has ended; the old archive is kept beside the new one
+
+`l4 archive rebuild --check` — says what is damaged, changes nothing; exit status 1 if anything is
+"""
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def audit(
+    run_dir: Run = DEFAULT_RUN_DIR,
+    promises: Annotated[
+        Path | None, typer.Option(help="What clients were answered: a line of JSON each.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Prove that a run holds what it promised: decode the capture anew and compare everything.
+
+    Packets one by one, parameters sample by sample, events, the command history with what the
+    spacecraft reported, bundles, files, passes. Changes nothing. Exit status 1: something is not
+    as it should be.
+    """
+    from ground.config import load_settings
+    from ground.recovery.audit import audit as work
+    from ground.recovery.promises import read_promises
+    from ground.run import at_rest
+
+    with at_rest(run_dir), _progress("audit") as progress:
+        asked = [] if promises is None else list(read_promises(promises))
+        found = work(load_settings(run_dir), asked, progress)
+    if json_:
+        told = {"ok": found.ok, "problems": found.problems, "counts": found.counts}
+        print(json.dumps(told | {"promises": dict(found.promises)}, indent=2))
+    else:
+        for name, value in found.counts.items():
+            print(f"{name:<34}{value:>16,}")
+        for kind, value in found.promises.items():
+            print(f"{'answered: ' + kind:<34}{value:>16,}")
+        print("\n".join(found.problems) or "all that was promised is there, once")
+    raise typer.Exit(0 if found.ok else 1)
+
+
+def rebuild(
+    run_dir: Run = DEFAULT_RUN_DIR,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only compare with the capture; change nothing.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Make the archive again from the capture, and put it in the old one's place in one step.
+
+    For an archive that is damaged (`l4 archive check`) or lost. Packets and parameters come from
+    the capture, events from the monitor's journal; the archive service goes on from there.
+    """
+    from ground.config import load_settings
+    from ground.recovery.repair import repair
+    from ground.run import at_rest
+
+    with at_rest(run_dir), _progress("rebuild") as progress:
+        done = repair(load_settings(run_dir), check=check, progress=progress)
+    if json_:
+        print(json.dumps(done.plain(), indent=2))
+    else:
+        print("\n".join(done.said))
+    raise typer.Exit(1 if (check and done.differences) or done.incomplete else 0)
+
+
+__all__ = ["AUDIT_EPILOG", "REBUILD_EPILOG", "audit", "rebuild"]
