@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ground.adapters.bundle_log import BundleLog
 from ground.adapters.journal_reader import JournalReader
 from ground.adapters.state_file import StateFile
@@ -277,7 +279,8 @@ def _reported(settings: RunSettings, archive: ArchiveStore, stage: Stage) -> Cou
     table = dictionary.decode(packets).table(name) if len(packets) else None
     if table is None:
         return Counter()
-    found = zip(table.raw["VER_SEQUENCE"].tolist(), table.scet_ns.tolist(), strict=True)
+    counts = np.asarray(table.raw["VER_SEQUENCE"])
+    found = zip(counts.tolist(), table.scet_ns.tolist(), strict=True)
     return Counter(word & 0x3FFF for word, _ in set(found))
 
 
