@@ -220,12 +220,17 @@ def _sample_differences(found: Store, wanted: Store) -> list[str]:
 
 
 def _equal(a: Samples, b: Samples) -> bool:
-    if a.values.dtype.kind == "f" and b.values.dtype.kind == "f":
-        same = np.array_equal(a.values, b.values, equal_nan=True)
-    else:
-        same = np.array_equal(a.values, b.values)
-    columns = ("scet_ns", "ert_ns", "valid")
-    return same and all(np.array_equal(getattr(a, name), getattr(b, name)) for name in columns)
+    return len(a) == len(b) and all(
+        np.array_equal(one, other, equal_nan=one.dtype.kind == "f" == other.dtype.kind)
+        for one, other in zip(_columns(a), _columns(b), strict=True)
+    )
+
+
+def _columns(samples: Samples) -> list[np.ndarray[Any, Any]]:
+    """Those of one instant, as of two packet definitions, by value: they have no order."""
+    values = samples.values
+    order = np.lexsort((values, samples.ert_ns, samples.scet_ns))
+    return [c[order] for c in (samples.scet_ns, samples.ert_ns, samples.valid, values)]
 
 
 def _event_differences(found: Store, wanted: Store) -> list[str]:
