@@ -247,7 +247,16 @@ def _register() -> None:
     )
     from ground.procedure_run_commands import procedure_app
     from ground.radio_decode_command import radio_app
-    from ground.recovery_commands import AUDIT_EPILOG, REBUILD_EPILOG, audit, rebuild
+    from ground.recovery_commands import (
+        AUDIT_EPILOG,
+        BACKUP_EPILOG,
+        REBUILD_EPILOG,
+        RESTORE_EPILOG,
+        audit,
+        backup,
+        rebuild,
+        restore,
+    )
     from ground.relay_commands import relay_app
     from ground.replay_command import missions, replay
     from ground.schedule_commands import schedule_app
@@ -265,6 +274,8 @@ def _register() -> None:
     app.command("time", epilog=EPILOG)(time_)
     app.command(epilog=DOCTOR_EPILOG)(doctor)
     app.command(epilog=AUDIT_EPILOG)(audit)
+    app.command(epilog=BACKUP_EPILOG, no_args_is_help=True)(backup)
+    app.command(epilog=RESTORE_EPILOG, no_args_is_help=True)(restore)
     archive_app.command(epilog=REBUILD_EPILOG)(rebuild)
     app.command(epilog=TERMINAL_EPILOG)(terminal)
     app.command(epilog=TELEMETRY_EPILOG)(telemetry)

@@ -34,6 +34,21 @@ Examples:
 `l4 archive rebuild --check` — says what is damaged, changes nothing; exit status 1 if anything is
 """
 
+BACKUP_EPILOG = """
+Examples:
+
+`l4 backup ../backup-monday` — while the run goes on
+
+`l4 audit ../backup-monday` — and it holds what it should
+"""
+RESTORE_EPILOG = """
+Examples:
+
+`l4 restore ../backup-monday --check` — is every octet as it was?
+
+`l4 restore ../backup-monday --run-dir var/run && l4 run`
+"""
+
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
@@ -103,4 +118,75 @@ def rebuild(
     raise typer.Exit(1 if (check and done.differences) or done.incomplete else 0)
 
 
-__all__ = ["AUDIT_EPILOG", "REBUILD_EPILOG", "audit", "rebuild"]
+def backup(
+    target: Annotated[Path, typer.Argument(help="New directory for the copy.")],
+    run_dir: Annotated[Path, typer.Option("--run-dir", help="The run.")] = DEFAULT_RUN_DIR,
+    json_: Json = False,
+) -> None:
+    """Copy a run while it goes on: databases, journals, bundles, files, captures, with a manifest.
+
+    The copy is what a kill of all services at one instant could have left: it can be audited, and
+    restored. Keys and accounts are in it: keep it as safe as the run itself.
+    """
+    from ground.config import load_settings
+    from ground.recovery.backup import back_up
+    from ground.run import existing
+
+    existing(run_dir)
+    with _copying("backup") as progress:
+        made = back_up(load_settings(run_dir), target, progress)
+    if json_:
+        print(json.dumps(made.plain(), indent=2))
+    else:
+        print(f"{made.directory}: {len(made.files):,} files, {made.octets:,} octets")
+
+
+def restore(
+    source: Annotated[Path, typer.Argument(help="Directory of a backup.")],
+    run_dir: Annotated[Path, typer.Option("--run-dir", help="New directory.")] = DEFAULT_RUN_DIR,
+    check: Annotated[bool, typer.Option("--check", help="Only check the backup.")] = False,
+    json_: Json = False,
+) -> None:
+    """Make a run directory from a backup, after every octet of it has been checked.
+
+    `l4 run --run-dir …` goes on in it. What was commanded after the backup is not in it: see
+    docs/durability.md before you command a real spacecraft again.
+    """
+    from ground.recovery.backup import check_backup
+    from ground.recovery.backup import restore as work
+
+    with _copying("restore") as progress:
+        made = check_backup(source, progress) if check else work(source, run_dir, progress)
+    if json_:
+        print(json.dumps(made.plain(), indent=2))
+    else:
+        what = "is sound" if check else "is restored"
+        print(f"{made.directory} {what}: {len(made.files):,} files, {made.octets:,} octets")
+
+
+@contextmanager
+def _copying(what: str) -> Iterator[Callable[[int, str], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[file]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=None, file="")
+        yield lambda octets, name: bar.update(task, completed=octets, file=name)
+
+
+__all__ = [
+    "AUDIT_EPILOG",
+    "BACKUP_EPILOG",
+    "REBUILD_EPILOG",
+    "RESTORE_EPILOG",
+    "audit",
+    "backup",
+    "rebuild",
+    "restore",
+]

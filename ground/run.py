@@ -165,7 +165,7 @@ def at_rest(run_dir: Path) -> Iterator[None]:
     """Of a run that is there and that no `l4 run` has, and none gets meanwhile.
 
     LocalError names who has it."""
-    _existing(run_dir)
+    existing(run_dir)
     try:
         with _sole_user(run_dir):
             yield
@@ -379,7 +379,7 @@ def _pass_report(model: LiveModel, now_ns: int) -> dict[str, object] | None:
 
 def watch_site(run_dir: Path) -> int:
     """The live view of a site that somebody else runs."""
-    settings = _existing(run_dir)
+    settings = existing(run_dir)
     console = Console()
     bus = open_viewer(settings, "l4-watch")
     clock = open_clock(settings)
@@ -397,7 +397,7 @@ def watch_site(run_dir: Path) -> int:
 
 def print_status(run_dir: Path, *, as_json: bool) -> int:
     """Wait until every service has spoken (or not), print, 0 if all is well."""
-    settings = _existing(run_dir)
+    settings = existing(run_dir)
     clock = open_clock(settings)
     model = LiveModel(speed=1 / clock.wall_seconds(1.0))
     bus = open_viewer(settings, "l4-status", topics=(Topic.LINK, Topic.PASSES, Topic.STATUS))
@@ -468,7 +468,7 @@ def _print_status(model: LiveModel, now_ns: int, problems: list[str]) -> None:
         console.print(Text("all well", style="green"))
 
 
-def _existing(run_dir: Path) -> RunSettings:
+def existing(run_dir: Path) -> RunSettings:
     if not (run_dir / "run.toml").is_file():
         raise FileNotFoundError(2, "no run here; `l4 run` starts one", str(run_dir / "run.toml"))
     return load_settings(run_dir)

@@ -1,0 +1,284 @@
+"""A copy of a run that goes on, and the way back.
+
+    made = back_up(settings, Path("backup-1"))           while all services work
+    restore(Path("backup-1"), Path("var/run"))           checks every octet first
+
+The copy is what a kill -9 of all processes at one instant could have left, so that whoever is
+started in it goes on as after one.  For that, what follows is copied before what it follows: a
+follower's position then never lies behind the end of the journal that it follows.
+
+    1. state/, archive, console accounts      how far each follower is, with what it made of it
+    2. bundles/relay, then mission_centre     a bundle that moves meanwhile is in both, and known
+    3. journals                               of monitor, mission_centre, command; then of receive
+    4. command, transfers, then their files   octets that a span speaks of are there (or asked for)
+    5. schedule/, files/, procedures/
+    6. capture/                               last: everything above was made from it
+
+SQLite files by SQLite's online backup; the others only grow or are replaced in one step, and are
+read to the length that they have.  `manifest.json`, written last, names each file with its length
+and SHA-256: a backup without it is none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from ground.config import COMMAND, MISSION_CENTRE, MONITOR, RECEIVE, RELAY, RunSettings
+from ground.durable_files import make_directory, replace_file, sync_directory
+from protocols.errors import LocalError
+
+MANIFEST: Final = "manifest.json"
+VERSION: Final = 1
+#: Of no use elsewhere: locks, logs, copies of what was damaged, half-made files.
+_LEFT_OUT: Final = ("lock", ".lock", "open", "ballast")
+_LEFT_OUT_ENDS: Final = (".new", ".part", "-wal", "-shm", "-journal", ".torn", ".rebuilding")
+_LEFT_OUT_PARTS: Final = (".damaged-", "audit-", "upload-")
+_STEP_OCTETS: Final = 4 << 20
+#: Pages of SQLite copied between two looks at the progress: some 8 MiB.
+_STEP_PAGES: Final = 1024
+#: A segment was deleted while it was to be copied; after so many times something else is wrong.
+_TIMES: Final = 20
+
+#: octets done, what is copied now
+Progress = Callable[[int, str], None]
+
+
+@dataclass
+class Backup:
+    """files: by path in the run, octets and SHA-256."""
+
+    directory: str
+    files: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
+
+    @property
+    def octets(self) -> int:
+        return sum(octets for octets, _ in self.files.values())
+
+    def plain(self) -> dict[str, Any]:
+        return {"directory": self.directory, "files": len(self.files), "octets": self.octets}
+
+
+class _Copying:
+    """From a run's directory into another; each file once, in the order asked for."""
+
+    def __init__(self, source: Path, target: Path, progress: Progress | None) -> None:
+        self._source, self._target = source, target
+        self._progress = progress or (lambda octets, what: None)
+        self._done_octets = 0
+        self.files: dict[str, tuple[int, str]] = {}
+
+    def database(self, path: Path) -> None:
+        """SQLite's online backup: one moment of it, while others write."""
+        if not path.is_file():
+            return
+        target = self._prepared(path)
+        with (
+            closing(sqlite3.connect(path, timeout=60)) as source,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            source.backup(copy, pages=_STEP_PAGES, progress=self._pages(path))
+            # In one file, as the manifest names it.
+            copy.execute("PRAGMA journal_mode = DELETE")
+        self._finished(path, target)
+
+    def _pages(self, path: Path) -> Callable[[int, int, int], None]:
+        name = str(path.relative_to(self._source))
+        return lambda status, left, total: self._progress(self._done_octets, name)
+
+    def tree(self, directory: Path) -> None:
+        """Files below it that are not there yet, oldest names first.  One that goes meanwhile (a
+        journal's oldest segment, a bundle's) has all of them begun again."""
+        for _ in range(_TIMES):
+            copied: list[Path] = []
+            try:
+                for path in self._found(directory):
+                    self.file(path)
+                    copied.append(path)
+                return
+            except FileNotFoundError:
+                for path in copied:
+                    self._forget(path)
+        raise LocalError(f"{directory}: changes faster than it can be copied")
+
+    def _found(self, directory: Path) -> Iterator[Path]:
+        for path in sorted(directory.rglob("*")) if directory.is_dir() else ():
+            inside = path.relative_to(self._source)
+            if (
+                path.is_file()
+                and str(inside) not in self.files
+                and path.name not in _LEFT_OUT
+                and not path.name.endswith(_LEFT_OUT_ENDS)
+                and inside.parts[0] != "log"
+                and not any(part in str(inside) for part in _LEFT_OUT_PARTS)
+                and not _is_database(path)
+            ):
+                yield path
+
+    def file(self, path: Path) -> None:
+        """To the length that it has when it is opened."""
+        target = self._prepared(path)
+        digest = hashlib.sha256()
+        with path.open("rb") as source, target.open("wb") as copy:
+            status = os.fstat(source.fileno())
+            os.fchmod(copy.fileno(), status.st_mode & 0o777)
+            left = status.st_size
+            while left and (octets := source.read(min(left, _STEP_OCTETS))):
+                copy.write(octets)
+                digest.update(octets)
+                left -= len(octets)
+                self._done_octets += len(octets)
+                self._progress(self._done_octets, str(path.relative_to(self._source)))
+            copy.flush()
+            os.fsync(copy.fileno())
+        self._keep(path, status.st_size - left, digest.hexdigest())
+
+    def _prepared(self, path: Path) -> Path:
+        target = self._target / path.relative_to(self._source)
+        make_directory(target.parent)
+        return target
+
+    def _finished(self, path: Path, target: Path) -> None:
+        os.chmod(target, path.stat().st_mode & 0o777)
+        octets, digest = _digest(target, sync=True)
+        self._done_octets += octets
+        self._keep(path, octets, digest)
+
+    def _keep(self, path: Path, octets: int, digest: str) -> None:
+        self.files[str(path.relative_to(self._source))] = octets, digest
+
+    def _forget(self, path: Path) -> None:
+        name = str(path.relative_to(self._source))
+        self.files.pop(name, None)
+        (self._target / name).unlink(missing_ok=True)
+
+
+def back_up(settings: RunSettings, target: Path, progress: Progress | None = None) -> Backup:
+    """LocalError: `target` is there and not empty, or lies in the run."""
+    run = settings.run_dir
+    target = target.resolve()
+    if target.is_relative_to(run):
+        raise LocalError(f"{target}: a backup lies outside of the run that it is of")
+    if target.exists() and any(target.iterdir()):
+        raise LocalError(f"{target}: not empty; a backup wants a directory of its own")
+    make_directory(target)
+    copying = _Copying(run, target, progress)
+    copying.tree(run / "state")
+    copying.database(settings.archive_file)
+    copying.database(settings.console_dir / "accounts.sqlite")
+    for node in (RELAY, MISSION_CENTRE):
+        copying.tree(run / "bundles" / node)
+    for service in (MONITOR, MISSION_CENTRE, COMMAND, RECEIVE):
+        copying.tree(run / "journal" / service)
+    copying.database(settings.command_file)
+    copying.database(settings.files_dir / "transfers.sqlite")
+    copying.tree(settings.files_dir)
+    copying.database(settings.shared_schedule)
+    copying.tree(settings.pass_list.parent)
+    copying.tree(settings.procedure_dir)
+    # Whatever else is there, but for the capture.
+    for path in sorted(run.iterdir()):
+        if path.is_dir() and path not in (settings.capture_dir, run / "log"):
+            copying.tree(path)
+    for path in sorted(run.iterdir()):
+        if path.is_file() and path.name not in _LEFT_OUT:
+            copying.file(path)
+    copying.tree(settings.capture_dir)
+    for directory in {(target / name).parent for name in copying.files}:
+        sync_directory(directory)
+    made = Backup(str(target), copying.files)
+    manifest = {"version": VERSION, "of": str(run), "files": made.files}
+    replace_file(target / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    return made
+
+
+def check_backup(backup: Path, progress: Progress | None = None) -> Backup:
+    """Every file against the manifest.  LocalError names all that is missing or changed."""
+    path = backup / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+        if manifest["version"] != VERSION:
+            raise LocalError(f"{path}: version {manifest['version']}, {VERSION} is read here")
+        files = {
+            str(name): (int(n), str(digest)) for name, (n, digest) in manifest["files"].items()
+        }
+    except FileNotFoundError as error:
+        raise LocalError(f"{backup}: no {MANIFEST}: no backup, or one that was not finished") from (
+            error
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise LocalError(f"{path}: not a manifest: {error!r}") from error
+    wrong: list[str] = []
+    done = 0
+    for name, (octets, digest) in files.items():
+        inside = (backup / name).resolve()
+        if not inside.is_relative_to(backup.resolve()):
+            raise LocalError(f"{path}: {name} lies outside of the backup")
+        if not inside.is_file():
+            wrong.append(f"{name} is missing")
+            continue
+        if _digest(inside) != (octets, digest):
+            wrong.append(f"{name} has changed")
+        done += octets
+        if progress is not None:
+            progress(done, name)
+    if wrong:
+        raise LocalError(f"{backup}: {'; '.join(wrong[:10])}; nothing is restored from it")
+    return Backup(str(backup), files)
+
+
+def restore(backup: Path, run_dir: Path, progress: Progress | None = None) -> Backup:
+    """A run directory from a backup that is sound.  LocalError: it is not, or `run_dir` is there
+    and not empty.  The directory appears when it is complete."""
+    if run_dir.exists() and any(run_dir.iterdir()):
+        raise LocalError(
+            f"{run_dir}: not empty; move it away, it may hold what the backup does not"
+        )
+    found = check_backup(backup, progress)
+    making = run_dir.with_name(f"{run_dir.name}.restoring")
+    if making.exists():
+        # Of a restore that was broken off.
+        shutil.rmtree(making)
+    make_directory(making)
+    for name, (octets, _) in found.files.items():
+        target = making / name
+        make_directory(target.parent)
+        shutil.copy(backup / name, target)
+        _digest(target, sync=True)
+        if progress is not None:
+            progress(octets, name)
+    for directory in {(making / name).parent for name in found.files}:
+        sync_directory(directory)
+    if run_dir.exists():
+        run_dir.rmdir()
+    making.rename(run_dir)
+    sync_directory(run_dir.parent)
+    return Backup(str(run_dir), found.files)
+
+
+def _is_database(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
+
+
+def _digest(path: Path, *, sync: bool = False) -> tuple[int, str]:
+    digest = hashlib.sha256()
+    octets = 0
+    with path.open("rb") as file:
+        while part := file.read(_STEP_OCTETS):
+            digest.update(part)
+            octets += len(part)
+        if sync:
+            os.fsync(file.fileno())
+    return octets, digest.hexdigest()
+
+
+__all__ = ["Backup", "back_up", "check_backup", "restore"]
