@@ -96,6 +96,9 @@ fuzz: $(VENV)/.installed-test  ## every parser that reads from outside, by cover
 	@if command -v uv >/dev/null; then uv pip install -q -p $(BIN)/python -e '.[fuzz]'; else $(BIN)/uv pip install -q -p $(BIN)/python -e '.[fuzz]'; fi
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
+fuzz-api: $(VENV)/.installed-test  ## the console's API by schemathesis, 60 questions a route (ARGS="200")
+	L4_API_EXAMPLES=$(or $(ARGS),60) $(BIN)/pytest -q tests/ground/console/test_api_fuzz.py
+
 tools:  ## programs that tests want beyond Python (apt, as root or with sudo)
 	@sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
 	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends tshark libfec0 mosquitto mosquitto-clients chromium libsoapysdr-dev g++ gnuradio prometheus nginx-light >/dev/null

@@ -25,6 +25,7 @@ from typing import Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from ground.console.limits import Rate
 from ground.console.roles import NotSignedIn, Role, Session
 from ground.console.tokens import Tokens, digest
 from ground.durable_files import make_directory
@@ -35,8 +36,9 @@ FORMAT: Final = 1
 #: A session ends so long after its last use, and in any case so long after sign-in.
 IDLE_S, LONGEST_S = 8 * 3_600, 24 * 3_600
 SETUP_S: Final = 24 * 3_600
-#: Wrong passwords for one name, and how long they count.
-ATTEMPTS, ATTEMPTS_S = 5, 60
+#: Attempts to sign in, how long they count: for a name from one address, so that nobody is shut
+#: out by a stranger elsewhere; from one address; for a name from everywhere.
+ATTEMPTS, ADDRESS_ATTEMPTS, NAME_ATTEMPTS, ATTEMPTS_S = 5, 20, 100, 60
 SHORTEST_PASSWORD: Final = 10
 #: Instead of a password's hash, before the issuer: no password is ever verified by it.
 _EXTERNAL: Final = "oidc:"
@@ -73,7 +75,11 @@ class Accounts:
         self._db = connection
         self._lock = threading.RLock()
         self._hasher = hasher
-        self._failed: dict[str, list[float]] = {}
+        self._attempts = (
+            Rate(ATTEMPTS, ATTEMPTS_S),
+            Rate(ADDRESS_ATTEMPTS, ATTEMPTS_S),
+            Rate(NAME_ATTEMPTS, ATTEMPTS_S),
+        )
         #: Scripts'.
         self.tokens = Tokens(connection, self._lock, self._writing)
 
@@ -126,16 +132,22 @@ class Accounts:
     def set_up(self, token: str, name: str, password: str, now_s: float) -> None:
         """The first administrator.  NotSignedIn for a token that is none; LocalError for a
         password that is too short."""
+        # Before the password is hashed: strangers shall not make us do that.
+        with self._lock:
+            self._check_setup(token, now_s)
         hashed = self._hashed(name, password)
         with self._writing():
-            row = self._db.execute(
-                "SELECT until_s FROM setup WHERE token = ?", (digest(token),)
-            ).fetchone()
-            anybody = self._db.execute("SELECT 1 FROM person").fetchone()
-            if row is None or row[0] < now_s or anybody:
-                raise NotSignedIn("this set-up link has been used, or is too old")
+            self._check_setup(token, now_s)
             self._db.execute("DELETE FROM setup")
             self._db.execute("INSERT INTO person VALUES (?, ?, ?)", (name, Role.ADMIN, hashed))
+
+    def _check_setup(self, token: str, now_s: float) -> None:
+        row = self._db.execute(
+            "SELECT until_s FROM setup WHERE token = ?", (digest(token),)
+        ).fetchone()
+        anybody = self._db.execute("SELECT 1 FROM person").fetchone()
+        if row is None or row[0] < now_s or anybody:
+            raise NotSignedIn("this set-up link has been used, or is too old")
 
     def add(self, name: str, role: Role, password: str) -> None:
         """LocalError for a name that is there, and a password that is too short."""
@@ -191,11 +203,12 @@ class Accounts:
 
     # Sessions ------------------------------------------------------------------------------------
 
-    def sign_in(self, name: str, password: str, now_s: float) -> Session:
-        """NotSignedIn for a wrong name or password, and after too many of them."""
+    def sign_in(self, name: str, password: str, now_s: float, address: str = "") -> Session:
+        """NotSignedIn for a wrong name or password, and after too many of them; address: whose."""
+        keys = ((name, address), address, name)
         with self._lock:
-            recent = [at for at in self._failed.get(name, []) if now_s - at < ATTEMPTS_S]
-            if len(recent) >= ATTEMPTS:
+            # Counted before they are checked, which takes a while: many at once are as many.
+            if not all(map(Rate.take, self._attempts, keys, [now_s] * 3)):
                 raise NotSignedIn("too many attempts; wait a minute")
             row = self._db.execute(
                 "SELECT role, password FROM person WHERE name = ?", (name,)
@@ -205,12 +218,9 @@ class Accounts:
         except (VerificationError, InvalidHashError):
             row = None
         if row is None:
-            with self._lock:
-                self._failed[name] = [*recent, now_s]
-                while len(self._failed) > 10_000:
-                    del self._failed[next(iter(self._failed))]
             raise NotSignedIn("name or password is wrong")
-        self._failed.pop(name, None)
+        with self._lock:
+            self._attempts[0].forget(keys[0])
         return self._begin(name, Role(row[0]), now_s)
 
     def sign_in_as(self, name: str, role: Role, issuer: str, now_s: float) -> Session:

@@ -6,6 +6,7 @@ audited like what is done.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -29,14 +30,13 @@ from ground.console.accounts import NotSignedIn, Session
 from ground.console.api import SignIn, routes
 from ground.console.context import Context
 from ground.console.endpoints import PREFIX, Call, Route, openapi
+from ground.console.limits import HASHES, MAX_BODY_OCTETS, WAITING, Rate
 from ground.console.live import NOT_SIGNED_IN, Hub
 from ground.console.oidc_routes import oidc_routes
 from ground.console.static_files import StaticFiles
 from protocols.errors import LocalError
 
 COOKIE: Final = "l4_session"
-#: Of a body: a command with its octets, a layout.
-MAX_BODY_OCTETS: Final = 256 * 1024
 STATIC: Final = Path(__file__).parent / "static"
 #: No script, style or picture from elsewhere, nobody puts us into a frame.
 HEADERS: Final = {
@@ -47,6 +47,16 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+
+
+#: Lines of the audit in a minute for refusals of somebody at one address who is not signed in.
+STRANGERS_LINES: Final = 60
+
+
+class _Strangers(Rate):
+    """left_out: refusals that were not written."""
+
+    left_out = 0
 
 
 class Refused(Exception):
@@ -111,6 +121,7 @@ def make_app(context: Context, version: str) -> Starlette:
     )
     app.state.hub = hub
     app.state.routes = api
+    app.state.strangers = _Strangers(STRANGERS_LINES, 60)
     return app
 
 
@@ -282,6 +293,15 @@ async def _audit(
     name = "" if session is None else session.name
     if session is not None and session.token_number:
         detail = f"token {session.token_number}: {detail}".removesuffix(": ")
+    if session is None:
+        # Of whoever has no name here a minute has so many lines; what is kept is kept for ever.
+        strangers = request.app.state.strangers
+        if not strangers.take(_address(request), context.wall_s()):
+            strangers.left_out += 1
+            return
+        if strangers.left_out:
+            detail = f"{detail}; {strangers.left_out} refusals before it were too many to write"
+            strangers.left_out = 0
     await run_in_threadpool(
         context.accounts.audit,
         context.wall_s(), name, _address(request), action, outcome, detail,
@@ -293,6 +313,25 @@ def _problem(status: int, text: str) -> Response:
 
 
 def _sign_in(context: Context) -> Callable[[Request], Awaitable[Response]]:
+    # Made here, it belongs to the loop that first waits for it.
+    hashing = asyncio.Semaphore(HASHES)
+    waiting = 0
+
+    async def checked(request: Request, body: SignIn) -> Session:
+        """Few at a time, and few that wait: threads and memory are for those who are signed in."""
+        nonlocal waiting
+        if waiting >= WAITING:
+            raise NotSignedIn("too many sign in just now; again in a moment")
+        waiting += 1
+        try:
+            async with hashing:
+                return await run_in_threadpool(
+                    context.accounts.sign_in,
+                    body.name, body.password, context.wall_s(), _address(request),
+                )  # fmt: skip
+        finally:
+            waiting -= 1
+
     async def sign_in(request: Request) -> Response:
         action = "POST " + PREFIX + "/session"
         if not _own_origin(context, request.headers):
@@ -303,9 +342,7 @@ def _sign_in(context: Context) -> Callable[[Request], Awaitable[Response]]:
         except Refused as refused:
             return _problem(refused.status, str(refused))
         try:
-            session = await run_in_threadpool(
-                context.accounts.sign_in, body.name, body.password, context.wall_s()
-            )
+            session = await checked(request, body)
         except NotSignedIn as error:
             await _audit(context, request, None, action, "401", f"{body.name}: {error}")
             return _problem(401, str(error))

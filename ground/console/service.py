@@ -14,6 +14,12 @@ import uvicorn
 from ground.console.alarms import AlarmState
 from ground.console.app import make_app
 from ground.console.context import TOPICS, Context
+from ground.console.limits import (
+    MAX_HEAD_OCTETS,
+    MAX_SOCKET_OCTETS,
+    HttpLimits,
+    bounded_http,
+)
 from ground.ports import Bus, StateStore, Stop
 from ground.status import StatusReporter
 from protocols.bus.messages import ServiceState, Severity
@@ -26,6 +32,26 @@ GATHER_S: Final = 0.075
 #: Alarms are kept at least so often, wall seconds, and whenever somebody has done something.
 KEEP_S: Final = 2.0
 STATE_VERSION: Final = 1
+_LIMITS: Final = HttpLimits()
+
+
+def server_config(
+    app: Any, host: str, port: int, limits: HttpLimits = _LIMITS, **more: Any
+) -> uvicorn.Config:
+    """How the console is served; more: as uvicorn's."""
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        server_header=False,
+        http=bounded_http(limits),
+        ws_max_size=MAX_SOCKET_OCTETS,
+        ws_per_message_deflate=True,
+        timeout_graceful_shutdown=2,
+        h11_max_incomplete_event_size=MAX_HEAD_OCTETS,
+        **more,
+    )
 
 
 class ConsoleService:
@@ -65,20 +91,7 @@ class ConsoleService:
     def run(self, stop: Stop) -> None:
         self._restore()
         thread = threading.Thread(target=self._serve_bus, args=(stop,), name="bus", daemon=True)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                self._app,
-                host=self._host,
-                port=self._port,
-                log_level="warning",
-                server_header=False,
-                ws_max_size=1 << 16,
-                ws_per_message_deflate=True,
-                timeout_graceful_shutdown=2,
-                h11_max_incomplete_event_size=64 * 1024,
-                limit_concurrency=400,
-            )
-        )
+        server = uvicorn.Server(server_config(self._app, self._host, self._port))
         thread.start()
         asyncio.run(self._serve(server, stop))
         thread.join(10)
