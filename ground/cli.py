@@ -262,6 +262,8 @@ def _register() -> None:
     from ground.schedule_commands import schedule_app
     from ground.study_commands import study_app
     from ground.time_commands import EPILOG, time_
+    from ground.trace_command import EPILOG as TRACE_EPILOG
+    from ground.trace_command import trace
     from ground.xtce_commands import xtce_app
 
     app.command(
@@ -273,6 +275,7 @@ def _register() -> None:
     app.command(epilog="Example: l4 missions danuri")(missions)
     app.command("time", epilog=EPILOG)(time_)
     app.command(epilog=DOCTOR_EPILOG)(doctor)
+    app.command(epilog=TRACE_EPILOG)(trace)
     app.command(epilog=AUDIT_EPILOG)(audit)
     app.command(epilog=BACKUP_EPILOG, no_args_is_help=True)(backup)
     app.command(epilog=RESTORE_EPILOG, no_args_is_help=True)(restore)

@@ -107,6 +107,7 @@ class Observed:
             reason = f"its loop has not turned for {age_s:.1f} s, {self._heartbeat_s:g} s allowed"
         return {
             "service": self.service,
+            "run_dir": str(self._run_dir),
             "healthy": not reason,
             "reason": reason,
             "state": str(state),

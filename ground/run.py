@@ -32,6 +32,7 @@ from ground.config import (
     port_range_free,
     prepare_run_directory,
 )
+from ground.health import running
 from ground.live_view import LiveModel, pass_lines, render
 from ground.ports import Bus, Clock
 from ground.supervisor import CANNOT_START, Supervisor, python_module
@@ -165,9 +166,15 @@ def at_rest(run_dir: Path) -> Iterator[None]:
     """Of a run that is there and that no `l4 run` has, and none gets meanwhile.
 
     LocalError names who has it."""
-    existing(run_dir)
+    settings = existing(run_dir)
     try:
         with _sole_user(run_dir):
+            # Services that systemd runs have no lock in common.
+            if services := running(settings):
+                raise LocalError(
+                    f"{run_dir}: {', '.join(services)} run; end them (`systemctl stop "
+                    "l4-ground.target`), or make a copy that rests (`l4 backup`)"
+                )
             yield
     except LocalError as error:
         if "is in use by process" not in str(error):

@@ -41,9 +41,14 @@ class JournalReader:
         """Oldest first."""
         return sorted(self._directory.glob("*.journal"))
 
-    def records(self) -> Iterator[JournalRecord]:
-        """All that are sound, in order; behind a damaged one those of the next segment."""
+    def records(self, start: int = 0) -> Iterator[JournalRecord]:
+        """All that are sound, in order; behind a damaged one those of the next segment.
+
+        start: from the segment on that holds this sequence.
+        """
         paths = self.segments()
+        before = [i for i, path in enumerate(paths) if int(path.stem) <= start]
+        paths = paths[before[-1] if before else 0 :]
         if paths:
             self.next_sequence = int(paths[0].stem)
         for path in paths:

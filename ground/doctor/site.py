@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import shutil
 import socket
@@ -14,10 +12,11 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ground.config import PORTS, RunSettings, load_settings
 from ground.doctor.finding import Check, Finding, error, ok, skipped, warning
+from ground.health import health
 from protocols.errors import LocalError
 
 #: Of the disk, below which somebody should act, and below which it is late.
@@ -74,22 +73,9 @@ def room(settings: RunSettings) -> Iterator[Finding]:
         yield ok("disk", said)
 
 
-def health(port: int) -> dict[str, Any] | None:
-    """What `/healthz` says there; None: nobody, or somebody else, answers."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_S)
-    try:
-        connection.request("GET", "/healthz")
-        answer = json.loads(connection.getresponse().read(65_536))
-    except (OSError, http.client.HTTPException, ValueError):
-        return None
-    finally:
-        connection.close()
-    return answer if isinstance(answer, dict) and "healthy" in answer else None
-
-
 def services(settings: RunSettings) -> Iterator[Finding]:
     """Each service of the run by its own word; ports that nobody of ours has."""
-    said = {name: health(settings.metrics_ports[name]) for name in settings.services}
+    said = {name: health(settings, name) for name in settings.services}
     running = [name for name, answer in said.items() if answer is not None]
     if not running:
         yield skipped("services", "nothing runs")

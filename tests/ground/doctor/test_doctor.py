@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import shutil
@@ -14,10 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner
 
 from ground.archive.store import ArchiveStore
@@ -26,6 +21,7 @@ from ground.config import RunSettings, free_base_port, prepare_run_directory
 from ground.doctor import machine, site
 from ground.doctor.finding import Level
 from protocols.timecodes.tai import utc_iso_from_tai_ns
+from tests.certificates import for_localhost
 
 
 @pytest.fixture
@@ -158,29 +154,10 @@ def test_services_keys(run: RunSettings) -> None:
     assert "bus.key" in levels(site.keys(run))[Level.ERROR][0]
 
 
-def certificate(path: Path, days: float) -> Path:
-    """Of a key of its own, that ends in so many days."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(7)
-        .not_valid_before(now - datetime.timedelta(days=400))
-        .not_valid_after(now + datetime.timedelta(days=days))
-        .sign(key, hashes.SHA256())
-    )
-    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    return path
-
-
 def test_certificates_that_expire(run: RunSettings, tmp_path: Path) -> None:
     for days, level in ((-1, Level.ERROR), (10, Level.WARNING), (300, Level.OK)):
-        path = certificate(tmp_path / "console.pem", days)
-        changed = replace(run, console_certificate=str(path), console_private_key=str(path))
+        path, key = for_localhost(tmp_path, days=days)
+        changed = replace(run, console_certificate=str(path), console_private_key=str(key))
         assert list(levels(site.certificates(changed))) == [level]
     path.write_text("no certificate")
     assert site.certificate(path, time.time()).level is Level.ERROR
