@@ -319,7 +319,7 @@ def loads(text: str, source: str = "scenario") -> Scenario:
     """A scenario from TOML text; `source` stands in messages."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ScenarioError(f"{source}: not TOML: {error}") from error
     scenario = _read(Scenario, table, "", source)
     try:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ground.adapters.sockets import listening
+from ground.adapters.sockets import address_of, listening
 
 #: From a client's connecting to the last octet of its answer, wall seconds.
 PATIENCE_S = 5.0
@@ -21,6 +21,8 @@ PATIENCE_S = 5.0
 MAX_REQUEST_OCTETS = 8192
 #: Connections at a time; those beyond wait in the listener's backlog.
 MAX_CLIENTS = 16
+#: Of one address; for more its oldest is let go, so that none takes the room of others.
+PER_ADDRESS = 8
 
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed",
             500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip
@@ -36,6 +38,7 @@ class Page:
 @dataclass(slots=True)
 class _Client:
     deadline_s: float
+    host: str
     heard: bytearray = field(default_factory=bytearray)
     answer: bytes = b""
 
@@ -80,8 +83,12 @@ class Exposition:
             sock, _ = self._listener.accept()
         except OSError:
             return  # it has gone before we came
+        host = address_of(sock)
+        same = [one for one, client in self._clients.items() if client.host == host]
+        if len(same) >= PER_ADDRESS:
+            self._drop(same[0])
         sock.setblocking(False)
-        self._clients[sock] = _Client(time.monotonic() + PATIENCE_S)
+        self._clients[sock] = _Client(time.monotonic() + PATIENCE_S, host)
         self._selector.register(sock, selectors.EVENT_READ)
         if len(self._clients) >= MAX_CLIENTS:
             self._selector.unregister(self._listener)

@@ -37,6 +37,14 @@ def listening(name: str, address: Address) -> socket.socket:
     return listener
 
 
+def address_of(sock: socket.socket) -> str:
+    """The other end's host; empty where it has gone already."""
+    try:
+        return str(sock.getpeername()[0])
+    except OSError:
+        return ""
+
+
 def connecting(address: Address) -> tuple[socket.socket | None, str]:
     """A TCP socket on its way to an address; None and why, if that is known at once."""
     sock = socket.socket(family_of(address))

@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from typing import Any, Final
 
-from ground.adapters.sockets import Address, connect_error, connecting, listening, send_some
+from ground.adapters.sockets import (
+    Address,
+    address_of,
+    connect_error,
+    connecting,
+    listening,
+    send_some,
+)
 from ground.ports import (
     BundleArrived,
     BundleFailed,
@@ -35,8 +42,15 @@ _WINDOW: Final = 256
 _RETRY_S: Final = 2.0
 #: Until a bundle that found no room is offered again; its connection is not read till then.
 _AGAIN_S: Final = 1.0
-#: Connections that are read, each with a bundle that is not whole: more are closed at once.
+#: Connections that are read, and of one address: more are closed at once.
 _READERS: Final = 64
+_PER_ADDRESS: Final = 16
+#: A peer in the middle of a bundle that says nothing for so long has stalled; one that is between
+#: bundles may be silent, but gives way where all are taken.
+_STALLED_S: Final = 60.0
+#: Octets of bundles that are not whole, of all peers together; beyond, whoever holds most of them
+#: is let go.
+_INCOMING_OCTETS: Final = 2 << 30
 
 
 @dataclass(eq=False)
@@ -66,6 +80,8 @@ class _Reader:
     held: list[bytes] = field(default_factory=list[bytes])
     again_s: float = 0.0
     reading: bool = True
+    host: str = ""
+    heard_s: float = 0.0
     bundles: int = 0
     octets: int = 0
 
@@ -128,15 +144,27 @@ class StreamTransport:
             except OSError:
                 # Nobody any more, or no descriptor left: the node goes on with those it has.
                 return
-            if len(self._readers) >= _READERS:
+            host, now_s = address_of(sock), time.monotonic()
+            if not self._has_room(host, now_s):
                 sock.close()
                 continue
             sock.setblocking(False)
-            reader = _Reader(sock, StreamFramer(self._framing))
+            reader = _Reader(sock, StreamFramer(self._framing), host=host, heard_s=now_s)
             self._readers.append(reader)
             self._registry.register(
                 sock, EVENT_READ, lambda mask, reader=reader: self._read(reader)
             )
+
+    def _has_room(self, host: str, now_s: float) -> bool:
+        """For one more connection, whoever it is; the longest silent may have to go for it."""
+        if not host or sum(reader.host == host for reader in self._readers) >= _PER_ADDRESS:
+            return False
+        if len(self._readers) < _READERS:
+            return True
+        silent = [r for r in self._readers if r.reading and now_s - r.heard_s > _STALLED_S]
+        if silent:
+            self._forget(min(silent, key=lambda reader: reader.heard_s))
+        return len(self._readers) < _READERS
 
     def _read(self, reader: _Reader) -> None:
         try:
@@ -150,11 +178,14 @@ class StreamTransport:
         except RemoteError:
             bundles = []
         reader.octets += len(octets)
+        reader.heard_s = time.monotonic()
         self._arrived(reader, bundles)
         # What is no frame cannot be followed by one.
         self.damaged += reader.framer.damaged
         if not octets or reader.framer.damaged:
             self._forget(reader)
+        elif sum(one.framer.held for one in self._readers) > _INCOMING_OCTETS:
+            self._forget(max(self._readers, key=lambda one: one.framer.held))
 
     def _arrived(self, reader: _Reader, bundles: list[bytes]) -> None:
         for octets in bundles:
@@ -280,6 +311,10 @@ class StreamTransport:
                 self._connect(sender)
             self._write(sender)
         for reader in list(self._readers):
+            stalled = reader.reading and reader.framer.held
+            if stalled and now_s - reader.heard_s > _STALLED_S:
+                self._forget(reader)
+                continue
             if reader.held and now_s >= reader.again_s:
                 held, reader.held = reader.held, []
                 self.events += [BundleArrived(0, octets, (reader, octets)) for octets in held]
@@ -295,6 +330,7 @@ class StreamTransport:
     def wait_s(self) -> float | None:
         """See the port."""
         times = [s.next_s for s in self._senders.values() if s.sock is None]
+        times += [r.heard_s + _STALLED_S for r in self._readers if r.reading and r.framer.held]
         times += [reader.again_s for reader in self._readers if reader.held]
         return max(0.0, min(times) - time.monotonic()) if times else None
 

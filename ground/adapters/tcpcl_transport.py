@@ -15,7 +15,14 @@ from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from typing import Any, Final
 
 from ground.adapters.node_certificate import node_ids
-from ground.adapters.sockets import Address, connect_error, connecting, listening, send_some
+from ground.adapters.sockets import (
+    Address,
+    address_of,
+    connect_error,
+    connecting,
+    listening,
+    send_some,
+)
 from ground.ports import (
     BundleArrived,
     BundleFailed,
@@ -53,8 +60,14 @@ _RETRY_S: Final = (1.0, 30.0)
 #: §9.5: reasons that will be the same next time; after another the peer is left alone for a while.
 _FOR_GOOD: Final = frozenset((RefuseReason.NOT_ACCEPTABLE, RefuseReason.EXTENSION_FAILURE))
 _HOLD_S: Final = 1.0
-#: Connections that have not said who they are: more are closed at once.
+#: Connections that were made to us, and of one address, and those that have not said who they are
+#: (for `patience_s` at most): more are closed at once.
+_CONNECTIONS: Final = 256
+_PER_ADDRESS: Final = 16
 _STRANGERS: Final = 64
+#: Octets of bundles that are not whole, of all peers together; beyond, whoever holds most of them
+#: is let go.
+_INCOMING_OCTETS: Final = 2 << 30
 
 
 @dataclass(eq=False)
@@ -62,6 +75,7 @@ class _Connection:
     sock: socket.socket
     session: TcpclSession
     target: Address | None
+    host: str = ""
     neighbour: int = 0
     connecting: bool = False
     closing: bool = False
@@ -172,11 +186,22 @@ class TcpclTransport:
             except OSError:
                 # Nobody any more, or no descriptor left: the node goes on with those it has.
                 return
-            if sum(not c.neighbour for c in self._connections) >= _STRANGERS:
+            host = address_of(sock)
+            if not self._has_room(host):
                 sock.close()
                 continue
             session = TcpclSession(self.settings, active=False)
-            self._begin(_Connection(sock, session, None))
+            self._begin(_Connection(sock, session, None, host=host))
+
+    def _has_room(self, host: str) -> bool:
+        """For one more that came to us, whoever it is."""
+        came = [c for c in self._connections if c.target is None]
+        return (
+            bool(host)
+            and len(came) < _CONNECTIONS
+            and sum(c.host == host for c in came) < _PER_ADDRESS
+            and sum(not c.neighbour for c in came) < _STRANGERS
+        )
 
     def _connect(self, target: _Target) -> None:
         sock, why = connecting(target.address)
@@ -242,11 +267,19 @@ class TcpclTransport:
             self._heard(connection, connection.session.lost("the peer closed the connection"))
             return
         connection.octets_in += len(octets)
+        self._bound_incoming()
         if connection.tls is None:
             self._heard(connection, connection.session.receive(self._now_ns, octets))
         else:
             self._decrypt(connection, octets)
         self._dirty.add(connection)
+
+    def _bound_incoming(self) -> None:
+        """Bundles are held in memory until they are whole: peers together get so much of it."""
+        if sum(c.session.incoming_octets for c in self._connections) <= _INCOMING_OCTETS:
+            return
+        most = max(self._connections, key=lambda c: c.session.incoming_octets)
+        self._heard(most, most.session.lost("too many octets of bundles that are not whole"))
 
     def _decrypt(self, connection: _Connection, octets: bytes) -> None:
         tls, incoming = connection.tls, connection.incoming

@@ -62,7 +62,8 @@ def read_samples(octets: bytes) -> Samples:
         table = pa.ipc.open_stream(pa.py_buffer(octets)).read_all()
         table.validate(full=True)
         return _samples(table)
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError, AttributeError,
+            NotImplementedError) as error:  # fmt: skip
         raise GroundError(f"what came are no samples: {error!r}") from error
 
 

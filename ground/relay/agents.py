@@ -32,6 +32,8 @@ from protocols.errors import LocalError, ProtocolError, RemoteError
 
 #: Deliveries that an application may have unacknowledged.
 WINDOW: Final = 64
+#: Answered in one turn of the loop: neighbours have their turn, too.
+REQUESTS_A_TURN: Final = 256
 _DAY_MS: Final = 86_400_000
 
 Configuration = tuple[NodeSettings, ContactPlan]
@@ -53,6 +55,8 @@ class ZmqApplications:
         keyring: Keyring | None = None,
     ) -> None:
         self.endpoint = endpoint
+        #: More has come than was answered: the loop need not wait.
+        self.busy = False
         self.when_durable: Callable[[Callable[[], None]], None] = lambda call: call()
         #: What only the loop knows of transports, for `status`.
         self.links: Callable[[], list[dict[str, Any]]] = list
@@ -97,7 +101,11 @@ class ZmqApplications:
         The descriptor of a ZeroMQ socket tells only of changes, so it is asked at every turn.
         """
         self._curve.refresh()
-        while int(self._socket.EVENTS) & zmq.POLLIN:
+        self.busy = True
+        for _ in range(REQUESTS_A_TURN):
+            if not int(self._socket.EVENTS) & zmq.POLLIN:
+                self.busy = False
+                break
             frames = self._socket.recv_multipart(zmq.NOBLOCK)
             if len(frames) == 2:
                 self._request(frames[0], frames[1])

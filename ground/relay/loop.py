@@ -54,7 +54,10 @@ class CommitLog(Protocol):
 
 
 class Applications(Protocol):
-    """Sockets of applications (see `agents.py`)."""
+    """Sockets of applications (see `agents.py`).  busy: there is more to do at once."""
+
+    @property
+    def busy(self) -> bool: ...
 
     def open(self, selector: selectors.BaseSelector) -> None: ...
 
@@ -167,6 +170,8 @@ class RelayLoop:
 
     def _wait_s(self, longest_s: float) -> float:
         if any(transport.events for transport in self.transports):
+            return 0.0
+        if self._applications is not None and self._applications.busy:
             return 0.0
         waits = [longest_s]
         waits += [w for t in self.transports if (w := t.wait_s()) is not None]

@@ -115,10 +115,11 @@ def read_problem(problems: Path, maintenance: Path | None, week: str) -> Problem
     horizon = week_horizon(week)
     try:
         requests = tuple(read_request(row) for row in weeks[week])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RemoteError(f"{problems}, {week}: not a SatNet request: {error!r}") from error
     except LocalError as error:
         raise RemoteError(f"{problems}, {week}: {error}") from error
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        # JSON as Python reads it has NaN, and numbers that are infinite.
+        raise RemoteError(f"{problems}, {week}: not a SatNet request: {error!r}") from error
     names = {a for r in requests for c in r.choices for a in c.antennas}
     return Problem(
         name=week,
@@ -209,14 +210,17 @@ def read_schedule(problem: Problem, rows: list[dict[str, Any]]) -> Schedule:
     for index, row in enumerate(rows):
         try:
             start, on, off, end = (int(row[key]) for key in _TIMES)
-            groups.setdefault((row["TRACK_ID"], start, on, off, end), []).append(row["RESOURCE"])
-        except (KeyError, TypeError, ValueError) as error:
+            key = (str(row["TRACK_ID"]), start, on, off, end)
+            groups.setdefault(key, []).append(str(row["RESOURCE"]))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise RemoteError(f"schedule row {index}: {error!r}") from error
     tracks = []
     for (request, start, on, off, end), antennas in groups.items():
         if request not in problem.request_by_id:
             raise RemoteError(f"schedule: request {request} is not one of {problem.name}")
-        tracks.append(
-            Track(_ns(on), _ns(off), request, tuple(sorted(antennas)), _ns(start), _ns(end))
-        )
+        try:
+            times = (_ns(on), _ns(off), _ns(start), _ns(end))
+            tracks.append(Track(*times[:2], request, tuple(sorted(antennas)), *times[2:]))
+        except (LocalError, OverflowError) as error:
+            raise RemoteError(f"schedule, request {request}: {error}") from error
     return Schedule(tuple(tracks))

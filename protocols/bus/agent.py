@@ -54,7 +54,12 @@ class Request:
         found = unpack_map(octets)
         number, operation = found.get("id"), found.get("operation")
         arguments = found.get("arguments")
-        if type(number) is not int or operation not in OPERATIONS or type(arguments) is not dict:
+        if (
+            type(number) is not int
+            or not isinstance(operation, str)
+            or operation not in OPERATIONS
+            or type(arguments) is not dict
+        ):
             raise RemoteError(
                 f"no request of an application: {str(found)[:200]}", data=octets[:256]
             )

@@ -70,7 +70,7 @@ class StreamFramer:
         self._longest = longest
         self._head = b""
         self._parts: list[bytes] = []
-        self._left = 0
+        self._left = self._held = 0
         self._damage: RemoteError | None = None
         self.keepalives = 0
 
@@ -89,6 +89,11 @@ class StreamFramer:
         return found
 
     @property
+    def held(self) -> int:
+        """Octets of a bundle that is not whole, or of its head."""
+        return self._held + len(self._head)
+
+    @property
     def damaged(self) -> bool:
         """Nothing more can be read of this stream."""
         return self._damage is not None
@@ -102,9 +107,11 @@ class StreamFramer:
                 at += len(part)
                 self._left -= len(part)
                 self._parts.append(part)
+                self._held += len(part)
                 if not self._left:
                     found.append(b"".join(self._parts))
                     self._parts.clear()
+                    self._held = 0
                 continue
             head = self._read_head(data[at : at + 9])
             if head is None:

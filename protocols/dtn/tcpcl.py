@@ -421,6 +421,11 @@ class TcpclSession:
         self._finish()
         return self._taken()
 
+    @property
+    def incoming_octets(self) -> int:
+        """Held of a bundle that is not whole."""
+        return 0 if self._incoming is None else self._incoming.octets
+
     def take_input(self) -> bytes:
         """Octets received but not read: those behind a contact header that agrees on TLS."""
         data, self._input = self._input, b""
@@ -454,7 +459,11 @@ class TcpclSession:
 
     def _read_message(self, now_ns: int, data: bytes, at: int) -> int | None:
         kind = data[at]
-        if kind == 1 and self.state is not State.INITIALISING:
+        if kind == MessageType.XFER_SEGMENT:
+            if self.state is State.INITIALISING:
+                # §5.1.2; nothing more is read, so its length need not be known.
+                self._reject(RejectReason.UNEXPECTED, kind)
+                raise RemoteError(f"message {kind} before the session is initialised")
             return self._read_segment(data, at)
         if kind == 2 and self.state is not State.INITIALISING:
             if len(data) - at < ACK.size:

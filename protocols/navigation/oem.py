@@ -228,8 +228,9 @@ def _segment(lines: KeywordLines) -> OemSegment:
         )
     except RemoteError:
         raise
-    except (LocalError, ValueError) as error:
-        # Our own checks speak of what the message says: it is the message that is wrong.
+    except (LocalError, ValueError, OverflowError) as error:
+        # Our own checks speak of what the message says: it is the message that is wrong.  (An
+        # OverflowError is of a year that 64 bits of nanoseconds do not reach.)
         lines.fail(str(error))
 
 

@@ -294,6 +294,6 @@ def _segment(lines: KeywordLines) -> TdmSegment:
         )
     except RemoteError:
         raise
-    except (LocalError, ValueError) as error:
+    except (LocalError, ValueError, OverflowError) as error:
         # Our own checks speak of what the message says: it is the message that is wrong.
         lines.fail(str(error), taken=True)

@@ -19,6 +19,8 @@ CONNECT_S: Final = 3.0
 #: A peer that takes nothing for so long is gone.
 WRITE_S: Final = 5.0
 READ_OCTETS: Final = 1 << 16
+#: Where we wait at an address: an end that was silent for so long gives way to one that waits.
+SILENT_S: Final = 10.0
 
 _LISTEN: Final = Option(
     choice("yes", "no"), "no", "yes: wait at this address for the other end to connect"
@@ -31,6 +33,7 @@ class Stream:
     def __init__(self, address: tuple[str, int], *, listen: bool) -> None:
         self._listener: socket.socket | None = None
         self._socket: socket.socket | None = None
+        self._heard_s = 0.0
         if listen:
             self._listener = listening("tcp", address)
         else:
@@ -45,6 +48,7 @@ class Stream:
             if hasattr(socket, name):
                 own.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         self._socket = own
+        self._heard_s = time.monotonic()
 
     def read(self, timeout_s: float) -> bytes:
         """What has come; empty when the time has passed."""
@@ -52,6 +56,7 @@ class Stream:
         if waiting is None:
             raise ConnectionResetError("closed")
         if not select.select([waiting], [], [], timeout_s)[0]:
+            self._give_way()
             return b""
         if self._socket is None:
             assert self._listener is not None
@@ -60,7 +65,17 @@ class Stream:
         octets = self._socket.recv(READ_OCTETS)
         if not octets:
             raise ConnectionResetError("the other end has closed the connection")
+        self._heard_s = time.monotonic()
         return octets
+
+    def _give_way(self) -> None:
+        """Whoever came first and is silent must not keep the antenna from its place."""
+        listener, own = self._listener, self._socket
+        if listener is None or own is None or time.monotonic() - self._heard_s < SILENT_S:
+            return
+        if select.select([listener], [], [], 0)[0]:
+            self._use(listener.accept()[0])
+            own.close()
 
     def write(self, octets: bytes) -> bool:
         """All or, while there is no room or nobody, nothing."""

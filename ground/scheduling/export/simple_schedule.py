@@ -25,7 +25,7 @@ from xml.etree import ElementTree
 
 from ground.scheduling.export.publication import Publication
 from ground.scheduling.model import Problem, Schedule, Track
-from protocols.errors import RemoteError
+from protocols.errors import LocalError, RemoteError
 from protocols.timecodes.tai import tai_ns_from_utc_iso, utc_iso_from_tai_ns
 
 NAMESPACE = "urn:ccsds:schema:cssm:1.0.0"
@@ -141,7 +141,7 @@ def read(problem: Problem, document: bytes | Path) -> Schedule:
     octets = document.read_bytes() if isinstance(document, Path) else document
     try:
         root = fromstring(octets)
-    except (ElementTree.ParseError, DefusedXmlException, ValueError) as error:
+    except (ElementTree.ParseError, DefusedXmlException, ValueError, LookupError) as error:
         raise RemoteError(f"simple schedule: {error}") from error
     if root.tag != f"{{{NAMESPACE}}}simpleSchedule":
         raise RemoteError(f"simple schedule: {root.tag}: simpleSchedule of {NAMESPACE} wanted")
@@ -157,12 +157,15 @@ def read(problem: Problem, document: bytes | Path) -> Schedule:
             times = tuple(_from_day_of_year(text) for text in (on, off, start, end))
             key = (request, times[0], times[1], times[2], times[3])
             groups.setdefault(key, []).append(_attribute(activity, "apertureRef"))
-    return Schedule(
-        tuple(
-            Track(on, off, request, tuple(sorted(antennas)), start, end)
-            for (request, on, off, start, end), antennas in groups.items()
+    try:
+        return Schedule(
+            tuple(
+                Track(on, off, request, tuple(sorted(antennas)), start, end)
+                for (request, on, off, start, end), antennas in groups.items()
+            )
         )
-    )
+    except LocalError as error:
+        raise RemoteError(f"simple schedule: {error}") from error
 
 
 def _attribute(element: ElementTree.Element, name: str) -> str:

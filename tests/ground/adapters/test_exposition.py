@@ -6,7 +6,7 @@ import http.client
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -68,12 +68,15 @@ def test_slow_clients_are_dropped_and_do_not_keep_others_out(
     crowd = [socket.create_connection(address, timeout=10) for _ in range(40)]
     try:
         for sock in crowd:
-            sock.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+            # Of one address the oldest have had to go already.
+            with suppress(OSError):
+                sock.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
         began = time.monotonic()
         assert ask(server, "GET", "/metrics")[0] == 200
-        # Three crowds of at most 16, half a second each.
         assert time.monotonic() - began < 8
-        assert crowd[0].recv(10) == b""
+        for sock in crowd:
+            with suppress(ConnectionResetError):
+                assert sock.recv(10) == b""
     finally:
         for sock in crowd:
             sock.close()

@@ -1,0 +1,257 @@
+"""Strangers at the listeners of links and services, by real sockets: whoever is meant is served.
+
+docs/limits.md lists what each may take.  Strangers come from another address of the loopback
+network.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+import zmq
+
+from ground.adapters import stream_transport, tcpcl_transport
+from ground.adapters.exposition import MAX_CLIENTS, PER_ADDRESS, Exposition, Page
+from ground.adapters.radio import tcp
+from ground.adapters.stream_transport import StreamTransport
+from ground.adapters.tcpcl_transport import TcpclTransport
+from ground.answering import CALLS_A_TURN, MAX_CALL_OCTETS, CallServer
+from ground.config import free_base_port
+from ground.ports import BundleArrived, BundleSent, PeerUp
+from protocols.bus.calls import Answer, Call
+from protocols.dtn.simple_layers import Framing
+from protocols.dtn.tcpcl import TcpclSettings
+from tests.contracts.test_bundle_transport import End, bundle, until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 wants an alias there")
+BAD = "127.0.0.2"
+
+
+def stranger(port: int, octets: bytes = b"", source: str = BAD) -> socket.socket:
+    made = socket.create_connection(("127.0.0.1", port), 5, (source, 0))
+    if octets:
+        made.sendall(octets)
+    return made
+
+
+def are_gone(socks: list[socket.socket]) -> bool:
+    """Closed by the other end; none is waited for."""
+    for one in list(socks):
+        one.setblocking(False)
+        try:
+            ended = one.recv(65_536) == b""
+        except BlockingIOError:
+            continue
+        except OSError:
+            ended = True
+        if ended:
+            one.close()
+            socks.remove(one)
+    return not socks
+
+
+@contextmanager
+def closing(*ends: End) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for end in ends:
+            end.close()
+
+
+def tcpcl_ends(port: int) -> tuple[End, End]:
+    listening = TcpclTransport(
+        TcpclSettings(node_id="ipn:2.0", patience_s=0.5), listen=("127.0.0.1", port)
+    )
+    return End(listening), End(
+        TcpclTransport(TcpclSettings(node_id="ipn:1.0"), connect=[("127.0.0.1", port)])
+    )
+
+
+def stcp_ends(port: int) -> tuple[End, End]:
+    return (
+        End(StreamTransport(Framing.STCP, listen=("127.0.0.1", port))),
+        End(StreamTransport(Framing.STCP, connect={2: ("127.0.0.1", port)})),
+    )
+
+
+HELLO = b"dtn!\x04\x00"
+
+
+@pytest.mark.parametrize(
+    ("make", "octets", "per_address"),
+    [
+        pytest.param(tcpcl_ends, b"", tcpcl_transport._PER_ADDRESS, id="tcpcl, silent"),
+        pytest.param(tcpcl_ends, HELLO + b"\x07", tcpcl_transport._PER_ADDRESS, id="tcpcl, slow"),
+        pytest.param(stcp_ends, b"", stream_transport._PER_ADDRESS, id="stcp, silent"),
+        pytest.param(stcp_ends, b"\0\0\0", stream_transport._PER_ADDRESS, id="stcp, slow"),
+    ],
+)
+def test_bundles_arrive_while_strangers_hold_what_they_can(
+    make: Callable[[int], tuple[End, End]], octets: bytes, per_address: int
+) -> None:
+    port = free_base_port()
+    here, good = make(port)
+    with closing(here, good):
+        flood: list[socket.socket] = []
+        for n in range(200):
+            flood.append(stranger(port, octets))
+            if n % 20 == 0:
+                here.turn()
+        until([here], lambda: not are_gone(flood) and len(flood) <= per_address)
+        until([here, good], lambda: good.of(PeerUp))
+        good.transport.send(2, 7, [bundle(7, 5_000)])
+        until([here, good], lambda: here.of(BundleArrived) and good.of(BundleSent))
+        # A session must begin in its time; a stream of STCP may be silent between bundles.
+        if make is tcpcl_ends:
+            until([here], lambda: are_gone(flood), 5)
+        for one in flood:
+            one.close()
+
+
+def test_a_listener_that_is_full_lets_the_longest_silent_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream_transport, "_STALLED_S", 0.3)
+    port = free_base_port()
+    here, good = stcp_ends(port)
+    with closing(here, good):
+        flood = [stranger(port, source=f"127.0.0.{3 + n // 16}") for n in range(64)]
+        until([here], lambda: len(here.transport.statistics()) == 64)
+        end_s = time.monotonic() + 0.4
+        until([here], lambda: time.monotonic() > end_s)
+        good.transport.turn()
+        until([here, good], lambda: good.of(PeerUp))
+        good.transport.send(2, 7, [bundle(7, 500)])
+        until([here, good], lambda: here.of(BundleArrived))
+        # In the middle of a bundle nobody may be silent.
+        slow = stranger(port, struct.pack(">I", 1000) + b"half of it", "127.0.0.9")
+        until([here], lambda: are_gone([slow]), 5)
+        for one in flood:
+            one.close()
+
+
+@pytest.mark.parametrize("layer", ["stcp", "tcpcl"])
+def test_bundles_that_are_not_whole_take_so_much_memory_together(
+    layer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = stream_transport if layer == "stcp" else tcpcl_transport
+    monkeypatch.setattr(module, "_INCOMING_OCTETS", 1 << 20)
+    port = free_base_port()
+    here, good = stcp_ends(port) if layer == "stcp" else tcpcl_ends(port)
+    with closing(here, good):
+        if layer == "stcp":
+            begins = struct.pack(">I", 1 << 29)
+        else:
+            init = struct.pack(">BHQQH", 7, 0, 1 << 20, 1 << 30, 7) + b"ipn:9.0" + bytes(4)
+            begins = HELLO + init + struct.pack(">BBQIQ", 1, 2, 1, 0, 1 << 24)
+        greedy = stranger(port, begins)
+        until([here, good], lambda: good.of(PeerUp))
+        sent = 0
+        greedy.setblocking(False)
+        end_s = time.monotonic() + 10
+        while sent < 8 << 20 and time.monotonic() < end_s:
+            here.turn()
+            with suppress(BlockingIOError):
+                try:
+                    sent += greedy.send(bytes(65_536))
+                except OSError:
+                    break
+        until([here, good], lambda: are_gone([greedy]))
+        good.transport.send(2, 7, [bundle(7, 50_000)])
+        until([here, good], lambda: here.of(BundleArrived))
+
+
+def test_a_silent_end_gives_its_place_to_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "SILENT_S", 0.2)
+    port = free_base_port()
+    stream = tcp.Stream(("127.0.0.1", port), listen=True)
+    first = stranger(port)
+    assert stream.read(1.0) == b""
+    antenna = stranger(port, b"frames", "127.0.0.1")
+    assert stream.read(0.05) == b""
+    end_s, found = time.monotonic() + 5, b""
+    while not found and time.monotonic() < end_s:
+        found = stream.read(0.05)
+    assert found == b"frames"
+    assert are_gone([first])
+    # One that speaks keeps its place.
+    other = stranger(port)
+    for _ in range(5):
+        antenna.sendall(b"more")
+        assert stream.read(0.1) == b"more"
+    other.close()
+    antenna.close()
+    stream.close()
+
+
+def test_a_flood_of_calls_leaves_the_service_its_turn_and_others_their_answers() -> None:
+    endpoint = f"tcp://127.0.0.1:{free_base_port()}"
+    server = CallServer(endpoint)
+    context: zmq.Context[Any] = zmq.Context()
+    flooding, good = context.socket(zmq.DEALER), context.socket(zmq.DEALER)
+    for one in (flooding, good):
+        one.setsockopt(zmq.LINGER, 0)
+        one.connect(endpoint)
+    try:
+        for n in range(900):
+            flooding.send(Call(f"flood-{n}", "x", {}).build())
+        good.send(Call("good", "x", {}).build())
+        time.sleep(0.2)
+        answered: list[str] = []
+
+        def handle(key: str, operation: str, arguments: dict[str, Any]) -> str:
+            answered.append(key)
+            return "yes"
+
+        turns = 0
+        while "good" not in answered:
+            before = len(answered)
+            server.turn(handle)
+            assert len(answered) - before <= CALLS_A_TURN
+            turns += 1
+            assert turns < 40
+        # ZeroMQ takes from callers in turn: a thousand of one do not stand before one of another.
+        assert turns <= 2
+        assert good.poll(2000)
+        assert Answer.parse(good.recv()) == Answer("good", "yes")
+        # What is too long ends the connection of whoever said it, and no other.
+        flooding.send(bytes(MAX_CALL_OCTETS + 1))
+        flooding.send(b"\xc1 no call")
+        good.send(Call("again", "x", {}).build())
+        end_s = time.monotonic() + 5
+        while not good.poll(20):
+            server.turn(handle)
+            assert time.monotonic() < end_s
+        assert Answer.parse(good.recv()).key == "again"
+    finally:
+        context.destroy(linger=0)
+        server.close()
+
+
+def test_metrics_are_told_while_strangers_hold_what_they_can() -> None:
+    one = Exposition("127.0.0.1", 0, {"/metrics": lambda: Page(200, "text/plain", "l4_up 1\n")})
+    assert PER_ADDRESS < MAX_CLIENTS
+    flood = [stranger(one.port, b"GET /metrics HT") for _ in range(60)]
+    try:
+        began_s = time.monotonic()
+        with stranger(one.port, b"GET /metrics HTTP/1.1\r\n\r\n", "127.0.0.1") as good:
+            good.settimeout(5)
+            answer = b""
+            while octets := good.recv(4096):
+                answer += octets
+        assert answer.endswith(b"l4_up 1\n")
+        assert time.monotonic() - began_s < 1.0
+        are_gone(flood)
+        assert len(flood) <= PER_ADDRESS
+    finally:
+        for sock in flood:
+            sock.close()
+        one.close()
