@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,7 +48,10 @@ class Notify(Protocol):
 
 
 class Observed:
-    """One service of one run.  `published` is called by its loop, the rest by any thread."""
+    """One service of one run.  `published` is called by its loop, the rest by any thread.
+
+    told: what else is called with each message, in the loop: log, traces.
+    """
 
     def __init__(
         self,
@@ -56,14 +59,14 @@ class Observed:
         run_dir: Path,
         clock: Clock,
         notifier: Notify,
-        log: Callable[[Message], None] = lambda message: None,
+        told: Sequence[Callable[[Message], None]] = (),
         heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self.service = service
         self._run_dir = run_dir
         self._clock = clock
         self._notifier = notifier
-        self._log = log
+        self._told = told
         self._heartbeat_s = heartbeat_s
         self._version = version("l4-relay-ground")
         self._started_unix_s = time.time()
@@ -78,7 +81,8 @@ class Observed:
             self._heartbeat(parse(StatusMessage, message.body))
         elif message.topic in _STATES:
             self._last[message.topic] = message.body
-        self._log(message)
+        for tell in self._told:
+            tell(message)
 
     def _heartbeat(self, status: StatusMessage) -> None:
         before, self._status = self._status, status

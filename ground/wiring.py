@@ -239,6 +239,7 @@ def observed(settings: RunSettings, service: str, clock: Clock) -> Iterator[Obse
     """
     from ground.adapters.exposition import Exposition, Page
     from ground.adapters.notify import Notifier
+    from ground.adapters.otlp import open_traces
     from ground.logs import MessageLog
     from ground.observed import CONTENT_TYPE, Observed
 
@@ -247,7 +248,9 @@ def observed(settings: RunSettings, service: str, clock: Clock) -> Iterator[Obse
         return Page(200 if healthy else 503, "application/json", text)
 
     notifier = Notifier()
-    one = Observed(service, settings.run_dir, clock, notifier, MessageLog(service))
+    traces = open_traces(service)
+    told = [MessageLog(service), *([traces.published] if traces is not None else [])]
+    one = Observed(service, settings.run_dir, clock, notifier, told)
     pages = {
         "/metrics": lambda: Page(200, CONTENT_TYPE, one.metrics()),
         "/healthz": healthz,
@@ -258,6 +261,8 @@ def observed(settings: RunSettings, service: str, clock: Clock) -> Iterator[Obse
     finally:
         server.close()
         notifier.close()
+        if traces is not None:
+            traces.close()
 
 
 def _run_bus(settings: RunSettings, stop: Stop) -> None:
