@@ -193,12 +193,13 @@ class Demodulator:
         """Matched filter, and late less early, for each place that a tick can have."""
         sps, pulse = self._sps, self.waveform.pulse
         places = max(1, round(_PLACES / sps))
-        half = math.ceil((pulse.reach + pulse.early) * sps + 0.5)
+        reach = max(pulse.receive_reach, pulse.reach + pulse.early)
+        half = math.ceil(reach * sps + 0.5)
         length = -(-(2 * half + 1) // 8) * 8
         k = np.arange(length) - half
         t = (k - np.arange(places)[:, None] / places) / sps
         width = 1 / sps
-        on_time = pulse.taps(t, width) / sps
+        on_time = pulse.receive_taps(t, width) / sps
         late = pulse.taps(t - pulse.early, width) - pulse.taps(t + pulse.early, width)
         self._on_time = on_time.astype(np.float32)
         self._slopes = (late / sps).astype(np.float32)

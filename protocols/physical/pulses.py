@@ -7,7 +7,7 @@ own amplitude, and noise of the density of the input.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
@@ -23,12 +23,27 @@ class Pulse:
 
     mean: (t, width) → the pulse's mean from t − width/2 to t + width/2; what an edge means to
     samples that are `width` apart.  early: how far the timing detector looks to both sides.
+    neighbour: weight in the receive filter of the matched filter a symbol before and behind, for
+    pulses that reach into the next symbol (`equaliser`).
     """
 
     name: str
     reach: float
     mean: Callable[[F64, float], F64]
     early: float
+    neighbour: float = 0.0
+
+    @property
+    def receive_reach(self) -> float:
+        return self.reach + (1.0 if self.neighbour else 0.0)
+
+    def receive_taps(self, instants: F64, width: float) -> F64:
+        """The matched filter, with its equaliser where it has one."""
+        taps = self.taps(instants, width)
+        if self.neighbour:
+            beside = self.taps(instants - 1, width) + self.taps(instants + 1, width)
+            taps = taps + self.neighbour * beside
+        return taps
 
     def taps(self, instants: F64, width: float) -> F64:
         """Values at `instants`, of samples `width` apart."""
@@ -138,4 +153,23 @@ def laurent(bt: float) -> Pulse:
         out: F64 = np.interp(t, at, product, left=0.0, right=0.0)
         return out
 
-    return Pulse(f"gmsk {bt:g}", (length + 1) / 4, value, 0.125)
+    matched = Pulse(f"gmsk {bt:g}", (length + 1) / 4, value, 0.125)
+    return replace(matched, neighbour=equaliser(matched))
+
+
+#: Es/N0 for which an equaliser is made: between those of coded and uncoded links, 5 dB either way
+#: cost 0.01 dB.
+_EQUALISED_AT: Final = 10**0.3
+
+
+def equaliser(pulse: Pulse) -> float:
+    """Wiener's filter of three taps, a symbol apart behind the matched filter: its middle one is 1,
+    this is the others."""
+    lags = np.arange(-3, 4)
+    across = np.array([pulse.autocorrelation(abs(float(lag))) for lag in lags])
+    # Outputs of the matched filter at −1, 0, 1: what symbols −2 … 2 give, and coloured noise.
+    symbols = np.array([[across[3 + k - i] for k in range(-2, 3)] for i in (-1, 0, 1)])
+    noise = np.array([[across[3 + k - i] for k in (-1, 0, 1)] for i in (-1, 0, 1)])
+    moments = symbols @ symbols.T + noise / (2 * _EQUALISED_AT)
+    weights = np.linalg.solve(moments, symbols[:, 2])
+    return float(weights[0] / weights[1])

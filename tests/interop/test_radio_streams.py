@@ -66,9 +66,9 @@ if what != "pull":
 """
 
 
-def gnu_radio() -> None:
+def gnu_radio(module: str = "zeromq") -> None:
     found = shutil.which(SYSTEM_PYTHON) and subprocess.run(
-        [SYSTEM_PYTHON, "-c", "from gnuradio import zeromq"], capture_output=True, check=False
+        [SYSTEM_PYTHON, "-c", f"from gnuradio import {module}"], capture_output=True, check=False
     )
     if not found or found.returncode:
         pytest.skip("program gnuradio (python3 module) is missing")

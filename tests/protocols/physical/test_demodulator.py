@@ -27,8 +27,8 @@ WAVEFORMS = [
     (Waveform(Modulation.BPSK, RATE, shaping="nrz"), 8.0, 0.2),
     (Waveform(Modulation.QPSK, RATE), 4.0, 0.15),
     (Waveform(Modulation.OQPSK, RATE, rolloff=0.8), 4.0, 0.3),
-    (Waveform(Modulation.GMSK, RATE, bt=0.5), 4.37, 0.3),
-    (Waveform(Modulation.GMSK, RATE, bt=0.25), 5.0, 0.9),
+    (Waveform(Modulation.GMSK, RATE, bt=0.5), 4.37, 0.1),
+    (Waveform(Modulation.GMSK, RATE, bt=0.25), 5.0, 0.3),
     (Waveform(Modulation.PM_PSK, RATE, subcarrier_hz=4 * RATE), 16.0, 0.3),
     (Waveform(Modulation.PM_BIPHASE, RATE, index_rad=1.1), 16.0, 0.4),
 ]
