@@ -273,7 +273,7 @@ _PROVENANCE: Final = ("sources", "assumed")
 
 
 def _close(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=1)
+    near = difflib.get_close_matches(str(name), list(names), n=1)
     return f"; {near[0]}?" if near else ""
 
 
@@ -304,7 +304,7 @@ def _station(file: str, name: str, table: dict[str, Any], merged: dict[str, Any]
             if link == "site":
                 raise LocalError(f"{where}: site is missing (one of {', '.join(merged['sites'])})")
             continue
-        if wanted not in merged[tables]:
+        if not isinstance(wanted, str) or wanted not in merged[tables]:
             known = ", ".join(merged[tables])
             raise LocalError(
                 f"{where}.{link} = {wanted!r}: no such {link}{_close(wanted, merged[tables])} "

@@ -19,6 +19,8 @@ from protocols.errors import LocalError
 
 #: Of a file; the largest real ones have some thousands of octets.
 MOST_OCTETS: Final = 1_000_000
+#: Lists and mappings within one another.
+DEEPEST: Final = 100
 _PREFIX: Final = "tag:yaml.org,2002:"
 #: YAML 1.2.2 §10.3.2.
 _CORE: Final = (
@@ -57,11 +59,20 @@ class ProcedureInvalid(LocalError):
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
+    _depth = 0
+
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark
             raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=mark)
-        return super().compose_node(parent, index)
+        if self._depth == DEEPEST:
+            # PyYAML's time grows with the square of the depth.
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem=f"more than {DEEPEST} deep", problem_mark=mark)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 for _name, _pattern, _first in _CORE:

@@ -13,6 +13,8 @@ from ground.scheduling.model import S_NS, Schedule, Track
 from protocols.errors import LocalError, RemoteError
 from protocols.timecodes.tai import utc_iso_from_tai_ns
 
+#: Of a schedule: a decade of every antenna there is has fewer.
+MOST_ROWS = 1_000_000
 _TIMES = ("start", "on", "off", "end")
 COLUMNS = (
     *("track", "request", "mission", "agency", "antenna", "station", "antennas"),
@@ -97,8 +99,14 @@ def read_parquet(path: Path) -> Schedule:
 
     wanted = ["request", "antenna", *(f"{name}_tai_ns" for name in _TIMES)]
     try:
+        # Equal rows cost next to nothing in a file, and all of their memory here.
+        count = pq.read_metadata(path).num_rows
+        if count > MOST_ROWS:
+            raise RemoteError(f"{path}: {count:,} rows, {MOST_ROWS:,} at most")
         rows = pq.read_table(path, columns=wanted).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+    except RemoteError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
         # OSError: what is damaged, too, is said so.
         raise RemoteError(f"{path}: {error}") from error
     return _schedule(rows, path)
