@@ -127,6 +127,8 @@ def decode(
     rolloff: Annotated[float | None, _flag("Of rrc, 0.1 to 1.")] = None,
     index_rad: Annotated[float | None, _flag("Phase modulation's index, radians.")] = None,
     subcarrier_hz: Annotated[float | None, _flag("Of pm/psk.")] = None,
+    subcarrier: Annotated[str | None, _flag("Of pm/psk: sine or square.")] = None,
+    bt: Annotated[float | None, _flag("Of gmsk, 0.2 to 1.")] = None,
     convolutional: Annotated[str | None, _flag("Rate of the convolutional code, or none.")] = None,
     turbo: Annotated[str | None, _flag("Rate of the turbo code, or none.")] = None,
     ldpc: Annotated[str | None, _flag('LDPC code: C2, or as "AR4JA 1/2 1024"; or none.')] = None,
@@ -144,6 +146,7 @@ def decode(
     given = {
         "modulation": modulation, "symbol_rate": symbol_rate, "shaping": shaping,
         "rolloff": rolloff, "index_rad": index_rad, "subcarrier_hz": subcarrier_hz,
+        "subcarrier": subcarrier, "bt": bt,
         "convolutional": convolutional, "turbo": turbo, "ldpc": ldpc,
         "frame_length": frame_length, "range_hz": range_hz, "rate_hz_s": rate_hz_s,
         "frequency_hz": frequency_hz, "target": target, "station": station,

@@ -78,6 +78,8 @@ class RadioParameters:
     rolloff: float = 0.5
     index_rad: float = 1.0
     subcarrier_hz: float = 0.0
+    subcarrier: str = "sine"
+    bt: float = 0.5
     convolutional: str = "none"
     range_hz: float | None = None
     rate_hz_s: float = 0.0
@@ -102,6 +104,8 @@ class RadioParameters:
             rolloff=self.rolloff,
             index_rad=self.index_rad,
             subcarrier_hz=self.subcarrier_hz,
+            subcarrier=self.subcarrier,
+            bt=self.bt,
         )
 
     @property

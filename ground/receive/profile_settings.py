@@ -150,6 +150,8 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "radio.rolloff": ("--rolloff", _rate, "a number 0.1..1"),
     "radio.index_rad": ("--index-rad", _rate, "radians 0.1..1.5"),
     "radio.subcarrier_hz": ("--subcarrier-hz", _rate, "hertz above 0"),
+    "radio.subcarrier": ("--subcarrier", *_choice("sine", "square")),
+    "radio.bt": ("--bt", _rate, "a number 0.2..1"),
     "radio.range_hz": ("--range-hz", _number, "hertz, 0 or more"),
     "radio.rate_hz_s": ("--rate-hz-s", _number, "hertz a second, 0 or more"),
     "radio.frequency_hz": ("--frequency-hz", _rate, "hertz above 0"),

@@ -491,6 +491,13 @@ class Demodulator:
         rails_db = 10 * math.log10(self.waveform.rails)
         return lock.esn0_db(0, ratio) + rails_db
 
+    def oscillator_turns(self, samples: npt.ArrayLike) -> F64:
+        """Where the carrier's phase will be at samples of these numbers, as it was last tracked."""
+        state = self._track
+        ahead = np.asarray(samples, np.float64) - state[Field.SAMPLE]
+        turns: F64 = state[Field.PHASE] + state[Field.FREQUENCY] * ahead
+        return turns
+
     @property
     def constellation(self) -> F32:
         """float32 [at most 512, 2]: the newest symbols, on the decided axis and across."""

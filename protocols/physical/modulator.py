@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from protocols.errors import LocalError
 from protocols.physical import modulator_kernels as kernels
-from protocols.physical.pulses import GAUSSIAN_REACH, gaussian_frequency
+from protocols.physical.pulses import GAUSSIAN_REACH, gaussian_frequency, square_wave
 from protocols.physical.waveform import Modulation, Waveform
 
 U8 = npt.NDArray[np.uint8]
@@ -141,6 +141,13 @@ class Modulator:
                 out[:] = np.exp(2j * np.pi * turns)
             case Modulation.PM_PSK:
                 t = (np.arange(len(out)) + first) * (waveform.subcarrier_hz / self._sample_rate)
+                if waveform.subcarrier == "square":
+                    # As mean samples of what has two values: the carrier's share is constant.
+                    width = waveform.subcarrier_hz / self._sample_rate
+                    wave = square_wave(t + width / 2 - 0.25, width)
+                    out.real = math.cos(waveform.index_rad)
+                    out.imag = math.sin(waveform.index_rad) * shaped[0] * wave
+                    return out
                 tone = np.sin(2 * np.pi * t)
                 out[:] = np.exp(1j * waveform.index_rad * shaped[0] * tone)
             case Modulation.PM_BIPHASE:

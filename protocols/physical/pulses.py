@@ -68,6 +68,13 @@ def _bi_phase(t: F64, width: float) -> F64:
     return (integral(t + width / 2) - integral(t - width / 2)) / width
 
 
+def square_wave(turns: F64, width: float) -> F64:
+    """The sign of cos(2π turns), as its mean over `width` turns, less than half of one."""
+    inside = 0.25 - np.abs(turns - np.floor(turns + 0.5))
+    out: F64 = np.clip(2 * inside / width, -1.0, 1.0)
+    return out
+
+
 #: NRZ: the level lasts one symbol.
 RECTANGULAR = Pulse("nrz", 0.5, _rectangle, 0.25)
 #: Bi-phase-L: high for half a symbol, low for the other half (Manchester).

@@ -3,6 +3,9 @@
 A loop follows the carrier that modulation leaves over and turns it onto the real axis; what is
 across it is the phase that the symbols made, and goes to a `Demodulator` of its own: as BPSK on a
 subcarrier, or as bi-phase symbols that need no carrier any more.
+
+A square subcarrier is found and followed by its first harmonic, which has 8/π² of its power; once
+it is, what is in phase with it is multiplied by the square wave itself and has all of it.
 """
 
 # numba ships no types: the docstrings say here what the kernel's arguments are.
@@ -30,11 +33,13 @@ from protocols.physical.demodulator import (
     State,
 )
 from protocols.physical.prediction import Prediction
+from protocols.physical.pulses import square_wave
 from protocols.physical.waveform import Modulation, Waveform
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 C64 = npt.NDArray[np.complex64]
+C128 = npt.NDArray[np.complex128]
 
 #: Symbols in the window that is searched; an eighth of them is averaged for lock.
 _WINDOW: Final = 4096
@@ -43,6 +48,10 @@ _FALSE: Final = 1e-6
 #: Mean cosine of the carrier's phase, a symbol at a time, below which it is lost; noise alone
 #: gives 0 ± 0.02.
 _LOCK: Final = 0.1
+#: Symbols through a square subcarrier at a time: its phase is taken from what was tracked before.
+_BLOCK: Final = 64
+#: What multiplying noise by ±1, and not by a cosine, makes of its deviation, undone.
+_LEVEL: Final = math.sqrt(0.5)
 #: A subcarrier stands where the carrier's loop has put it, but for its transmitter's clock.
 _SUBCARRIER_RANGE: Final = 2e-5
 
@@ -137,6 +146,7 @@ class ResidualDemodulator:
         self.sample_rate = float(sample_rate)
         sps = sample_rate / waveform.symbol_rate
         self._step = max(1, round(sps))
+        self._square = waveform.subcarrier == "square" and waveform.subcarrier_hz > 0
         self._window = round(_WINDOW * sps)
         w = reception.carrier_bandwidth / 0.7845
         turn = 2 * np.pi * self._slope()
@@ -165,7 +175,7 @@ class ResidualDemodulator:
     def power_shares(self) -> tuple[float, float]:
         """Shares of the power in the carrier and in the symbols (the subcarrier's first lines)."""
         m = self.waveform.index_rad
-        if self.waveform.modulation == Modulation.PM_BIPHASE:
+        if self.waveform.modulation == Modulation.PM_BIPHASE or self._square:
             return math.cos(m) ** 2, math.sin(m) ** 2
         angle = 2 * np.pi * np.arange(256) / 256
         carrier = float(np.mean(np.cos(m * np.sin(angle))))
@@ -225,6 +235,10 @@ class ResidualDemodulator:
                     self._drop(min(self._window // 2, len(self._raw)))
                 continue
             used = len(self._raw) // self._step * self._step
+            if self._square:
+                # Blocks stand where they stand in the stream, however it was cut.
+                block = _BLOCK * self._step
+                used = block if used >= block else used * final
             if not used:
                 break
             out, lost = self._across(self._raw[:used])
@@ -246,9 +260,23 @@ class ResidualDemodulator:
         )  # fmt: skip
         out = out[:used]
         if self.waveform.modulation == Modulation.PM_PSK:
-            turns = (np.arange(used) + begin) * (self.waveform.subcarrier_hz / self.sample_rate)
-            out = (out * np.exp(-2j * np.pi * (turns - np.floor(turns)))).astype(np.complex64)
-        return out, bool(lost)
+            width = self.waveform.subcarrier_hz / self.sample_rate
+            turns = (np.arange(used) + begin) * width
+            across, out = out.real, out * np.exp(-2j * np.pi * (turns - np.floor(turns)))
+            if self._square and self._inner is not None:
+                out = self._in_phase(across, out, turns, width)
+        return out.astype(np.complex64), bool(lost)
+
+    def _in_phase(self, across: F32, out: C128, turns: F64, width: float) -> C128:
+        """`out` with all harmonics in phase with the subcarrier, where its phase is known."""
+        assert self._inner is not None
+        status = self._inner.status
+        if status.state != State.TRACK:
+            return out
+        phase = self._inner.oscillator_turns(status.samples + np.arange(len(out)))
+        turned = out * np.exp(-2j * np.pi * phase)
+        turned.real = _LEVEL * across * square_wave(turns + phase, width)
+        return turned * np.exp(2j * np.pi * phase)
 
     def _drop(self, count: int) -> None:
         self._raw = self._raw[count:].copy()

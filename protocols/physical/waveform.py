@@ -42,7 +42,8 @@ class Waveform:
 
     shaping: "rrc" with its roll-off, or "nrz" (rectangular), of BPSK, QPSK and OQPSK.
     bt: of GMSK's Gaussian filter, times one bit.
-    index_rad: peak phase deviation of phase modulation; subcarrier_hz: of PM_PSK, a sine.
+    index_rad: peak phase deviation of phase modulation; subcarrier_hz: of PM_PSK, "sine" or
+    "square" (401.0-B, deep space).
     Raises LocalError for what cannot be.
     """
 
@@ -53,6 +54,7 @@ class Waveform:
     bt: float = 0.5
     index_rad: float = 1.0
     subcarrier_hz: float = 0.0
+    subcarrier: str = "sine"
 
     def __post_init__(self) -> None:
         if self.modulation not in set(Modulation):
@@ -62,6 +64,8 @@ class Waveform:
         _within("symbol rate", self.symbol_rate, 1e-3, 1e10, " symbols/s")
         if self.shaping not in ("rrc", "nrz"):
             raise LocalError(f"shaping is {self.shaping!r}, rrc or nrz wanted")
+        if self.subcarrier not in ("sine", "square"):
+            raise LocalError(f"subcarrier is {self.subcarrier!r}, sine or square wanted")
         _within("roll-off", self.rolloff, 0.1, 1.0, "")
         _within("BT", self.bt, 0.2, 1.0, "")
         _within("modulation index", self.index_rad, 0.1, 1.5, " rad")

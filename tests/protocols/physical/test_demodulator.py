@@ -31,8 +31,15 @@ WAVEFORMS = [
     (Waveform(Modulation.GMSK, RATE, bt=0.25), 5.0, 0.3),
     (Waveform(Modulation.PM_PSK, RATE, subcarrier_hz=4 * RATE), 16.0, 0.3),
     (Waveform(Modulation.PM_BIPHASE, RATE, index_rad=1.1), 16.0, 0.4),
+    (
+        Waveform(
+            Modulation.PM_PSK, RATE, index_rad=1.1, subcarrier_hz=2 * RATE, subcarrier="square"
+        ),
+        32.0,
+        0.4,
+    ),
 ]
-NAMES = [f"{w.modulation}-{w.pulse.name}" for w, _sps, _loss in WAVEFORMS]
+NAMES = [f"{w.modulation}-{w.subcarrier}-{w.pulse.name}" for w, _sps, _loss in WAVEFORMS]
 
 
 def transmit(
@@ -137,7 +144,9 @@ def test_nothing_is_lost_at_either_end(waveform: Waveform, sps: float, loss_db: 
 @settings(max_examples=10)
 @given(st.data())
 def test_every_chunking_gives_the_same(data: st.DataObject) -> None:
-    waveform, sps, _ = data.draw(st.sampled_from([WAVEFORMS[0], WAVEFORMS[3], WAVEFORMS[7]]))
+    waveform, sps, _ = data.draw(
+        st.sampled_from([WAVEFORMS[0], WAVEFORMS[3], WAVEFORMS[7], WAVEFORMS[9]])
+    )
     bits, samples, rate = transmit(waveform, sps, 12_000, 3.0, seed=4)
     del bits
     # A gap makes it lose lock and search again.
