@@ -13,7 +13,8 @@ help:  ## this list
 	@awk -F':.*##' '/^[a-z0-9-]+:.*##/ {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The environment is remade when pyproject.toml changes.  uv resolves and installs; the pip that
-# comes with some Pythons (23.2.1) crashes on this dependency set, so it only fetches uv.
+# comes with some Pythons (23.2.1) crashes on this dependency set, so it only fetches uv.  sle, which
+# tests compare with, pins a pyasn1 of 2019 and stands by itself.
 $(VENV)/.installed-run $(VENV)/.installed-test: $(VENV)/.installed-%: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and none is on PATH; name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
 	@if ! test -x $(BIN)/python; then \
@@ -22,7 +23,8 @@ $(VENV)/.installed-run $(VENV)/.installed-test: $(VENV)/.installed-%: pyproject.
 	@if command -v uv >/dev/null; then uv=uv; else \
 	  test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check uv || exit 1; uv=$(BIN)/uv; fi; \
 	  echo "installing into $(VENV) (once) …"; \
-	  $$uv pip install -q -p $(BIN)/python -e '.$(if $(filter test,$*),[test])'
+	  $$uv pip install -q -p $(BIN)/python -e '.$(if $(filter test,$*),[test])' \
+	  $(if $(filter test,$*),&& $$uv pip install -q -p $(BIN)/python --target $(VENV)/peers/sle sle==0.3.0)
 	@touch $@
 
 run: $(VENV)/.installed-run  ## the simulated spacecraft, the ground and the live view (ARGS="--speed 60")

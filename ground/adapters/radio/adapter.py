@@ -277,6 +277,12 @@ class Adapter(ABC):
     def read(self, timeout_s: float) -> Sequence[Result]:
         """What has come, as soon as something has; empty when the time has passed."""
 
+    def attend(self) -> None:
+        """Called often while `read` is not: nobody takes what has come, or it only transmits.  What
+        the wire wants of us all the same (heartbeats, answers); returns at once.  Raises as `read`.
+        """
+        return
+
     def write(self, octets: bytes) -> bool:
         """Hand one block to the wire; False: it takes none now, and nothing of it has been sent."""
         raise NotImplementedError
@@ -483,7 +489,9 @@ class Adapter(ABC):
     def _read(self) -> None:
         if not self.receives:
             with self._changed:
-                self._changed.wait_for(lambda: self._state is not State.RUNNING)
+                self._changed.wait_for(lambda: self._state is not State.RUNNING, TURN_S)
+            if self._state is State.RUNNING:
+                self._on_wire(self.attend)
             return
         results = self._on_wire(lambda: self.read(TURN_S))
         if results is None:
@@ -533,18 +541,23 @@ class Adapter(ABC):
         return blocks
 
     def _give(self, block: Block) -> None:
-        with self._changed:
-            room = self._policy.queue_octets - len(block.octets)
-            if self.waits:
+        room = self._policy.queue_octets - len(block.octets)
+        while self.waits:
+            with self._changed:
                 # Told to end in the meantime, it is given all the same: it has been taken.
-                self._changed.wait_for(
+                taken = self._changed.wait_for(
                     lambda: (
                         self._queue_octets <= room
                         or not self._queue
                         or self._state is not State.RUNNING
-                    )
+                    ),
+                    TURN_S,
                 )
-            elif self._queue and self._queue_octets > room:
+            if taken:
+                break
+            self._on_wire(self.attend)
+        with self._changed:
+            if not self.waits and self._queue and self._queue_octets > room:
                 missing = self.units(len(block.octets))
                 self._count_loss(Loss("overflow", missing))
                 self._lost_in_queue = _more(self._lost_in_queue, _more(missing, block.lost))
@@ -555,6 +568,12 @@ class Adapter(ABC):
             self._queue.append(block)
             self._queue_octets += len(block.octets)
             self._changed.notify_all()
+
+    def say(self, detail: str) -> None:
+        """For the adapter: what its wire says of itself, shown until something else is said."""
+        with self._changed:
+            if self._state is State.RUNNING:
+                self._detail = detail
 
     def _count_loss(self, loss: Loss) -> None:
         self._counts["overflows" if loss.why == "overflow" else "gaps"] += 1

@@ -1,0 +1,250 @@
+"""An SLE association over TCP: the socket of a `protocols.sle.user.User`, and what it was told.
+
+Passwords come from a file, never from an address: addresses are shown, logged and in lists of
+processes.
+"""
+
+from __future__ import annotations
+
+import secrets
+import select
+import socket
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from ground.adapters.clock import ScaledClock
+from protocols.errors import LocalError, RemoteError
+from protocols.sle import cltu, common, frames
+from protocols.sle.common import AbortDiagnostic, BindDiagnostic, Refused, ServiceType
+from protocols.sle.credentials import RANDOM_BELOW, Hash, Level, Security
+from protocols.sle.tml import Heartbeat
+from protocols.sle.user import Binding, State, User
+
+CONNECT_S: Final = 3.0
+#: For STOP and UNBIND at the end; a provider that is slower is left without.
+END_S: Final = 1.0
+READ_OCTETS: Final = 1 << 18
+#: Why BIND is refused where trying again is of no use: it is our configuration, or theirs.
+_HOPELESS: Final = frozenset(
+    {
+        BindDiagnostic.ACCESS_DENIED,
+        BindDiagnostic.SERVICE_TYPE_NOT_SUPPORTED,
+        BindDiagnostic.VERSION_NOT_SUPPORTED,
+        BindDiagnostic.NOT_ACCESSIBLE_TO_THIS_INITIATOR,
+        BindDiagnostic.INCONSISTENT_SERVICE_TYPE,
+    }
+)
+#: Likewise of START of frames: times or the channel make no sense.
+_HOPELESS_START: Final = frozenset({2, 3, 4, 5})
+
+
+def read_passwords(path: Path) -> tuple[bytes, bytes]:
+    """Ours and the provider's: `password` and `provider_password` of a TOML file that nobody else
+    may read; text, or hexadecimal digits behind hex:.  LocalError, which never shows one."""
+    try:
+        if path.stat().st_mode & 0o077:
+            raise LocalError(f"{path} holds passwords and others may read it: chmod 600")
+        found = tomllib.loads(path.read_text("utf-8"))
+        return _octets(found["password"]), _octets(found["provider_password"])
+    except OSError as error:
+        raise LocalError(f"credentials {path}: {error.strerror}") from None
+    except (KeyError, ValueError, AttributeError, UnicodeDecodeError) as error:
+        if isinstance(error, LocalError):
+            raise
+        raise LocalError(
+            f"credentials {path}: password and provider_password wanted, each in quotes"
+        ) from None
+
+
+def _octets(text: str) -> bytes:
+    return bytes.fromhex(text[4:]) if text.startswith("hex:") else text.encode()
+
+
+def security(
+    user: str, provider: str, *, level: Level, algorithm: Hash, credentials: str
+) -> Security:
+    """credentials: the file of passwords, wanted unless the level is none."""
+    if level is not Level.NONE and not credentials:
+        raise LocalError(f"auth={level} wants credentials=FILE, or its name in L4_SLE_CREDENTIALS")
+    passwords = (b"", b"") if level is Level.NONE else read_passwords(Path(credentials))
+    return Security(
+        user,
+        passwords[0],
+        provider,
+        passwords[1],
+        level=level,
+        algorithm=algorithm,
+        entropy=lambda: secrets.randbelow(RANDOM_BELOW),
+    )
+
+
+class Association:
+    """Connected, bound and started, or not there.  Any thread may call; one at a time is served.
+
+    Its clock is the wall's, also where the site's runs faster: credentials and heartbeats are the
+    provider's time.
+    """
+
+    def __init__(
+        self,
+        service: ServiceType,
+        address: tuple[str, int],
+        binding: Binding,
+        security: Security,
+        heartbeat: Heartbeat,
+        start: Callable[[User, int], int],
+    ) -> None:
+        """start: sends START."""
+        self._service = service
+        self._address = address
+        self._binding = binding
+        self._security = security
+        self._heartbeat = heartbeat
+        self._start = start
+        self._now_ns = ScaledClock.wall().now_ns
+        self._lock = threading.RLock()
+        self._socket: socket.socket | None = None
+        self._user: User | None = None
+        # What came while it was started, or while somebody waited for something else.
+        self._kept: list[Any] = []
+
+    def open(self) -> None:
+        """Connect, BIND, START.  ConnectionError: not now; LocalError: never like this."""
+        with self._lock:
+            own = socket.create_connection(self._address, CONNECT_S)
+            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            own.setblocking(False)
+            self._socket = own
+            self._user = user = User(
+                self._service, self._binding, self._security, heartbeat=self._heartbeat
+            )
+            user.connected(self._now_ns())
+            self._kept = []
+            bound = self._await(lambda pdu: isinstance(pdu, common.BindReturn))
+            if isinstance(bound.result, Refused):
+                raise _refusal(f"BIND to {self._binding.instance}", bound.result, _HOPELESS)
+            self._start(user, self._now_ns())
+            started = self._await(
+                lambda pdu: isinstance(pdu, frames.FramesStartReturn | cltu.CltuStartReturn)
+            )
+            if isinstance(started.result, Refused):
+                hopeless = frozenset() if self._service is ServiceType.CLTU else _HOPELESS_START
+                raise _refusal(f"START of {self._binding.instance}", started.result, hopeless)
+
+    def invoke(self, operation: Callable[[User, int], int]) -> int:
+        """Send an invocation; its id."""
+        with self._lock:
+            if self._user is None or self._user.state is State.ENDED:
+                raise ConnectionResetError("the association has ended")
+            ident = operation(self._user, self._now_ns())
+            self._flush()
+            return ident
+
+    def answer(self, ident: int) -> Any:
+        """The return of an invocation.  OSError, RemoteError: there is none any more."""
+        return self._await(lambda pdu: getattr(pdu, "invoke_id", None) == ident)
+
+    def _await(self, wanted: Callable[[Any], bool]) -> Any:
+        """The PDU that is wanted; others are kept.  The user's own time-out ends the wait."""
+        with self._lock:
+            while True:
+                found: Any = None
+                for pdu in self._exchange(0.25):
+                    if found is None and wanted(pdu):
+                        found = pdu
+                    else:
+                        self._kept.append(pdu)
+                if found is not None:
+                    return found
+
+    def exchange(self, timeout_s: float) -> Sequence[Any]:
+        """PDUs that have come, as soon as some have; heartbeats go out.  OSError, RemoteError: the
+        association is lost."""
+        with self._lock:
+            if self._kept:
+                kept, self._kept = self._kept, []
+                return kept
+            return self._exchange(timeout_s)
+
+    def beat(self) -> None:
+        """Heartbeats, while what comes is left where it is: the provider has to wait."""
+        with self._lock:
+            if self._socket is None or self._user is None:
+                return
+            now_ns = self._now_ns()
+            if select.select([self._socket], [], [], 0)[0]:
+                self._user.not_reading(now_ns)
+            self._user.timeout(now_ns)
+            self._flush()
+
+    def _exchange(self, timeout_s: float) -> list[Any]:
+        own, user = self._socket, self._user
+        if own is None or user is None or user.state is State.ENDED:
+            raise ConnectionResetError("the association has ended")
+        user.timeout(self._now_ns())
+        self._flush()
+        readable, _, urgent = select.select([own], [], [own], timeout_s)
+        if urgent:
+            raise user.aborted(own.recv(1, socket.MSG_OOB)[0])
+        if not readable:
+            return []
+        octets = own.recv(READ_OCTETS)
+        if not octets:
+            raise ConnectionResetError("the provider has closed the connection")
+        return user.receive(self._now_ns(), octets)
+
+    def _flush(self) -> None:
+        assert self._socket is not None
+        assert self._user is not None
+        deadline = time.monotonic() + CONNECT_S
+        for octets in self._user.take_output():
+            left = memoryview(octets)
+            while left:
+                if not select.select([], [self._socket], [], max(deadline - time.monotonic(), 0))[
+                    1
+                ]:
+                    raise TimeoutError(f"the provider has taken nothing for {CONNECT_S:g} s")
+                left = left[self._socket.send(left) :]
+
+    def close(self) -> None:
+        """STOP, UNBIND and disconnect, in `END_S`; or say why not, and disconnect."""
+        with self._lock:
+            own, user = self._socket, self._user
+            self._socket = self._user = None
+            if own is None or user is None:
+                return
+            with suppress(OSError, RemoteError, LocalError):
+                self._socket, self._user = own, user
+                self._end(user)
+            self._socket = self._user = None
+            if user.urgent is not None:
+                with suppress(OSError):
+                    own.send(bytes([user.urgent]), socket.MSG_OOB)
+            own.close()
+
+    def _end(self, user: User) -> None:
+        """What comes in the meantime is nobody's any more."""
+        deadline = time.monotonic() + END_S
+        if user.state is State.ACTIVE:
+            user.stop(self._now_ns())
+        while user.state is not State.ENDED:
+            if user.state is State.READY:
+                user.unbind(self._now_ns())
+            left = deadline - time.monotonic()
+            if left <= 0:
+                user.abort(AbortDiagnostic.OPERATIONAL_REQUIREMENT)
+                return
+            self._exchange(left)
+
+
+def _refusal(what: str, refused: Refused, hopeless: frozenset[Any]) -> Exception:
+    why = f"{what} is refused: {refused}"
+    return LocalError(why) if refused.code in hopeless else ConnectionRefusedError(why)
+
+
+__all__ = ["Association", "read_passwords", "security"]

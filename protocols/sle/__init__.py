@@ -1,0 +1,1 @@
+"""CCSDS Space Link Extension: RAF, RCF and forward CLTU over ISP1, users and providers."""
