@@ -178,11 +178,11 @@ class InstanceIdentifierType(Type):
         for attributes in self._TYPE.content(data, start, stop):
             for attribute in attributes:
                 *arc, last = attribute.identifier
-                if tuple(arc) != _ARC or last not in _NAMES:
-                    raise RemoteError(
-                        f"service instance attribute {attribute.identifier}", data=data
-                    )
+                if tuple(arc) != _ARC or last not in _NAMES or "." in attribute.value:
+                    raise RemoteError(f"service instance attribute {attribute}", data=data)
                 parts.append(f"{_NAMES[last]}={attribute.value}")
+        if not parts:
+            raise RemoteError("a service instance without attributes", data=data)
         return ".".join(parts)
 
     def octets(self, value: str) -> bytes:

@@ -85,6 +85,17 @@ class _Sle(Adapter):
             credentials=chosen["credentials"] or os.environ.get(ENVIRONMENT, ""),
         )
         self._heartbeat = Heartbeat(chosen["heartbeat"], chosen["dead"])
+        for instance in filter(None, (chosen["instance"], chosen.get("cltu"))):
+            self._binding(instance, chosen["port"])
+
+    def _binding(self, instance: str, port: str) -> Binding:
+        """LocalError: the instance or the version makes no sense."""
+        return Binding(
+            instance=instance,
+            port=port,
+            version=self.options["version"],
+            return_s=self.options["patience"],
+        )
 
     def _association(
         self,
@@ -94,13 +105,9 @@ class _Sle(Adapter):
         port: str,
         start: Any,
     ) -> Association:
-        binding = Binding(
-            instance=instance,
-            port=port,
-            version=self.options["version"],
-            return_s=self.options["patience"],
+        return Association(
+            service, at, self._binding(instance, port), self._security, self._heartbeat, start
         )
-        return Association(service, at, binding, self._security, self._heartbeat, start)
 
     def _ask_for_reports(self, association: Association) -> None:
         """Of the state now, and from time to time."""

@@ -55,10 +55,13 @@ from protocols.packets.pus import (
     parse_report,
     parse_request,
 )
+from protocols.sle import pdus
+from protocols.sle.common import PeerAbort, ServiceType
+from protocols.sle.tml import Tml
 from protocols.timecodes.cds import CdsFormat
 from protocols.timecodes.cuc import CucFormat
 from protocols.timecodes.tai import tai_ns_from_utc_iso
-from tests import strategies
+from tests import sle_pdus, strategies
 from tests.fuzz.target import Target, examples, pieces, streamed
 
 CAPTURES: Final = Path(__file__).resolve().parents[2] / "captures"
@@ -406,6 +409,38 @@ def link_seeds() -> list[bytes]:
     return [streamed(cadus()[: 3 * 1279]), streamed(b"\x55" * 37 + cadus()[:2600], (255, 90))]
 
 
+def sle_pdu(octets: bytes) -> None:
+    """Of any service, from either side; what is read is built again as the same."""
+    ways = [pdus.to_provider(one) for one in ServiceType]
+    ways += [pdus.to_user(one, version) for one in ServiceType for version in (3, 4, 5)]
+    for of in ways:
+        with suppress(RemoteError):
+            pdu = of.parse(octets)
+            if not isinstance(pdu, PeerAbort):
+                assert of.parse(of.build(pdu)) == pdu
+
+
+def sle_seeds() -> list[bytes]:
+    return [
+        of.build(pdu)
+        for service in ServiceType
+        for of, pdus_of in (
+            (pdus.to_provider(service), sle_pdus.to_provider(service)),
+            (pdus.to_user(service, 5), sle_pdus.to_user(service, 5)),
+        )
+        for pdu in examples(pdus_of, 8)
+    ]
+
+
+def sle_transport(octets: bytes) -> None:
+    for initiator in (True, False):
+        tml = Tml(initiator=initiator)
+        tml.connected(EPOCH_NS)
+        with suppress(RemoteError):
+            for piece in pieces(octets):
+                tml.receive(EPOCH_NS, piece)
+
+
 TARGETS: Final = [
     Target("tm-frame", "protocols.frames.tm.parse", sealed(frame_round_trip(tm, TM)),
            lambda: frames_of(TM, "tm", 10)),
@@ -457,6 +492,11 @@ TARGETS: Final = [
            commands),
     Target("telecommand", "protocols.telecommand.declaration.CommandDictionary.parse",
            sealed(telecommand),           commands),
+    Target("sle-pdu", "protocols.sle.pdus", sle_pdu, sle_seeds, short=60),
+    Target("sle-transport", "protocols.sle.tml.Tml", sle_transport,
+           lambda: [streamed(bytes.fromhex("020000000000000c4953503100000001000a0002"
+                                           "01000000000000050500ff00ff0300000000000000"))],
+           short=60),
     Target("cuc", "protocols.timecodes.cuc.CucFormat", time_code(CucFormat),
            lambda: [bytes.fromhex("2f0102030405060708"), bytes.fromhex("1e01020304050607")]),
     Target("cds", "protocols.timecodes.cds.CdsFormat", time_code(CdsFormat),

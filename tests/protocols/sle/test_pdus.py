@@ -124,6 +124,7 @@ def test_a_longer_length_than_need_be_is_taken() -> None:
         (OrNull(0, 1, OctetString(1, 4)), "800100"),  # a NULL with content
         (OrNull(0, 1, OctetString(1, 4)), "8200"),
         (Choice(one=(0, Integer(0, 9))), "810101"),
+        (INSTANCE_IDENTIFIER, "3000"),
         (INSTANCE_IDENTIFIER, "300a3108300606022a031a0161"),  # somebody else's attribute
     ],
 )
