@@ -24,6 +24,7 @@ DEFAULT_RUN_DIR = Path("var/run")
 RunDir = Annotated[
     Path, typer.Option("--run-dir", help="Directory of the run: captures, journals, archive, logs.")
 ]
+_NETWORK = {"rich_help_panel": "Network and trust (docs/howto/keys.md)"}
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -159,6 +160,23 @@ def run(
     mqtt_file: Annotated[
         str, typer.Option(help="TOML: the broker's user, password, certificates, topics.")
     ] = "",
+    keys: Annotated[
+        str, typer.Option(help="Keys directory (default: RUN_DIR/keys, if there).", **_NETWORK)
+    ] = "",
+    hosts: Annotated[
+        str,
+        typer.Option(help="Where services listen, as console=192.168.1.5,bus=…", **_NETWORK),
+    ] = "",
+    console_certificate: Annotated[
+        str, typer.Option(help="PEM: serve the console over TLS.", **_NETWORK)
+    ] = "",
+    console_private_key: Annotated[
+        str, typer.Option(help="PEM: that of the certificate, mode 600.", **_NETWORK)
+    ] = "",
+    behind_proxy: Annotated[
+        bool,
+        typer.Option("--behind-proxy", help="A proxy before the console does TLS.", **_NETWORK),
+    ] = False,
 ) -> None:
     """Start the simulated spacecraft and the ground services, and watch them. Ctrl-C stops all.
 
@@ -205,6 +223,11 @@ def run(
                 sample_hz=sample_hz,
                 mqtt=mqtt,
                 mqtt_file=mqtt_file,
+                keys=keys,
+                hosts=hosts,
+                console_certificate=console_certificate,
+                console_private_key=console_private_key,
+                behind_proxy=behind_proxy,
             )
         )
     )

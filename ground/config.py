@@ -254,6 +254,12 @@ class RunSettings:
         return self.base_port + 7
 
     @property
+    def console_url(self) -> str:
+        """Where browsers find the console, unless a proxy stands before it."""
+        scheme = "https" if self.console_certificate else "http"
+        return f"{scheme}://{_bracketed(self.host(CONSOLE))}:{self.console_port}"
+
+    @property
     def console_dir(self) -> Path:
         """Accounts, audit, and the set-up link while nobody can sign in."""
         return self.run_dir / "console"

@@ -87,17 +87,25 @@ def read_holder(path: Path, *, secret: bool = False) -> Holder:
         raise LocalError(f"{path}: {error}") from None
 
 
+def check_secret(path: Path) -> None:
+    """LocalError: it cannot be read, or by everybody."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        raise LocalError(f"{path}: {error.strerror}") from None
+    # Group may read: that is how a service without a fixed user is given its keys.
+    if mode & 0o037:
+        raise LocalError(
+            f"{path}: mode {mode:04o}, others can read or change it; `chmod {SECRET_MODE:o}`, "
+            "and a new key if they may have"
+        )
+
+
 def read_secret(path: Path) -> str:
     """Text of a file with secrets.  LocalError: others may read it."""
+    check_secret(path)
     try:
         with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            # Group may read: that is how a service without a fixed user is given its keys.
-            if mode & 0o037:
-                raise LocalError(
-                    f"{path}: mode {mode:04o}, others can read or change it; "
-                    f"`chmod {SECRET_MODE:o}`, and if they may have, `l4 keys rotate`"
-                )
             return file.read(MAX_KEY_FILE_OCTETS).decode()
     except OSError as error:
         raise LocalError(f"{path}: {error.strerror}") from None

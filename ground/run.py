@@ -80,6 +80,12 @@ class RunOptions:
     #: A broker that is told what the bus says, and the file with credentials; empty: none.
     mqtt: str = ""
     mqtt_file: str = ""
+    #: See `RunSettings`.
+    keys: str = ""
+    hosts: str = ""
+    console_certificate: str = ""
+    console_private_key: str = ""
+    behind_proxy: bool = False
 
 
 class Interrupted(Exception):
@@ -130,7 +136,7 @@ def prepare_site(options: RunOptions, base_port: int) -> RunSettings:
         relay=not (options.replay or options.radio),
         command=options.replay is None and options.mission == "l4_relay",
         console=options.console,
-        console_file=os.path.abspath(options.console_file) if options.console_file else "",
+        console_file=_absolute(options.console_file),
         timing=options.replay is None and options.mission == "l4_relay",
         radio=options.radio,
         keep_samples_octets=round(options.keep_samples_gib * 1024) * MIB,
@@ -138,8 +144,17 @@ def prepare_site(options: RunOptions, base_port: int) -> RunSettings:
         sample_hz=options.sample_hz,
         mqtt=options.mqtt,
         # Of where we were called; services run elsewhere.
-        mqtt_file=os.path.abspath(options.mqtt_file) if options.mqtt_file else "",
+        mqtt_file=_absolute(options.mqtt_file),
+        keys=_absolute(options.keys),
+        hosts=options.hosts,
+        console_certificate=_absolute(options.console_certificate),
+        console_private_key=_absolute(options.console_private_key),
+        behind_proxy=options.behind_proxy,
     )
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path) if path else ""
 
 
 @contextlib.contextmanager
@@ -315,7 +330,7 @@ def _console_note(settings: RunSettings) -> str:
             return f"console, first sign-in: {link}"
     if not (settings.console_dir / "accounts.sqlite").exists():
         return ""
-    return f"console: http://127.0.0.1:{settings.console_port}/"
+    return f"console: {settings.console_url}/"
 
 
 def _restarts(supervisor: Supervisor | None) -> dict[str, int]:

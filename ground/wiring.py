@@ -522,6 +522,7 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
     from ground.console.accounts import Accounts
     from ground.console.alarms import Alarms
     from ground.console.context import Context
+    from ground.console.listener import Listener
     from ground.console.model import ConsoleModel
     from ground.console.oidc import load_oidc
     from ground.console.packets import PacketTree, limit_lines, subsystems
@@ -533,6 +534,14 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
     dictionary = open_dictionary(load_profile(settings.mission).dictionary)
     setup_file = settings.setup_link
     keyring = open_keyring(settings, CONSOLE)
+    listener = Listener(
+        settings.listening(CONSOLE),
+        settings.console_port,
+        settings.console_url,
+        settings.console_certificate,
+        settings.console_private_key,
+        settings.behind_proxy,
+    )
 
     def command(actor: str, operation: str, arguments: dict[str, Any]) -> Any:
         if not settings.command:
@@ -586,8 +595,7 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
                 StateFile(settings.state_file(CONSOLE)),
                 service=CONSOLE,
                 events_from=MONITOR,
-                host="127.0.0.1",
-                port=settings.console_port,
+                listener=listener,
                 setup_file=setup_file,
                 version=version("l4-relay-ground"),
             ).run(stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -24,6 +25,8 @@ PREFIX: Final = "/api/v1"
 COOKIE: Final = "l4_session"
 #: Where commands and scripts look for the console and who they are.
 URL_VARIABLE, TOKEN_VARIABLE = "L4_URL", "L4_TOKEN"
+#: PEM file with who signs the console's certificate, beside those that the system trusts.
+AUTHORITY_VARIABLE = "L4_AUTHORITY"
 _ARROW: Final = "application/vnd.apache.arrow.stream"
 
 
@@ -34,24 +37,34 @@ class Ground(Calls):
     them GroundError, with what was asked of whom.
     """
 
-    def __init__(self, url: str, token: str = "", *, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, url: str, token: str = "", *, timeout_s: float = 30.0, authority: str = ""
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise LocalError(f"console {url!r}: http://HOST:PORT or https://HOST wanted")
         self.url = f"{parts.scheme}://{parts.netloc}"
+        authority = authority or os.environ.get(AUTHORITY_VARIABLE, "")
+        self._tls = _tls_context(authority) if parts.scheme == "https" else None
         # Compressing costs more than it saves on the way from the same machine, and columns of
         # measurements hardly shrink.
         headers = {"accept-encoding": "identity"}
         if token:
             headers["authorization"] = f"Bearer {token}"
         self._http = httpx.Client(
-            base_url=self.url, headers=headers, timeout=timeout_s, trust_env=False
+            base_url=self.url,
+            headers=headers,
+            timeout=timeout_s,
+            trust_env=False,
+            verify=self._tls or True,
         )
 
     @classmethod
-    def signed_in(cls, url: str, name: str, password: str, *, timeout_s: float = 30.0) -> Self:
+    def signed_in(
+        cls, url: str, name: str, password: str, *, timeout_s: float = 30.0, authority: str = ""
+    ) -> Self:
         """By name and password, as on the page: for people; scripts take a token."""
-        ground = cls(url, timeout_s=timeout_s)
+        ground = cls(url, timeout_s=timeout_s, authority=authority)
         try:
             found = ground._call("POST", "/session", body={"name": name, "password": password})
         except BaseException:
@@ -89,7 +102,7 @@ class Ground(Calls):
                 f"no token: `l4 console token NAME --keep --run-dir {run}` makes one, "
                 f"or set ${TOKEN_VARIABLE}"
             )
-        return cls(f"http://127.0.0.1:{settings.console_port}", token)
+        return cls(settings.console_url, token, authority=settings.console_certificate)
 
     def __enter__(self) -> Self:
         return self
@@ -118,7 +131,9 @@ class Ground(Calls):
         def speed() -> float:
             return self.session()["speed"]
 
-        async with aclosing(follow(socket, headers, speed, reconnect=reconnect)) as presents:
+        async with aclosing(
+            follow(socket, headers, speed, reconnect=reconnect, tls=self._tls)
+        ) as presents:
             async for present in presents:
                 yield present
 
@@ -153,6 +168,18 @@ class Ground(Calls):
 
     def _tai_ns(self, instant: Instant) -> int:
         return instants.tai_ns(instant, self._now_ns)
+
+
+def _tls_context(authority: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if authority:
+        try:
+            context.load_verify_locations(authority)
+        except (OSError, ssl.SSLError) as error:
+            raise LocalError(f"certificate {authority}: {error}") from None
+        # The console's own certificate will do, whoever has signed it.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
 
 
 def _problem(answer: httpx.Response, call: str) -> GroundError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -105,7 +106,12 @@ class Present:
 
 
 async def follow(
-    url: str, headers: Mapping[str, str], speed: Callable[[], float], *, reconnect: bool
+    url: str,
+    headers: Mapping[str, str],
+    speed: Callable[[], float],
+    *,
+    reconnect: bool,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[Present, None]:
     """The same `Present` again and again, whenever it has changed or the server is lost.
 
@@ -120,7 +126,7 @@ async def follow(
     while True:
         try:
             present.speed = await asyncio.to_thread(speed)
-            async with connect(url, additional_headers=headers, max_size=None) as socket:
+            async with connect(url, additional_headers=headers, max_size=None, ssl=tls) as socket:
                 while True:
                     text = await asyncio.wait_for(socket.recv(), SILENCE_S)
                     present.take(json.loads(text))

@@ -47,6 +47,8 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+#: Over TLS only, where a browser believes it (RFC 6797 §7.2).
+HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 
 
 #: Lines of the audit in a minute for refusals of somebody at one address who is not signed in.
@@ -154,6 +156,8 @@ class _Headers:
         async def with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *self._headers]
+                if scope["scheme"] == "https":
+                    message["headers"].append(HSTS)
                 if scope["path"].startswith(PREFIX):
                     message["headers"].append((b"cache-control", b"no-store"))
             await send(message)

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from ground.console.limits import (
     HttpLimits,
     bounded_http,
 )
+from ground.console.listener import Listener
 from ground.ports import Bus, StateStore, Stop
 from ground.status import StatusReporter
 from protocols.bus.messages import ServiceState, Severity
@@ -36,13 +38,15 @@ _LIMITS: Final = HttpLimits()
 
 
 def server_config(
-    app: Any, host: str, port: int, limits: HttpLimits = _LIMITS, **more: Any
+    app: Any, listener: Listener, limits: HttpLimits = _LIMITS, **more: Any
 ) -> uvicorn.Config:
     """How the console is served; more: as uvicorn's."""
+    if listener.behind_proxy:
+        # All connections are the proxy's.
+        limits = replace(limits, per_address=0)
     return uvicorn.Config(
         app,
-        host=host,
-        port=port,
+        **listener.uvicorn,
         log_level="warning",
         server_header=False,
         http=bounded_http(limits),
@@ -66,8 +70,7 @@ class ConsoleService:
         *,
         service: str,
         events_from: str,
-        host: str,
-        port: int,
+        listener: Listener,
         setup_file: Path,
         version: str,
     ) -> None:
@@ -75,7 +78,7 @@ class ConsoleService:
         self._bus = bus
         self._state = state
         self._events_from = events_from
-        self._host, self._port = host, port
+        self._listener = listener
         self._setup_file = setup_file
         self._app = make_app(context, version)
         self._status = StatusReporter(service, context.clock, bus)
@@ -91,7 +94,7 @@ class ConsoleService:
     def run(self, stop: Stop) -> None:
         self._restore()
         thread = threading.Thread(target=self._serve_bus, args=(stop,), name="bus", daemon=True)
-        server = uvicorn.Server(server_config(self._app, self._host, self._port))
+        server = uvicorn.Server(server_config(self._app, self._listener))
         thread.start()
         asyncio.run(self._serve(server, stop))
         thread.join(10)
@@ -119,7 +122,7 @@ class ConsoleService:
             return
         self._setup_file.parent.mkdir(parents=True, exist_ok=True)
         self._setup_file.touch(mode=0o600)
-        self._setup_file.write_text(f"http://{self._host}:{self._port}/setup#{token}\n")
+        self._setup_file.write_text(f"{self._listener.url}/setup#{token}\n")
 
     # The bus -------------------------------------------------------------------------------------
 
@@ -199,5 +202,5 @@ class ConsoleService:
         states = Counter(one.state for one in shown)
         counters = {f"alarms_{state}": states[state] for state in AlarmState if state != "normal"}
         counters["alarms_critical"] = sum(one.severity == Severity.CRITICAL for one in shown)
-        self._status.detail = f"http://{self._host}:{self._port}, {browsers} looking"
+        self._status.detail = f"{self._listener.url}, {browsers} looking"
         self._status.tick({"browsers": browsers, **counters, "malformed": self._malformed}, now=now)

@@ -5,6 +5,7 @@ The file is TOML, each line of it optional:
     user = "bridge"              password = "…"      # others must then be unable to read the file
     authority = "ca.pem"         # mqtts: who signs the broker's certificate; default: the system's
     certificate = "bridge.pem"   key = "bridge.key"  # mqtts: our own, if the broker wants one
+    plain = true                 # mqtt:// to another machine: anybody between may read and forge
     node = "ground"              # this site's level of the topic tree
     topics = ["events", "alarms"]                    # of `TOPICS`; default: all
     telemetry_qos = 1            # default 0
@@ -20,7 +21,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from ground.curve import is_loopback
 from ground.documents import toml_of
+from ground.keyring import check_secret
 from protocols.errors import LocalError
 
 ROOT: Final = "l4r/v1"
@@ -34,7 +37,8 @@ PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerSettings:
     """host, port, tls: the broker.  mission, node: levels of the topic tree.  authority,
-    certificate, key: paths, empty: none.  telemetry_qos: 0 or 1."""
+    certificate, key: paths, empty: none.  telemetry_qos: 0 or 1.  plain: without TLS, though the
+    broker is not on this machine."""
 
     host: str
     port: int
@@ -48,6 +52,7 @@ class BrokerSettings:
     key: str = ""
     topics: tuple[str, ...] = TOPICS
     telemetry_qos: int = 0
+    plain: bool = False
 
     def __post_init__(self) -> None:
         for name in ("mission", "node"):
@@ -63,6 +68,12 @@ class BrokerSettings:
             raise LocalError("certificate and key: both or none wanted")
         if self.password and not self.user:
             raise LocalError("a password without user")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        if not (self.tls or self.plain or is_loopback(f"tcp://{host}:{self.port}")):
+            raise LocalError(
+                f"mqtt://{self.host}: another machine, and nothing protects what passes: "
+                "mqtts:// wanted, or plain = true in the file"
+            )
 
     @property
     def base(self) -> str:
@@ -77,6 +88,7 @@ class BrokerSettings:
             context = ssl.create_default_context(cafile=self.authority or None)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             if self.certificate:
+                check_secret(Path(self.key))
                 context.load_cert_chain(self.certificate, self.key)
         except (OSError, ssl.SSLError) as error:
             names = " ".join(filter(None, (self.authority, self.certificate, self.key)))
@@ -120,7 +132,7 @@ def load_broker_settings(url: str, mission: str, file: str = "") -> BrokerSettin
 
 #: What the file may say, and of what kind.
 _KINDS: Final[dict[str, type]] = {
-    one.name: {"str": str, "int": int}.get(str(one.type), list)
+    one.name: {"str": str, "int": int, "bool": bool}.get(str(one.type), list)
     for one in fields(BrokerSettings)
     if one.name not in ("host", "port", "tls", "mission")
 }

@@ -27,6 +27,7 @@ from websockets.sync.client import connect
 from ground.console.accounts import ADDRESS_ATTEMPTS, ATTEMPTS
 from ground.console.app import COOKIE, STRANGERS_LINES
 from ground.console.limits import MAX_BODY_OCTETS, HttpLimits, Rate
+from ground.console.listener import Listener
 from ground.console.service import server_config
 from tests.ground.console.site import PASSWORD, Console
 
@@ -45,7 +46,7 @@ class Served:
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._server = uvicorn.Server(
-            server_config(console.app, "127.0.0.1", self.port, LIMITS, lifespan="off")
+            server_config(console.app, Listener("127.0.0.1", self.port, ""), LIMITS, lifespan="off")
         )
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()

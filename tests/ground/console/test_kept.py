@@ -12,6 +12,7 @@ from ground.adapters.loopback import LoopbackBus, LoopbackExchange
 from ground.adapters.state_file import StateFile
 from ground.config import CONSOLE, MONITOR
 from ground.console.alarms import Alarms, AlarmState
+from ground.console.listener import Listener
 from ground.console.service import ConsoleService
 from tests.ground.console.site import Console, signed_in
 
@@ -31,8 +32,7 @@ def service(console: Console, state: Path) -> ConsoleService:
         StateFile(state),
         service=CONSOLE,
         events_from=MONITOR,
-        host="127.0.0.1",
-        port=0,
+        listener=Listener("127.0.0.1", 0, "http://127.0.0.1:0"),
         setup_file=state.with_name("setup"),
         version="0",
     )

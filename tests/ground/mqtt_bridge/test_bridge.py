@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import re
 import signal
 import subprocess
@@ -13,9 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from ground.adapters.zmq_bus import MAX_RECEIVED
 from ground.config import BUS, COMMAND, MONITOR, MQTT_BRIDGE, free_base_port, prepare_run_directory
@@ -38,6 +33,7 @@ from protocols.dictionary.l4 import DICTIONARY
 from protocols.identifiers import Topic
 from protocols.packets.batch import PacketBatch
 from protocols.timecodes.tai import tai_ns_from_utc_iso
+from tests.certificates import Authority
 from tests.end_to_end.site import ROOT, Site
 from tests.ground.mqtt_bridge.mosquitto import PATIENCE_S, Mosquitto, heard
 
@@ -233,34 +229,10 @@ def test_states_are_retained_and_the_last_will_tells_of_a_death(
     ground.wait_for(lambda: "alarms/limit/VOLTAGE" in states())
 
 
-def self_signed(directory: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (directory / "ca.pem").write_bytes(certificate.public_bytes(pem))
-    (directory / "broker.key").write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-
-
 @pytest.mark.program("mosquitto_pub", "mosquitto_passwd")
 def test_tls_password_and_the_access_list_of_the_document(tmp_path: Path) -> None:
     """Telemetry of a real packet at QoS 1, read by the one user who may."""
-    self_signed(tmp_path)
+    certificate, key = Authority(tmp_path).issue("broker")
     document = (ROOT / "docs/howto/mqtt.md").read_text()
     access = re.search(r"```\n(user bridge.*?)```", document, re.S)
     assert access is not None
@@ -270,8 +242,8 @@ def test_tls_password_and_the_access_list_of_the_document(tmp_path: Path) -> Non
     subprocess.run(["mosquitto_passwd", "-U", str(passwords)], check=True)
     broker = Mosquitto(
         tmp_path,
-        f"certfile {tmp_path}/ca.pem",
-        f"keyfile {tmp_path}/broker.key",
+        f"certfile {certificate}",
+        f"keyfile {key}",
         "allow_anonymous false",
         f"password_file {passwords}",
         f"acl_file {tmp_path}/acl",
@@ -321,6 +293,47 @@ def test_tls_password_and_the_access_list_of_the_document(tmp_path: Path) -> Non
         ).stdout
         assert "mqtt_bridge" in said
         assert "kept secret" not in said + ground.site.logs()
+    finally:
+        ground.close()
+        broker.kill()
+
+
+@pytest.mark.program("mosquitto_pub")
+def test_a_broker_that_knows_its_clients_by_their_certificates(tmp_path: Path) -> None:
+    """No password anywhere: the bridge is who its certificate says, and the list goes by that."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("broker")
+    ours, our_key = authority.issue("bridge")
+    theirs, their_key = authority.issue("viewer")
+    (tmp_path / "acl").write_text(
+        "user bridge\ntopic write l4r/#\n\nuser viewer\ntopic read l4r/#\n"
+    )
+    broker = Mosquitto(
+        tmp_path,
+        f"cafile {authority.file}",
+        f"certfile {certificate}",
+        f"keyfile {key}",
+        "require_certificate true",
+        "use_identity_as_username true",
+        f"acl_file {tmp_path}/acl",
+    )
+    file = tmp_path / "broker.toml"
+    file.write_text(f'authority = "ca.pem"\ncertificate = "{ours}"\nkey = "{our_key}"\n')
+    ground = Ground(tmp_path, broker, mqtt=f"mqtts://localhost:{broker.port}", mqtt_file=str(file))
+    trusted = ("--cafile", str(authority.file))
+    viewer = (*trusted, "--cert", str(theirs), "--key", str(their_key))
+    try:
+        ground.wait_for(ground.online)
+        (alive,) = broker.retained(f"{BASE}/bridge/online", *viewer, count=1)
+        assert alive.body == {"online": True}
+        forged = ["-t", f"{BASE}/bridge/online", "-r", "-m", '{"online": "forged"}']
+        nobody = subprocess.run(
+            broker.command("mosquitto_pub", *trusted, *forged), capture_output=True
+        )
+        assert nobody.returncode != 0
+        subprocess.run(broker.command("mosquitto_pub", *viewer, *forged), check=True)
+        (alive,) = broker.retained(f"{BASE}/bridge/online", *viewer, count=1)
+        assert alive.body == {"online": True}
     finally:
         ground.close()
         broker.kill()
