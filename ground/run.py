@@ -343,6 +343,8 @@ def _report_death(
     console: Console, supervisor: Supervisor | None, name: str, status: int | None
 ) -> None:
     how = f"killed by signal {-status}" if status is not None and status < 0 else f"status {status}"
+    if status == -signal.SIGABRT:
+        how = "its loop had hung; its log says where"
     tail = supervisor.log_tail(name) if supervisor is not None else ""
     console.print(Text(f"{name} ended ({how}); it is started again", style="bold yellow"))
     if tail:

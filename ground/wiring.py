@@ -282,16 +282,15 @@ def _run_bus(settings: RunSettings, stop: Stop) -> None:
     try:
         with observed(settings, BUS, clock) as seen:
 
-            def report() -> list[bytes] | None:
-                if not status.due:
-                    return None
-                status.state = ServiceState.RUNNING
+            def say(state: ServiceState) -> list[bytes]:
+                status.state = state
                 said = status.message({**broker.counts, "retained": broker.retained})
                 message = Envelope(status.topic, BUS, "", -1, said.time_ns, said.build())
                 seen.published(message)
                 return build_envelope(message)
 
-            run_broker(broker, stop, report)
+            run_broker(broker, stop, lambda: say(ServiceState.RUNNING) if status.due else None)
+            broker.publish(say(ServiceState.STOPPED))
     finally:
         broker.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,22 @@ def test_a_service_ends_cleanly_when_told(tmp_path: Path, how: str) -> None:
     assert process.returncode == 0
     # Its log, and nothing that went wrong.
     assert [line for line in errors.splitlines() if " info " not in line] == []
+
+
+def test_systemd_is_told_of_readiness_turns_and_the_end(tmp_path: Path) -> None:
+    """As sd_notify(3) says it; with an address in the file system, as systemd gives one."""
+    prepare_run_directory(tmp_path, base_port=free_base_port())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        address = str(tmp_path / "notify")
+        manager.bind(address)
+        manager.settimeout(30)
+        process = start(tmp_path, "bus", NOTIFY_SOCKET=address)
+        first = manager.recv(4096).decode().splitlines()
+        assert first == ["WATCHDOG=1", "READY=1", "STATUS=running"]
+        assert manager.recv(4096) == b"WATCHDOG=1"
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+        assert "STOPPING=1" in manager.recv(4096).decode().splitlines()
 
 
 def test_standard_input_means_nothing_unless_asked_for(tmp_path: Path) -> None:
