@@ -64,6 +64,7 @@ HELP: Mapping[str, str] = {
     "l4_broker_bytes_total": "Octets forwarded by the broker.",
     "l4_broker_subscriptions_total": "Subscriptions seen by the broker.",
     "l4_broker_repeated_total": "Last values given to late joiners.",
+    "l4_broker_forbidden_total": "Messages that their sender's role may not publish.",
     "l4_broker_retained_messages": "Topics whose last value the broker keeps.",
     "l4_malformed_messages_total": "Messages that could not be parsed.",
     "l4_receive_packets_total": "Packets in the journal.",
@@ -140,6 +141,7 @@ COUNTERS: Mapping[str, Mapping[str, str]] = {
         "subscriptions": "l4_broker_subscriptions_total",
         "repeated": "l4_broker_repeated_total",
         "malformed": "l4_malformed_messages_total",
+        "forbidden": "l4_broker_forbidden_total",
         "retained": "l4_broker_retained_messages",
     },
     RECEIVE: {

@@ -80,6 +80,31 @@ def test_units_are_hardened(units: Path) -> None:
         assert float(exposure[1]) <= MOST_EXPOSED, said
 
 
+def calls(group: str) -> set[str]:
+    """System calls of one of systemd's groups."""
+    lines = run("systemd-analyze", "syscall-filter", "--no-pager", group).splitlines()[1:]
+    names = {line.strip() for line in lines if line.strip() and "#" not in line}
+    groups = {name for name in names if name.startswith("@")}
+    return (names - groups).union(*(calls(one) for one in groups))
+
+
+def test_what_libraries_abort_without_is_allowed() -> None:
+    """libzmq asserts that it may call sched_setscheduler (src/thread.cpp): found by injecting EPERM
+    into every call of a running site that the filter does not allow."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is missing")
+    text = (DEPLOY / "systemd/l4-ground@.service").read_text()
+    allowed: set[str] = set()
+    for line in re.findall(r"^SystemCallFilter=(.*)", text, re.M):
+        named = [
+            calls(one) if one.startswith("@") else {one} for one in line.removeprefix("~").split()
+        ]
+        named_calls = set[str]().union(*named)
+        allowed = allowed - named_calls if line.startswith("~") else allowed | named_calls
+    assert {"sched_setscheduler", "fdatasync", "sendmsg", "mmap", "flock"} <= allowed
+    assert not allowed & {"ptrace", "mount", "chown", "setrlimit", "bpf", "init_module"}
+
+
 def test_drop_ins_are_of_services_that_there_are() -> None:
     names = {path.name for path in (DEPLOY / "systemd").glob("*.d")}
     assert names <= {f"l4-ground@{service}.service.d" for service in ALL_SERVICES}
