@@ -169,6 +169,7 @@ def test_settings_are_read_by_the_services(tmp_path: Path) -> None:
     shutil.copy(DEPLOY / "run.toml", tmp_path / "run.toml")
     settings = load_settings(tmp_path)
     assert settings.base_port == DEFAULT_BASE_PORT
+    assert settings.behind_proxy
     assert set(settings.services) == set(ALL_SERVICES) - {"mqtt_bridge"}
 
 
