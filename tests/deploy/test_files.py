@@ -58,7 +58,8 @@ def test_units_are_sound(units: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is missing")
     services = [units / f"l4-ground@{service}.service" for service in ALL_SERVICES]
-    said = run("systemd-analyze", "verify", units / "l4-ground.target", *services)
+    others = [units / name for name in ("l4-ground.target", "l4-backup.service", "l4-backup.timer")]
+    said = run("systemd-analyze", "verify", *others, *services)
     # The bus is told to come after itself, by the one template of all.
     lines = [
         line for line in said.splitlines() if "After=l4-ground@bus.service is drop" not in line
@@ -69,11 +70,12 @@ def test_units_are_sound(units: Path) -> None:
 def test_units_are_hardened(units: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is missing")
-    for service in ("bus", "receive", "mqtt_bridge", "command"):
+    names = [f"l4-ground@{one}" for one in ("bus", "receive", "mqtt_bridge", "command")]
+    for name in (*names, "l4-backup"):
         said = run(
             *("systemd-analyze", "security", "--offline=yes", "--no-pager"),
             f"--threshold={round(MOST_EXPOSED * 10)}",
-            units / f"l4-ground@{service}.service",
+            units / f"{name}.service",
         )
         exposure = re.search(r"exposure level for .*: ([\d.]+)", said)
         assert exposure is not None
