@@ -1,0 +1,124 @@
+"""Logs are what is said on the bus, as text or JSON lines; each line can be followed."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import redirect_stderr
+
+import numpy as np
+import pytest
+
+from ground.logs import MessageLog, set_up
+from ground.ports import Message
+from protocols.bus.messages import (
+    BusMessage,
+    CommandMessage,
+    Event,
+    EventMessage,
+    LinkMessage,
+    PacketsMessage,
+    RadiatedMessage,
+    StatusMessage,
+)
+from protocols.errors import LocalError
+from protocols.packets.batch import PacketBatch
+from protocols.timecodes.tai import tai_ns_from_utc_iso
+
+T0 = tai_ns_from_utc_iso("2026-12-01T00:00:00Z")
+S = 10**9
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What is logged, at level DEBUG, as JSON; all loggers are as before afterwards."""
+    monkeypatch.setenv("L4_LOG_LEVEL", "debug")
+    ours, root = logging.getLogger("l4"), logging.getLogger()
+    before = (ours.handlers, ours.level, ours.propagate, root.handlers, root.level)
+    text = io.StringIO()
+    with redirect_stderr(text):
+        set_up("json")
+    yield text
+    ours.handlers, ours.propagate, root.handlers = before[0], before[2], before[3]
+    ours.setLevel(before[1])
+    root.setLevel(before[4])
+
+
+def say(log: MessageLog, topic: str, message: BusMessage, sequence: int = -1) -> None:
+    log(Message(topic, "x", "5f1c" if sequence >= 0 else "", sequence, T0, message.build()))
+
+
+def lines(text: io.StringIO) -> list[dict]:
+    return [json.loads(line) for line in text.getvalue().splitlines()]
+
+
+def test_an_event_can_be_followed_to_its_packets_and_these_to_the_capture(logged) -> None:
+    packets = PacketBatch.from_packets([bytes([8, 1, 192, 0, 0, 0, 7])] * 2, vcid=3, ert_ns=T0)
+    told = PacketsMessage("down", packets, np.array([False, False]), T0, 70, 2, 4096)
+    say(MessageLog("receive"), "packets", told, sequence=41)
+    event = Event(
+        "limit", "critical", "PWR", "low", T0 - 499 * S, T0, T0, value="21 V", after="LOW"
+    )
+    say(MessageLog("monitor"), "events", EventMessage("5f1c", 41, 9, (event,)), sequence=5)
+    received, raised = lines(logged)
+    assert (raised["level"], raised["logger"], raised["message"]) == ("error", "l4.monitor", "low")
+    assert (raised["event"], raised["name"], raised["value"]) == (9, "PWR", "21 V")
+    assert raised["ert"] == "2026-12-01T00:00:00.000000Z"
+    # Where the event says that it comes from is where the packets say that they are.
+    for name in ("packets_journal", "packets_sequence"):
+        assert raised[name] == received[name]
+    assert received["level"] == "debug"
+    assert (received["capture_file"], received["capture_offset"]) == (2, 4096)
+    assert (received["first_packet"], received["vcids"]) == (70, [3])
+    # What is empty is left out.
+    assert "before" not in raised
+
+
+def test_states_are_said_when_they_change(logged) -> None:
+    log = MessageLog("receive")
+    for state in ("recovering", "running", "running", "failed"):
+        say(log, "status.receive", StatusMessage("receive", state, T0, T0, 1, 1, "why"))
+    for state in ("OK", "OK", "FAILED"):
+        say(log, "link", LinkMessage("down", T0, state, "", carrier=state == "OK"))
+    found = [(one["level"], one["message"]) for one in lines(logged)]
+    assert found == [
+        ("info", "recovering"),
+        ("info", "running"),
+        ("error", "failed"),
+        ("info", "link OK, carrier locked"),
+        ("warning", "link FAILED, no carrier"),
+    ]
+
+
+def test_commands_and_radiations(logged) -> None:
+    log = MessageLog("command")
+    say(log, "commands", CommandMessage(7, "PING", "armed", "arm", T0, actor="ann"), sequence=1)
+    say(log, "radiated", RadiatedMessage("u-1", "command", "x-uplink", refused="no window"))
+    armed, refused = lines(logged)
+    assert (armed["message"], armed["actor"]) == ("command 7 PING: armed", "ann")
+    assert (refused["level"], refused["message"]) == ("warning", "refused: no window")
+
+
+def test_an_exception_is_one_line(logged) -> None:
+    try:
+        raise ValueError("first\nsecond")
+    except ValueError:
+        logging.getLogger("l4.x").exception("it failed")
+    (line,) = lines(logged)
+    assert line["message"] == "it failed"
+    assert "ValueError: first\nsecond" in line["exception"]
+
+
+def test_without_set_up_nothing_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert logging.getLogger("l4").handlers == []
+    say(MessageLog("bus"), "status.bus", StatusMessage("bus", "failed", T0, T0, 1, 1))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("variable", "value"), [("FORMAT", "xml"), ("LEVEL", "loud")])
+def test_what_is_no_format_or_level_is_refused(monkeypatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(f"L4_LOG_{variable}", value)
+    with pytest.raises(LocalError, match=value):
+        set_up()
