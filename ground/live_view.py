@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,6 +61,8 @@ _LIMIT_STYLE = {
 NAME_WIDTH, VALUE_WIDTH = 27, 19
 SIDE_WIDTH = 44
 NO_UPLINK = "no uplink now"
+#: Seconds after which a carrier that brings nothing is quiet.
+_QUIET_S = 10.0
 _NO_PASS_STYLE = "bold black on yellow"
 _LINK_STYLE = {"OK": "bold green", "UNAVAILABLE": "bold yellow", "FAILED": "bold white on red"}
 _SEVERITY_STYLE = {
@@ -438,6 +441,10 @@ def _link(model: LiveModel, now_ns: int, *, narrow: bool) -> Panel:
     head.add_row("codewords", _good_and_bad(link, "coding", good="codewords"))
     head.add_row("symbols", f"{_count(link, 'coding', 'corrected_symbols'):,} corrected")
     head.add_row("packets", _good_and_bad(link, "packets", good="packets"))
+    for stage, counts in link.counts.items():
+        if stage.startswith("carrier "):
+            age_s = max(0.0, (now_ns - counts["last_ert_ns"]) / S)
+            head.add_row(stage.removeprefix("carrier "), _carrier_line(counts, age_s))
     losses = {
         name: value
         for name, value in link.counts.get("link", {}).items()
@@ -464,6 +471,17 @@ def _link(model: LiveModel, now_ns: int, *, narrow: bool) -> Panel:
     return Panel(
         Group(*on_top, head, channels), title=title, title_align="left", border_style=style
     )
+
+
+def _carrier_line(counts: Mapping[str, int], age_s: float) -> Text:
+    """A carrier beside the first: what came, what did not, and since when nothing does."""
+    line = Text(f"{counts['good']:,} frames", style="")
+    for name in ("missing", "uncorrectable"):
+        if counts[name]:
+            line.append(f", {counts[name]:,} {name}", style="bold yellow")
+    age = f"\nlast {_duration(age_s)} ago"
+    line.append(age, style="dim" if age_s < _QUIET_S else "bold yellow")
+    return line
 
 
 def _count(link: LinkMessage, stage: str, name: str) -> int:

@@ -32,7 +32,8 @@ from spacecraft_sim.channel import (
     expiry_note,
     open_ephemeris,
 )
-from spacecraft_sim.live import LiveDownlink
+from spacecraft_sim.live import LiveDownlink, OpticalDown
+from spacecraft_sim.optical_channel import OpticalChannel
 from spacecraft_sim.passes import PassFile
 from spacecraft_sim.spacecraft import Spacecraft
 from spacecraft_sim.station_buffer import DEFAULT_CAPACITY_OCTETS, StationBuffer
@@ -60,6 +61,8 @@ examples:
       a day's range and Doppler of a station, as a CCSDS tracking data message
   python -m spacecraft_sim --iq pass.sigmf-meta --duration 60 --scenario storm
       the same downlink as a radio wave: I/Q samples with Doppler, noise and weather (SigMF)
+  python -m spacecraft_sim --scenario optical --carrier optical --output light.cadu --duration 3600
+      what an hour of clouds leaves of the optical downlink; l4 replay -m l4_relay_optical reads it
   python -m spacecraft_sim --light-time 0 --link tcp://127.0.0.1:5602
       without delay, for tests
 """
@@ -153,6 +156,12 @@ def parser() -> argparse.ArgumentParser:
         help="marker, randomised codeword; or the bare transfer frames (default: cadus)",
     )
     file.add_argument(
+        "--carrier",
+        choices=("x", "optical"),
+        default="x",
+        help="of --output: X band, or the optical downlink of a scenario that has one (default: x)",
+    )
+    file.add_argument(
         "--tracking",
         type=Path,
         metavar="FILE",
@@ -193,9 +202,14 @@ def write_file(options: argparse.Namespace, scenario: scenarios.Scenario) -> dic
     from rich.progress import Progress
 
     start_ns = tai_ns_from_utc_iso(options.start_utc or FILE_START_UTC)
+    by_light = options.carrier == "optical"
+    if by_light and not scenario.optical.present:
+        raise LocalError("--carrier optical: the scenario has none; present = true in [optical]")
     spacecraft = Spacecraft(scenario, seed=options.seed, start_ns=start_ns)
     # A file has no arrival times: the light time moves nothing in it.
-    channel = Channel(scenario.channel, FixedLightTime(0.0), options.seed, spacecraft.start_ns)
+    still = FixedLightTime(0.0)
+    channel = Channel(scenario.channel, still, options.seed, spacecraft.start_ns)
+    sky = OpticalChannel(scenario.optical, still, options.seed, spacecraft.start_ns)
     end_ns = spacecraft.start_ns + round(options.duration * 1e9)
     began = time.perf_counter()
     written = 0
@@ -207,10 +221,12 @@ def write_file(options: argparse.Namespace, scenario: scenarios.Scenario) -> dic
             t_ns = min(t_ns + _FILE_STEP_S * 10**9, end_ns)
             # Frames that begin before the end: the last nanosecond is the next file's.
             downlink = spacecraft.step(t_ns - 1)
+            sent = downlink.optical if by_light and downlink.optical is not None else downlink
+            way = sky if by_light else channel
             if options.content == "cadus":
-                received = channel.downlink(downlink.cadus, downlink.cadu_ns)
+                received = way.downlink(sent.cadus, sent.cadu_ns)
             else:
-                received = channel.downlink(downlink.frames, downlink.emission_ns)
+                received = way.downlink(sent.frames, sent.emission_ns)
             output.write(received.cadus)
             written += len(received)
             progress.update(task, completed=(t_ns - spacecraft.start_ns) / 1e9)
@@ -222,13 +238,22 @@ def write_file(options: argparse.Namespace, scenario: scenarios.Scenario) -> dic
         "frames": written,
         "octets": output.octets,
         "sha256": sha256,
-        "sent": channel.counts.sent,
-        "lost": channel.counts.lost + channel.counts.in_outage,
-        "damaged": channel.counts.damaged,
+        **(_optical_counts(sky) if by_light else _counts(channel)),
         "packets": spacecraft.packets_generated,
         "seconds": round(seconds, 3),
         "times_real_time": round(options.duration / seconds, 1),
     }
+
+
+def _counts(channel: Channel) -> dict[str, int]:
+    counts = channel.counts
+    lost = counts.lost + counts.in_outage
+    return {"sent": counts.sent, "lost": lost, "damaged": counts.damaged}
+
+
+def _optical_counts(sky: OpticalChannel) -> dict[str, int]:
+    counts = sky.counts
+    return {"sent": counts.sent, "lost": counts.clouded, "bits_flipped": counts.bits_flipped}
 
 
 def write_tracking(options: argparse.Namespace, scenario: scenarios.Scenario) -> dict[str, Any]:
@@ -336,7 +361,15 @@ def run_live(options: argparse.Namespace, scenario: scenarios.Scenario) -> None:
     stream = options.stream or f"l4-{options.scenario}-{options.seed}-{started}-{time.time_ns():x}"
     buffer = StationBuffer(stream, options.buffer_mib << 20)
     keys = None if options.keys is None else StationKeys(options.keys)
-    station = ZmqStation(options.link, buffer, keys)
+    optical: OpticalDown | None = None
+    others: tuple[StationBuffer, ...] = ()
+    if scenario.optical.present:
+        # The stream's name says which carrier it is to whoever receives.
+        other = StationBuffer(f"{stream}/optical", options.buffer_mib << 20)
+        sky = OpticalChannel(scenario.optical, light_time, options.seed, spacecraft.start_ns)
+        optical = OpticalDown(sky, other, int(scenario.optical.downlink.cadu_duration_ns))
+        others = (other,)
+    station = ZmqStation(options.link, buffer, keys, others)
     try:
         print(
             f"spacecraft_sim: {scenario.title}; light time {owlt_ns / 1e9:.3f} s, "
@@ -345,7 +378,7 @@ def run_live(options: argparse.Namespace, scenario: scenarios.Scenario) -> None:
             flush=True,
         )
         tracking = None if options.passes is None else PassFile(options.passes)
-        live = LiveDownlink(spacecraft, channel, buffer, station, clock, tracking)
+        live = LiveDownlink(spacecraft, channel, buffer, station, clock, tracking, optical)
         problem = ""
         end_ns = None if options.duration is None else now_ns + round(options.duration * 1e9)
         while not stopping and (end_ns is None or clock.now_ns() < end_ns):
@@ -360,6 +393,9 @@ def run_live(options: argparse.Namespace, scenario: scenarios.Scenario) -> None:
         if to_close is not None:
             to_close.close()
     lost = f", {buffer.lost} chunks given up for want of room" if buffer.lost else ""
+    if optical is not None:
+        counts = optical.channel.counts
+        lost += f", {counts.clouded} of {counts.sent} optical frames lost in clouds"
     if live.out_of_pass:
         lost += f", {live.out_of_pass} frames came in no pass"
     sent = live.transmitters

@@ -272,6 +272,12 @@ class Received:
         return len(self.ert_ns)
 
 
+def flip(octets: U8, count: int, random: np.random.Generator) -> None:
+    """So many bits of these octets."""
+    places = random.choice(8 * len(octets), count, replace=False)
+    np.bitwise_xor.at(octets, places >> 3, (0x80 >> (places & 7)).astype(np.uint8))
+
+
 @dataclass
 class ChannelCounts:
     """What happened on the way; the truth that the ground's counts are compared with."""
@@ -327,10 +333,7 @@ class Channel:
         if np.any(errors):
             received = cadus.copy()
             for row in np.flatnonzero(errors):
-                places = self._places.choice(bits, int(errors[row]), replace=False)
-                np.bitwise_xor.at(
-                    received[row], places >> 3, (0x80 >> (places & 7)).astype(np.uint8)
-                )
+                flip(received[row], int(errors[row]), self._places)
             self.counts.bits_flipped += int(errors[kept].sum())
             self.counts.damaged += int((errors[kept] > 0).sum())
         return Received(
@@ -358,6 +361,5 @@ class Channel:
         if errors:
             self.counts.damaged_up += 1
             octets = octets.copy()
-            places = self._up.choice(bits, errors, replace=False)
-            np.bitwise_xor.at(octets, places >> 3, (0x80 >> (places & 7)).astype(np.uint8))
+            flip(octets, errors, self._up)
         return arrival_ns, Uplink(radiation.uplink.carrier, octets.tobytes())

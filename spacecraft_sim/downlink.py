@@ -17,6 +17,8 @@ from protocols.identifiers import SCID_L4_RELAY
 from spacecraft_sim.scenario_fields import choice, number
 
 _S = 10**9
+#: Telecommand's codes are none of a downlink.
+LDPC_CHOICES = ("none", *(name for name in LDPC_CODES if not name.startswith("TC ")))
 #: Longest marker that a scenario may give, octets: turbo 1/6's.
 _LONGEST_MARKER = 24
 
@@ -38,7 +40,7 @@ class Downlink:
     basis: str = choice("dual", "dual", "conventional")
     #: Instead of Reed-Solomon, whose parity is 0 then: the rate of a turbo code, or an LDPC code.
     turbo: str = choice("none", "none", *OUTPUTS)
-    ldpc: str = choice("none", "none", *(name for name in LDPC_CODES if not name.startswith("TC ")))
+    ldpc: str = choice("none", *LDPC_CHOICES)
     #: LDPC codewords in a codeblock of a sliced stream of frames (131.0-B §8); 0: a frame is one.
     ldpc_slice: int = number(0, 0, MOST_CODEWORDS)
     #: Of such codeblocks, in hexadecimal; empty: the code's own.

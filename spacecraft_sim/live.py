@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from spacecraft_sim.adapters.zmq_link import ZmqStation
 from spacecraft_sim.channel import Channel
+from spacecraft_sim.flight_software.transmitter import CarrierFrames
+from spacecraft_sim.optical_channel import OpticalChannel
 from spacecraft_sim.passes import AlwaysTracking, Tracking
 from spacecraft_sim.spacecraft import Spacecraft
 from spacecraft_sim.station_buffer import StationBuffer
@@ -23,6 +25,36 @@ _SHORTEST_STRIDE_S = 0.1
 _STATE_PERIOD_S = 1.0
 #: Frames that wait for the station to be told its passes: ten hours of 16 kbit/s.
 _HELD_FRAMES = 65_536
+#: World nanoseconds without an optical frame, after which nothing is heard.
+_HEARD_NS = 2 * 10**9
+
+
+class OpticalDown:
+    """The optical carrier's end here: telescopes of their own, which know no passes."""
+
+    def __init__(self, channel: OpticalChannel, buffer: StationBuffer, cadu_ns: int) -> None:
+        self.channel = channel
+        self._buffer = buffer
+        self._cadu_ns = cadu_ns
+        self._in_flight: deque[tuple[int, bytes]] = deque()
+        self._last_ns = -1
+
+    def sent(self, frames: CarrierFrames) -> None:
+        received = self.channel.downlink(frames.cadus, frames.cadu_ns)
+        self._in_flight.extend(
+            zip(received.ert_ns.tolist(), map(bytes, received.cadus), strict=True)
+        )
+
+    def advance(self, now_ns: int) -> None:
+        """Frames whose last octet arrived by `now_ns` go into the station's buffer."""
+        while self._in_flight and self._in_flight[0][0] + self._cadu_ns <= now_ns:
+            ert_ns, octets = self._in_flight.popleft()
+            self._buffer.put(ert_ns, octets)
+            self._last_ns = ert_ns
+
+    def heard(self, now_ns: int) -> bool:
+        """Whether frames arrive."""
+        return self._last_ns >= 0 and now_ns - self._last_ns < _HEARD_NS + 2 * self._cadu_ns
 
 
 class LiveDownlink:
@@ -41,6 +73,7 @@ class LiveDownlink:
         station: ZmqStation,
         clock: WorldClock,
         tracking: Tracking | None = None,
+        optical: OpticalDown | None = None,
     ) -> None:
         self._spacecraft = spacecraft
         self._channel = channel
@@ -48,6 +81,7 @@ class LiveDownlink:
         self._station = station
         self._clock = clock
         self._tracking: Tracking = tracking or AlwaysTracking()
+        self._optical = optical
         #: Frames that came while no antenna was on the spacecraft.
         self.out_of_pass = 0
         uplink = spacecraft.scenario.uplink
@@ -71,6 +105,8 @@ class LiveDownlink:
         if seen_ns > self._computed_ns + (0 if light_time_ns else shortest_ns):
             # Uplink of which nobody knows yet arrives after now + light time.
             self._compute(seen_ns + min(stride_ns, 2 * light_time_ns))
+        if self._optical is not None:
+            self._optical.advance(now_ns)
         if not self._tracking.known and len(self._in_flight) < _HELD_FRAMES:
             # The ground is still planning: what the passes say of these frames is not known yet.
             return
@@ -91,6 +127,8 @@ class LiveDownlink:
 
     def _step(self, until_ns: int, uplink: Sequence[Uplink] = ()) -> None:
         downlink = self._spacecraft.step(until_ns, uplink)
+        if self._optical is not None and downlink.optical is not None:
+            self._optical.sent(downlink.optical)
         if not len(downlink.cadus):
             return
         received = self._channel.downlink(downlink.cadus, downlink.cadu_ns)
@@ -123,4 +161,5 @@ class LiveDownlink:
                 owlt_s=light_time_ns / 1e9,
                 station=self._tracking.station(now_ns),
                 transmits=self._tracking.transmits(now_ns),
+                others=() if self._optical is None else (self._optical.heard(now_ns),),
             )

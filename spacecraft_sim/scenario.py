@@ -15,6 +15,7 @@ from protocols.errors import LocalError
 from protocols.identifiers import Carrier
 from protocols.physical.waveform import Modulation
 from spacecraft_sim.downlink import Downlink
+from spacecraft_sim.optical_settings import OpticalSettings
 from spacecraft_sim.scenario_fields import choice, number
 
 
@@ -283,6 +284,7 @@ class Scenario:
     channel: ChannelSettings = ChannelSettings()
     tracking: TrackingSettings = TrackingSettings()
     radio: RadioSettings = RadioSettings()
+    optical: OpticalSettings = field(default_factory=OpticalSettings)
     flight_software: FlightSoftwareSettings = FlightSoftwareSettings()
     fault: tuple[Fault, ...] = ()
     storm: tuple[Storm, ...] = ()
@@ -322,10 +324,11 @@ def loads(text: str, source: str = "scenario") -> Scenario:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ScenarioError(f"{source}: not TOML: {error}") from error
     scenario = _read(Scenario, table, "", source)
-    try:
-        scenario.downlink.check()
-    except ValueError as error:
-        raise ScenarioError(f"{source}: downlink: {error}") from error
+    for name, checked in (("downlink", scenario.downlink), ("optical", scenario.optical)):
+        try:
+            checked.check()
+        except ValueError as error:
+            raise ScenarioError(f"{source}: {name}: {error}") from error
     coded, radio = scenario.downlink.codeblocks, scenario.radio
     if coded is not None and radio.convolutional != "none":
         raise ScenarioError(

@@ -28,19 +28,14 @@ from protocols.navigation.planets import mars_l4_light_time_ns
 from spacecraft_sim.faults import Faults
 from spacecraft_sim.flight_software.computer import FlightSoftware
 from spacecraft_sim.flight_software.files import Files
-from spacecraft_sim.flight_software.framing import (
-    ChannelEncoder,
-    Framer,
-    idle_vcid,
-    zone_length,
-)
+from spacecraft_sim.flight_software.framing import zone_length
 from spacecraft_sim.flight_software.modes import FROM_EVENT, Trigger, next_mode
-from spacecraft_sim.flight_software.multiplexer import FrameContent, Multiplexer
 from spacecraft_sim.flight_software.onboard_clock import OnBoardClock, Wander
 from spacecraft_sim.flight_software.packet_stores import RECORDER_STORE
 from spacecraft_sim.flight_software.packets import Packet, PacketStore
 from spacecraft_sim.flight_software.recorder import Recorder
 from spacecraft_sim.flight_software.space_node import plan_of, relay_hops
+from spacecraft_sim.flight_software.transmitter import CarrierFrames, Transmitter
 from spacecraft_sim.mars import Mars
 from spacecraft_sim.scenario import Fault, Scenario, TimelineEntry
 from spacecraft_sim.subsystems.attitude import Attitude
@@ -69,25 +64,11 @@ _PLAYBACK_FRAMES = 8
 
 
 @dataclass(frozen=True, eq=False)
-class DownlinkFrames:
-    """Frames whose first octet left in one step.
+class DownlinkFrames(CarrierFrames):
+    """Those of X band whose first octet left in one step; optical: those that left by light,
+    where the scenario has that."""
 
-    frames: uint8 [n, frame_length]; emission_ns: int64 [n], TAI ns at which each began to leave.
-    cadus: uint8 [m, cadu_length]; cadu_ns: int64 [m], when the first octet (of the marker) left
-    the antenna: n and `emission_ns`, but for a sliced stream, whose codeblocks are no frames'.
-    """
-
-    frames: U8
-    cadus: U8
-    emission_ns: I64
-    cadu_ns: I64
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    @property
-    def octets(self) -> bytes:
-        return self.cadus.tobytes()
+    optical: CarrierFrames | None = None
 
 
 Observer = Callable[[str, int, Mapping[str, Any]], None]
@@ -118,7 +99,9 @@ class Spacecraft:
         self.attitude = Attitude(noise("attitude"), self.start_ns, begin.wheel_momentum)
         self.propulsion = Propulsion(noise("propulsion"), begin.propellant_kg)
         self.transponder = Transponder(noise("transponder"), round(downlink.channel_bit_s))
-        self.optical = OpticalTerminal(noise("optical"))
+        light = scenario.optical
+        rate_bit_s = light.downlink.information_rate_bit_s if light.present else None
+        self.optical = OpticalTerminal(noise("optical"), rate_bit_s)
         relay, mars = scenario.relay, scenario.mars
         hops = relay_hops(
             relay.to_earth_bit_s,
@@ -136,20 +119,14 @@ class Spacecraft:
         self._noise = noise("computer")
 
         latency = scenario.max_latency_s
-        self._multiplexer = Multiplexer(
-            zone_length(downlink),
-            {
-                VirtualChannel.EVENTS: int(latency.events * 1e9),
-                VirtualChannel.HOUSEKEEPING: int(latency.housekeeping * 1e9),
-                VirtualChannel.SCIENCE: int(latency.science * 1e9),
-                VirtualChannel.RELAY: int(latency.relay * 1e9),
-                VirtualChannel.FILES: int(latency.files * 1e9),
-                VirtualChannel.PLAYBACK: int(latency.playback * 1e9),
-            },
-            idle_vcid(downlink),
-        )
-        self._framer = Framer(downlink, self.start_ns // TICK_NS)
-        self._encoder = ChannelEncoder(downlink)
+        self._transmitter = Transmitter(downlink, latency, self.start_ns)
+        self._multiplexer = self._transmitter.multiplexer
+        #: What leaves by light, and from when on the terminal tracks its partner or does not.
+        self._laser = None
+        if scenario.optical.present:
+            self._laser = Transmitter(scenario.optical.downlink, latency, self.start_ns)
+        self._by_light: deque[Packet] = deque()
+        self._tracks: deque[tuple[int, bool]] = deque([(self.start_ns, False)])
         self._packets = PacketStore()
         settings = scenario.flight_software
         self.clock = OnBoardClock(
@@ -192,7 +169,6 @@ class Spacecraft:
         )
         self._timeline = deque(sorted(scenario.timeline, key=lambda entry: entry.at_s))
         self._tick = 0
-        self._frame = 0
         self._events = 0
         self._uplink: list[Uplink] = []
         self._environment = Environment()
@@ -223,12 +199,8 @@ class Spacecraft:
             parts.append(self._block(now_ns))
         if len(parts) == 1:
             return parts[0]
-        return DownlinkFrames(
-            np.concatenate([part.frames for part in parts]),
-            np.concatenate([part.cadus for part in parts]),
-            np.concatenate([part.emission_ns for part in parts]),
-            np.concatenate([part.cadu_ns for part in parts]),
-        )
+        light = [part.optical for part in parts if part.optical is not None]
+        return DownlinkFrames(*_joined(parts), CarrierFrames(*_joined(light)) if light else None)
 
     def _block(self, now_ns: int) -> DownlinkFrames:
         """Up to `_BLOCK_TICKS` ticks, then the frames that begin before the next one."""
@@ -242,31 +214,28 @@ class Spacecraft:
         self._arrived.extend(heapq.merge(self._recorded, self._relayed, key=_generated))
         self._recorded.clear()
         self._relayed.clear()
-        contents: list[FrameContent] = []
-        ocf: list[int] = []
-        emission: list[int] = []
-        while True:
-            t_ns = self.start_ns + self.scenario.downlink.frame_time_ns(self._frame)
-            if t_ns > end_ns:
-                break
-            self._queue_packets(t_ns)
-            self._queue_time(t_ns)
-            while len(self._words) > 1 and self._words[1][0] <= t_ns:
-                self._words.popleft()
-            contents.append(self._multiplexer.next_frame(t_ns))
-            _, clcw, report = self._words[0]
-            if report is None or self._frame % _SECURITY_REPORT_FRAMES:
-                ocf.append(clcw)
-            else:
-                ocf.append(report)
-            emission.append(t_ns)
-            self._frame += 1
-        frames = self._framer.build(contents, np.array(ocf, np.uint32))
-        emission_ns = np.array(emission, np.int64)
-        cadus, elapsed_ns = self._encoder.push(
-            frames, emission_ns - self.start_ns, end_ns - self.start_ns
-        )
-        return DownlinkFrames(frames, cadus, emission_ns, elapsed_ns + self.start_ns)
+        sent = self._transmitter.until(end_ns, self._prepare)
+        light = None if self._laser is None else self._laser.until(end_ns, self._prepare_light)
+        return DownlinkFrames(sent.frames, sent.cadus, sent.emission_ns, sent.cadu_ns, light)
+
+    def _prepare(self, frame: int, t_ns: int) -> int:
+        """What X band's next frame may take; its operational control field."""
+        self._queue_packets(t_ns)
+        self._queue_time(t_ns)
+        while len(self._words) > 1 and self._words[1][0] <= t_ns:
+            self._words.popleft()
+        _, clcw, report = self._words[0]
+        return clcw if report is None or frame % _SECURITY_REPORT_FRAMES else report
+
+    def _prepare_light(self, frame: int, t_ns: int) -> int | None:
+        """The same of the optical terminal, which sends nothing while it does not track."""
+        assert self._laser is not None
+        while len(self._tracks) > 1 and self._tracks[1][0] <= t_ns:
+            self._tracks.popleft()
+        while self._by_light and self._by_light[0].t_ns <= t_ns:
+            packet = self._by_light.popleft()
+            self._laser.multiplexer.put(packet.vc, packet.octets, packet.t_ns)
+        return 0 if self._tracks[0][1] else None
 
     def _queue_packets(self, t_ns: int) -> None:
         """Everything generated up to `t_ns` goes to its virtual channel, and what is played back
@@ -337,6 +306,7 @@ class Spacecraft:
         self.propulsion.step(demand, self.thermal.temperature("tank"))
         events += self.transponder.step(self.mode, commands)
         events += self.optical.step(self.mode, self.thermal.temperature("laser_bench"))
+        self._point_laser(t_ns)
         events += self._relay(t_ns, uplink)
         events += self.space_weather.step(world, on=self.power.switches["instruments"])
         self._raise(events, t_ns)
@@ -351,6 +321,25 @@ class Spacecraft:
         self._sample(t_ns)
         self._report(t_ns)
 
+    def _point_laser(self, t_ns: int) -> None:
+        """Bundles and files go by light while the terminal tracks, as fast as that carries them."""
+        tracks = self._laser is not None and self.optical.tracking
+        if tracks == self._tracks[-1][1]:
+            return
+        self._tracks.append((t_ns, tracks))
+        settings, slow = self.scenario.optical, self.scenario
+        self.relay.node.rate(
+            BundleNode.SITE, settings.relay_bit_s if tracks else slow.relay.to_earth_bit_s
+        )
+        self.software.files.rate(settings.files_bit_s if tracks else slow.files.to_earth_bit_s)
+
+    def _downward(self, packets: list[Packet]) -> None:
+        """Packets of the payload and of files, to the carrier that takes them now."""
+        if self._tracks[-1][1]:
+            self._by_light.extend(packets)
+        else:
+            self._relayed += packets
+
     def _compute(self, t_ns: int, commands: bytes) -> None:
         """The on-board computer's second."""
         protons = self.space_weather.integral_pfu
@@ -360,10 +349,13 @@ class Spacecraft:
         self.software.step(t_ns, commands, measured, protons)
         for store, packets in self.software.stores.retrievals():
             self._playbacks.append((t_ns, store, packets))
-        self._relayed += [
-            Packet(t_ns, VirtualChannel.FILES, packet, self.clock.read(t_ns))
-            for packet in self.software.files.down()
-        ]
+        scet_ns = self.clock.read(t_ns)
+        self._downward(
+            [
+                Packet(t_ns, VirtualChannel.FILES, packet, scet_ns)
+                for packet in self.software.files.down()
+            ]
+        )
         if self.software.time_due:
             self.software.time_due = False
             self._time_due.append((t_ns, copy.copy(self.clock)))
@@ -408,9 +400,8 @@ class Spacecraft:
         self.relay.node.light_time(BundleNode.SITE, _EARTH_LIGHT_TIME_NS)
         self.relay.node.light_time(BundleNode.MARS_ORBITER, mars_l4_light_time_ns(t_ns))
         events, to_earth, to_mars = self.relay.step(t_ns, carried, self._from_mars, on=on)
-        self._relayed += [
-            Packet(t_ns, VirtualChannel.RELAY, packet, self.clock.read(t_ns)) for packet in to_earth
-        ]
+        scet_ns = self.clock.read(t_ns)
+        self._downward([Packet(t_ns, VirtualChannel.RELAY, packet, scet_ns) for packet in to_earth])
         self._from_mars = [] if self.mars is None else self.mars.step(t_ns, to_mars)
         return events
 
@@ -513,6 +504,15 @@ class Spacecraft:
             "SC_EVENTS": self._events & 0xFFFF,
             "SC_CPU_LOAD": 38.0 + self._noise.normal(2.0) + 12.0 * self._environment.storm,
         }
+
+
+def _joined(parts: Sequence[CarrierFrames]) -> tuple[U8, U8, I64, I64]:
+    return (
+        np.concatenate([part.frames for part in parts]),
+        np.concatenate([part.cadus for part in parts]),
+        np.concatenate([part.emission_ns for part in parts]),
+        np.concatenate([part.cadu_ns for part in parts]),
+    )
 
 
 def _generated(packet: Packet) -> int:

@@ -192,6 +192,8 @@ class ZmqLink:
 
     def _take_state(self, message: State) -> None:
         self._lost[message.stream] = message.lost_chunks
+        if not message.first:
+            return
         self._carrier, self._owlt_s = message.carrier, message.owlt_s
         if self._state is LinkState.OK:
             self._detail = f"tracked by {message.station}" if message.station else ""

@@ -27,6 +27,7 @@ import numpy as np
 
 from ground.receive import datagrams
 from ground.receive.capture import APPLICATION, MAX_UNIX_NS, CaptureReader
+from ground.receive.carriers import carrier_of, other_carriers
 from ground.receive.codeblocks import hard_symbols, synchroniser
 from ground.receive.profile import InputKind, LinkProfile
 from protocols.coding.sync import FrameSynchroniser
@@ -359,7 +360,11 @@ def _open_capture(path: Path, profile: LinkProfile | None, choice: str | None) -
     if not files:
         raise LocalError(f"{path}: no capture files in it")
     sizes = {number: file.stat().st_size for number, file in files}
-    streams: Counter[str] = Counter()
+    # Of several carriers one is read, and each is another profile's.
+    others = other_carriers(profile) if profile is not None else {}
+    wanted = profile.carrier if profile is not None else ""
+    known = {wanted, *others}
+    left_out: Counter[str] = Counter()
 
     def chunks() -> Iterator[Piece]:
         before, current = 0, files[0][0]
@@ -367,7 +372,10 @@ def _open_capture(path: Path, profile: LinkProfile | None, choice: str | None) -
             if position.file != current:
                 before += sizes.get(current, 0)
                 current = position.file
-            streams[chunk.stream] += 1
+            carrier = carrier_of(chunk.stream, known)
+            if carrier != wanted:
+                left_out[f"chunks of carrier {carrier or 'one'}"] += 1
+                continue
             yield Piece(chunk.octets, chunk.ert_ns, before + position.offset)
 
     found = chunks()
@@ -400,6 +408,7 @@ def _open_capture(path: Path, profile: LinkProfile | None, choice: str | None) -
 
     def counted() -> Iterator[Piece]:
         yield from chain(first, found)
+        opened.skipped.update(left_out)
         for name, count in (
             ("octets of damage", reader.damaged_octets),
             ("octets of a torn tail", reader.torn_octets),

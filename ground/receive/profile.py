@@ -132,6 +132,7 @@ class LinkProfile:
     by service 13, are put together.
     bit_rate: bits/s of the octets as received; with it a frame's ERT is exact within its chunk.
     input: what the link delivers; None lets `inputs.py` look.
+    carrier, carriers: of a spacecraft that sends on several (`ground/receive/carriers.py`).
     security: of frames that come encrypted and authenticated; None: they come plain.
     radio: how its carrier is modulated; None: not known, and only wanted for I/Q samples.
     """
@@ -153,6 +154,8 @@ class LinkProfile:
     large_reports: tuple[int, ...] = ()
     coding: CodingParameters = field(default_factory=CodingParameters)
     input: InputKind | None = None
+    carrier: str = ""
+    carriers: tuple[str, ...] = ()
     bit_rate: float | None = None
     security: LinkSecurity | None = None
     radio: RadioParameters | None = None
@@ -472,6 +475,11 @@ def _read_mission(name: str | Path) -> dict[str, _Setting]:
     target = settings.get("radio.target")
     if target is not None and (path.parent / target.value).is_file():
         settings["radio.target"] = _Setting(str(path.parent / target.value), source)
+    carriers = settings.get("link.carriers")
+    if carriers is not None:
+        # The same for those that are files; the others are names.
+        named = [str(path.parent / one) if one.endswith(".toml") else one for one in carriers.value]
+        settings["link.carriers"] = _Setting(tuple(named), source)
     settings.setdefault("name", _Setting(path.stem, source))
     return settings
 

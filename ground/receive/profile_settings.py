@@ -67,6 +67,11 @@ def _versions(value: Any) -> tuple[int, ...]:
     return tuple(sorted({check(item) for item in items}))
 
 
+def _names(value: Any) -> tuple[str, ...]:
+    items: Any = value.split(",") if isinstance(value, str) else value
+    return tuple(_text(item) for item in items)
+
+
 def _apids(value: Any) -> tuple[int, ...]:
     items: Any = [value] if isinstance(value, int) else value
     items = items.split(",") if isinstance(items, str) else items
@@ -140,6 +145,8 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "packets.large_reports": ("--large-reports", _apids, "APIDs 0..2046"),
     "packets.opaque": ("--opaque-vc", _channels, "virtual channels 0..63"),
     "link.input": ("--input", *_choice("cadu", "codewords", "frames", "packets")),
+    "link.carrier": ("--carrier", _text, "text"),
+    "link.carriers": ("--carriers", _names, "names of missions"),
     "link.bit_rate": ("--bit-rate", _rate, "bits per second above 0"),
     "security.key_file": ("--key-file", _text, "the path of a file with a key"),
     "security.spi": ("--spi", *_integer(1, 65534)),

@@ -23,11 +23,12 @@ from ground.receive.capture import (
     CaptureReader,
     CaptureWriter,
 )
+from ground.receive.carriers import CarrierChains, other_carriers
 from ground.receive.intake import Intake
 from ground.receive.output import OcfRuns
 from ground.receive.profile import LinkProfile
 from ground.receive.radio_receiver import Expect
-from ground.receive.sample_chain import Chain, SampleChain, open_chain
+from ground.receive.sample_chain import SampleChain, open_chain
 from ground.receive.warming import warm_chain
 from ground.status import COMPILING, StatusReporter
 from ground.warming import settle
@@ -56,11 +57,11 @@ RECOVERY_OCTETS = 1 << 20
 #: Packets in one message: with the longest packets it stays far below the bus's bound on bodies.
 MESSAGE_OCTETS = 1 << 20
 
-STATE_VERSION = 1
+STATE_VERSION = 3
 
 
 class ReceiveService:
-    """One link through one chain.
+    """One link through one chain, or one for each of its carriers.
 
     playback: virtual channels that carry stored data; their packets say nothing about the present.
     predict: of the carrier's Doppler shift, where the link gives I/Q samples.
@@ -81,8 +82,9 @@ class ReceiveService:
         self._predict = predict
         #: As people know where it is heard.
         self._station = (profile.radio.station if profile.radio else "") or settings.radio
-        self._chain: Chain = open_chain(profile, predict=predict)
+        self._others = other_carriers(profile)
         self._profile = profile
+        self._chain = self._open_chains()
         self._link = link
         self._bus = bus
         self._clock = clock
@@ -104,6 +106,9 @@ class ReceiveService:
         self._behind_octets = 0
         self._unsaved_octets = 0
         self._saved_s = self._shown_s = time.monotonic()
+
+    def _open_chains(self) -> CarrierChains:
+        return CarrierChains(open_chain(self._profile, predict=self._predict), self._others)
 
     def run(self, stop: Stop) -> None:
         writer = CaptureWriter(
@@ -196,7 +201,7 @@ class ReceiveService:
             newest = told.packet(len(told) - 1)
         behind: list[tuple[PacketBatch, OpaqueZones | None]] = []
         for group in _groups(reader.read(START)):
-            output = self._chain.push_chunks([(c.octets, c.ert_ns) for _, c in group])
+            output = self._chain.push(group)
             self._position = group[-1].position
             packets = self._without_idle(output.packets)
             known = [n for n, packet in enumerate(packets) if packet == newest]
@@ -228,7 +233,7 @@ class ReceiveService:
             self._chain.restore(state["chain"])
         except LocalError as error:
             # Another profile, or another version of the chain: what is on disk is decoded anew.
-            self._chain = open_chain(self._profile, predict=self._predict)
+            self._chain = self._open_chains()
             self._status.detail = f"decoding all again: {error}"
             return
         self._position = CapturePosition(*state["position"])
@@ -264,7 +269,7 @@ class ReceiveService:
     def _forget(self, writer: CaptureWriter) -> None:
         """Samples that no restart wants any more, if there are too many; octets are kept."""
         keep_octets = self._settings.keep_samples_octets
-        if keep_octets and isinstance(self._chain, SampleChain):
+        if keep_octets and isinstance(self._chain.first, SampleChain):
             writer.forget(self._kept, keep_octets=keep_octets)
 
     # ------------------------------------------------------------ the work
@@ -299,7 +304,7 @@ class ReceiveService:
     def _decode(self, captured: Sequence[CapturedChunk]) -> None:
         if not captured:
             return
-        output = self._chain.push_chunks([(c.octets, c.ert_ns) for _, c in captured])
+        output = self._chain.push(captured)
         self._position = captured[-1].position
         self._unsaved_octets += sum(len(c.octets) for _, c in captured)
         self._newest_ns = captured[-1].chunk.ert_ns
@@ -379,8 +384,8 @@ class ReceiveService:
             self._shown_s = time.monotonic()
             message = self._link_message(writer, intake)
             self._bus.publish(Topic.LINK, message.build(), time_ns=message.time_ns)
-            if isinstance(self._chain, SampleChain):
-                self._show_radio(self._chain)
+            if isinstance(self._chain.first, SampleChain):
+                self._show_radio(self._chain.first)
         self._behind_octets = intake.behind_octets
         self._tick(now=now)
 

@@ -5,13 +5,15 @@
                         [b"UPLINK", UplinkMessage]
     station → receive   [b"CHUNK", map {"stream", "sequence", "ert_ns"}, octets]
                         [b"STATE", map {"stream", "lost_chunks", "carrier", "owlt_s",
-                                        "station", "transmits"}]
+                                        "station", "transmits", "first"}]
                         [b"RADIATED", RadiatedMessage]
 
 Chunks of a stream are numbered from 0.  The station keeps each until it is acknowledged (ACK n
 means all up to n), sends at most `WINDOW` ahead of the last acknowledgement, and after a HELLO goes
 back to what follows the resume position.  STATE comes about once a second, so that silence is told
 from a dead link.  A HELLO of another version is answered by nothing.
+
+Of several carriers down each is a stream; those beside the first end in "/NAME".
 
 UPLINK and RADIATED carry the bodies of the bus topics `uplink` and `radiated` as they are.  The id
 of an UPLINK has one fate, with which each repetition of it is answered: the station may be asked
@@ -93,7 +95,8 @@ class State:
     """lost_chunks: given up because the station's buffer was full, counted from the first one;
     carrier: the antenna hears the spacecraft; owlt_s: light time of what arrives now, seconds,
     negative if not known; station: who has the pass that is on, empty for none (or if the station
-    knows of no passes); transmits: what is sent now goes up."""
+    knows of no passes); transmits: what is sent now goes up; first: the stream is of the first
+    carrier, what it says of carrier and station is the link's."""
 
     stream: str = declare(TEXT)
     lost_chunks: int = declare(INTEGER)
@@ -101,6 +104,7 @@ class State:
     owlt_s: float = declare(NUMBER)
     station: str = declare(TEXT, default="")
     transmits: bool = declare(FLAG, default=True)
+    first: bool = declare(FLAG, default=True)
 
 
 def build_hello(version: int, resume: Mapping[str, int]) -> list[bytes]:

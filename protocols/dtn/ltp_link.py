@@ -38,11 +38,11 @@ class Outcome:
 
 
 class LtpLink:
-    """rate_bit_s: of the packets, in bits a second."""
+    """rate_bit_s: of the packets, in bits a second; it may be changed."""
 
     def __init__(self, engine: LtpEngine, rate_bit_s: int) -> None:
         self.engine = engine
-        self._rate = rate_bit_s
+        self.rate_bit_s = rate_bit_s
         self._free_ns = 0
         self._bundles: list[bytes] = []
         self._outcomes: list[Outcome] = []
@@ -74,7 +74,7 @@ class LtpLink:
                 packet = packet_from_segment(segment)
                 packets.append(packet)
                 self.sent_octets += len(packet)
-                self._free_ns += len(packet) * 8 * 10**9 // self._rate
+                self._free_ns += len(packet) * 8 * 10**9 // self.rate_bit_s
         self._hear()
         return packets
 

@@ -1,11 +1,12 @@
 """The station's end of the link: a ZeroMQ ROUTER that hands out chunks and takes uplink.
 
 One `receive` at a time is served: the one that said HELLO last.  Uplink is taken from any client.
+Each carrier down is a stream of its own, with a buffer of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import zmq
 
@@ -35,11 +36,15 @@ class ZmqStation:
     than asked."""
 
     def __init__(
-        self, endpoint: str, buffer: StationBuffer, keys: StationKeys | None = None
+        self,
+        endpoint: str,
+        buffer: StationBuffer,
+        keys: StationKeys | None = None,
+        others: Sequence[StationBuffer] = (),
     ) -> None:
         if keys is None:
             require_loopback(endpoint)
-        self._buffer = buffer
+        self._buffers = (buffer, *others)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -89,8 +94,9 @@ class ZmqStation:
             if isinstance(message, Hello):
                 self._greet(client, message)
             elif isinstance(message, Acknowledge):
-                if message.stream == self._buffer.stream and client == self._client:
-                    self._buffer.acknowledge(message.sequence)
+                for buffer in self._buffers:
+                    if message.stream == buffer.stream and client == self._client:
+                        buffer.acknowledge(message.sequence)
             else:
                 uplink.append(message)
         self._send_chunks()
@@ -101,7 +107,8 @@ class ZmqStation:
             self.malformed += 1
             return
         self._client = client
-        self._buffer.resume(hello.resume.get(self._buffer.stream))
+        for buffer in self._buffers:
+            buffer.resume(hello.resume.get(buffer.stream))
 
     def _send(self, parts: list[bytes]) -> bool:
         if self._client is None:
@@ -121,18 +128,30 @@ class ZmqStation:
     def _send_chunks(self) -> None:
         if self._client is None:
             return
-        for chunk in self._buffer.unsent():
-            if not self._send(build_chunk(chunk)):
-                self._buffer.put_back()
-                return
-            self.chunks_sent += 1
+        for buffer in self._buffers:
+            for chunk in buffer.unsent():
+                if not self._send(build_chunk(chunk)):
+                    buffer.put_back()
+                    return
+                self.chunks_sent += 1
 
     def send_state(
-        self, *, carrier: bool, owlt_s: float, station: str = "", transmits: bool = True
+        self,
+        *,
+        carrier: bool,
+        owlt_s: float,
+        station: str = "",
+        transmits: bool = True,
+        others: Sequence[bool] = (),
     ) -> None:
-        """To be called about once a second."""
-        stream, lost = self._buffer.stream, self._buffer.lost
-        self._send(build_state(State(stream, lost, carrier, owlt_s, station, transmits)))
+        """To be called about once a second; others: whether the other carriers are heard."""
+        for number, heard in enumerate((carrier, *others)):
+            stream, lost, first = (
+                self._buffers[number].stream,
+                self._buffers[number].lost,
+                not number,
+            )
+            self._send(build_state(State(stream, lost, heard, owlt_s, station, transmits, first)))
 
     def send_radiated(self, messages: Iterable[RadiatedMessage]) -> None:
         """What does not reach a `receive` that is away is said again when it is asked again."""

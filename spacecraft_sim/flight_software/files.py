@@ -37,7 +37,8 @@ class Files:
         self.store = MemoryStore(Path, settings.store_octets)
         self._owlt_ns = owlt_ns
         self._raise = raise_event
-        self._per_tick = settings.to_earth_bit_s * TICK_NS // (8 * 1_000_000_000)
+        self._per_tick = 0
+        self.rate(settings.to_earth_bit_s)
         #: Octets that may leave: what a tick leaves over the next one has, up to a packet.
         self._room = 0
         self._writer = PacketWriter(telecommand=False)
@@ -45,6 +46,10 @@ class Files:
         self._heard: list[bytes] = []
         self._down: list[bytes] = []
         self._t_ns = 0
+
+    def rate(self, bit_s: int) -> None:
+        """Of the carrier that takes files down from now on."""
+        self._per_tick = bit_s * TICK_NS // (8 * 1_000_000_000)
 
     def restart(self) -> None:
         """The computer starts anew; the mass memory is as it was."""

@@ -156,6 +156,10 @@ class SpaceNode:
         """One way, now."""
         self.links[neighbour].engine.light_time(light_time_ns / 1e9)
 
+    def rate(self, neighbour: int, bit_s: int) -> None:
+        """Of the link to a neighbour from now on; the plan's stays what it is."""
+        self.links[neighbour].rate_bit_s = bit_s
+
     def receive(self, now_ns: int, neighbour: int, packet: bytes) -> None:
         """A packet from a neighbour's link."""
         full = self._overflow or self.used_octets > _NEARLY_FULL * self.capacity_octets

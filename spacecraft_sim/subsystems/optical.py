@@ -9,11 +9,15 @@ from spacecraft_sim.subsystems.noise import Drift, Noise
 #: Spiral scan over the partner's uncertainty cone.
 _ACQUISITION_S = 45
 _LOSS_PER_S = 1 / 5_400.0
+_OTHERS_BIT_S = 50e6
 
 
 class OpticalTerminal:
-    def __init__(self, noise: Noise) -> None:
+    """rate_bit_s: of frames while it tracks; None: of a link that carries nothing of ours."""
+
+    def __init__(self, noise: Noise, rate_bit_s: int | None = None) -> None:
         self._noise = noise
+        self._rate_bit_s = _OTHERS_BIT_S if rate_bit_s is None else float(rate_bit_s)
         self.state = OpticalState.TRACKING
         self._since_s = 0
         self._fade_db = Drift(noise, 1.2, 20.0)
@@ -52,10 +56,14 @@ class OpticalTerminal:
     @property
     def rate_bit_s(self) -> float:
         """What the optical link carries now."""
-        return 50e6 if self.state == OpticalState.TRACKING else 0.0
+        return self._rate_bit_s if self.tracking else 0.0
+
+    @property
+    def tracking(self) -> bool:
+        return self.state == OpticalState.TRACKING
 
     def telemetry(self) -> dict[str, float]:
-        tracking = self.state == OpticalState.TRACKING
+        tracking = self.tracking
         return {
             "optical_state": self.state,
             "received_power": 0.9 * 10 ** (self._fade_db.value / 10) if tracking else 0.0,

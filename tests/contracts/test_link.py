@@ -328,3 +328,33 @@ def test_receive_waits_no_longer_than_asked(link: Link) -> None:
     began = time.monotonic()
     assert link.receive(0.05) == []
     assert 0.045 <= time.monotonic() - began < 2
+
+
+def test_each_carrier_is_a_stream_of_its_own() -> None:
+    """Both come, each is acknowledged for itself, and what the link says is the first one's."""
+    buffers = StationBuffer("run"), StationBuffer("run/optical")
+    station = ZmqStation("tcp://127.0.0.1:*", buffers[0], others=buffers[1:])
+    link = ZmqLink("downlink", station.endpoint)
+    try:
+        for number in range(5):
+            buffers[0].put(number, b"x%d" % number)
+            buffers[1].put(number, b"o%d" % number)
+        link.open({"run/optical": 1})
+        found: list[LinkChunk] = []
+        deadline = time.monotonic() + PATIENCE_S
+        while len(found) < 8 or not link.statistics().carrier:
+            assert time.monotonic() < deadline
+            station.exchange(0.02)
+            station.send_state(carrier=True, owlt_s=499.0, station="Yeoju", others=[False])
+            found += link.receive(0.02)
+        assert [c.octets for c in found if c.stream == "run"] == [b"x%d" % n for n in range(5)]
+        assert [c.octets for c in found if c.stream != "run"] == [b"o2", b"o3", b"o4"]
+        assert link.statistics().detail == "tracked by Yeoju"
+        link.acknowledge("run/optical", 4)
+        while len(buffers[1]):
+            assert time.monotonic() < deadline
+            station.exchange(0.02)
+        assert len(buffers[0]) == 5
+    finally:
+        link.close()
+        station.close()

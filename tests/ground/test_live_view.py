@@ -259,3 +259,29 @@ def test_a_value_out_of_limits_that_is_old_says_so() -> None:
     later = drawn(model, NOW + 60 * S)
     line = next(line for line in later.splitlines() if "critical high" in line)
     assert "STALE 1 min 0 s" in line
+
+
+def test_a_carrier_beside_the_first_says_what_it_brings_and_what_it_misses() -> None:
+    model = LiveModel()
+    counts = {
+        "octets": 4000,
+        "good": 1234,
+        "missing": 56,
+        "uncorrectable": 0,
+        "corrected_symbols": 7,
+        "packets": 8,
+        "last_ert_ns": NOW - 42 * S,
+    }
+    body = LinkMessage(
+        link="downlink",
+        time_ns=NOW,
+        state="OK",
+        detail="",
+        carrier=True,
+        counts={"carrier optical": counts},
+    )
+    model.take(Message(Topic.LINK, "receive", "", -1, NOW, body.build()))
+    text = drawn(model)
+    assert "optical" in text
+    assert "1,234 frames, 56 missing" in text
+    assert "last 42 s ago" in text

@@ -45,7 +45,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_scenarios_and_examples() -> None:
     done = run("--help")
     assert done.returncode == 0
-    assert "conjunction, lost_station, nominal, safe_mode, storm" in " ".join(done.stdout.split())
+    assert "conjunction, lost_station, nominal, optical, safe_mode, storm" in " ".join(
+        done.stdout.split()
+    )
     assert "examples:" in done.stdout
 
 

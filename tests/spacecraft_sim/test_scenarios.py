@@ -164,6 +164,7 @@ def test_scenarios_load_by_name_and_by_file(tmp_path: Path) -> None:
         "conjunction",
         "lost_station",
         "nominal",
+        "optical",
         "safe_mode",
         "storm",
         "storm_safe",

@@ -28,6 +28,8 @@ export function LinkPanel() {
       <tr><td>gaps</td><td class="num">${number(Object.values(l.virtual_channels).reduce((s, v) => s + (v.missing ?? 0), 0))}</td></tr>
       <tr><td>corrected symbols</td><td class="num">${number(c.coding?.corrected_symbols ?? 0)}</td></tr>
       <tr><td>uncorrectable</td><td class="num">${number(c.coding?.uncorrectable ?? 0)}</td></tr>
+      ${Object.entries(c).filter(([stage]) => stage.startsWith("carrier ")).map(([stage, o]) => html`
+        <tr><td>${stage.slice(8)} frames</td><td class="num">${number(o.good)}, ${number(o.missing)} missing, ${number(o.uncorrectable)} uncorrectable</td></tr>`)}
     </tbody></table></section>`;
 }
 
