@@ -21,6 +21,7 @@ from ground.adapters.state_file import StateFile
 from ground.config import CONSOLE, MONITOR, RECEIVE, RunSettings
 from ground.ports import JournalRecord
 from ground.receive.capture import CapturedChunk, CapturePosition, CaptureReader
+from ground.receive.carriers import carrier_of, other_carriers
 from ground.receive.chain import ReceiveChain
 from ground.receive.decoding import Decoded, Decoder
 from ground.receive.profile import load_profile
@@ -198,12 +199,16 @@ def _frame(
         "chunk": captured.chunk.sequence,
         "ert": _utc(captured.chunk.ert_ns),
     }
-    chain = ReceiveChain(load_profile(settings.mission))
+    profile = load_profile(settings.mission)
+    others = other_carriers(profile)
+    carrier = carrier_of(captured.chunk.stream, others)
+    chain = ReceiveChain(others.get(carrier, profile))
     if chain.decoder is None:
         return
     tap = _Tap(chain.decoder)
     chain.decoder = tap  # type: ignore[assignment]
-    chain.push_chunks([(one.chunk.octets, one.chunk.ert_ns) for one in chunks])
+    mine = [one.chunk for one in chunks if carrier_of(one.chunk.stream, others) == carrier]
+    chain.push_chunks([(chunk.octets, chunk.ert_ns) for chunk in mine])
     chain.finish()
     for decoded in tap.found:
         rows = np.flatnonzero(decoded.ert_ns == ert_ns)

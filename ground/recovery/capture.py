@@ -20,6 +20,7 @@ import numpy.typing as npt
 from ground.adapters.journal_reader import JournalReader
 from ground.config import RunSettings
 from ground.receive.capture import CapturedChunk, CaptureReader
+from ground.receive.carriers import CarrierChains, other_carriers
 from ground.receive.chain import ReceiveChain
 from ground.receive.profile import load_profile
 from protocols.bus.messages import PacketsMessage, parse
@@ -69,7 +70,8 @@ class DecodedCapture:
 
     def batches(self, progress: Progress | None = None) -> Iterator[tuple[int, PacketBatch]]:
         """(number of the first packet, packets): all but idle ones, numbered as `receive` does."""
-        chain = ReceiveChain(load_profile(self._settings.mission))
+        profile = load_profile(self._settings.mission)
+        chain = CarrierChains(ReceiveChain(profile), other_carriers(profile))
         sizes = [path.stat().st_size for _, path in self._reader.files()]
         ends = dict(zip((n for n, _ in self._reader.files()), np.cumsum([0, *sizes]), strict=False))
         group: list[CapturedChunk] = []
@@ -99,8 +101,8 @@ class DecodedCapture:
         else:
             self.streams[chunk.stream] = Stream(chunk.sequence, chunk.sequence)
 
-    def _decoded(self, chain: ReceiveChain, group: list[CapturedChunk]) -> tuple[int, PacketBatch]:
-        output = chain.push_chunks([(c.chunk.octets, c.chunk.ert_ns) for c in group])
+    def _decoded(self, chain: CarrierChains, group: list[CapturedChunk]) -> tuple[int, PacketBatch]:
+        output = chain.push(group)
         idle = output.packets.is_idle
         packets = output.packets.select(~idle) if idle.any() else output.packets
         first = self.packets
