@@ -4,6 +4,7 @@
     make fuzz ARGS="--seconds 300 --only bundle,ltp"   those whose names begin so
     make fuzz ARGS="--list"                            targets, their parsers, their corpora
     make fuzz ARGS="--json"                            the table for scripts
+    make fuzz ARGS="--table"                           docs/fuzzing.md anew
 
 Faults are files under --directory (default var/fuzz), one for each kind, made as short as can be;
 the same as an entry for tests/fuzz/faults.toml, whose octets the suite tries again for ever.
@@ -24,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tests.fuzz.engine import has_atheris, minimised
+from tests.fuzz.table import DOCUMENT, with_table
 from tests.fuzz.target import Fault, Target
 from tests.fuzz.targets import area_of, targets
 
@@ -42,7 +44,11 @@ def main() -> int:
     parser.add_argument("--engine", choices=("atheris", "mutation"), default="atheris")
     parser.add_argument("--list", action="store_true", help="targets and their parsers")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--table", action="store_true", help="write docs/fuzzing.md's table anew")
     given = parser.parse_args()
+    if given.table:
+        DOCUMENT.write_text(with_table(DOCUMENT.read_text()))
+        return 0
     begins = tuple(name for name in given.only.split(",") if name)
     chosen = {name: one for name, one in targets().items() if not begins or name.startswith(begins)}
     console = Console(stderr=True)

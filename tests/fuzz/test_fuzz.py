@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.fuzz.mutation import mutated
+from tests.fuzz.table import DOCUMENT, with_table
 from tests.fuzz.target import Target, attempt
 from tests.fuzz.targets import targets
 
@@ -50,3 +51,9 @@ def test_no_fault_comes_back(fault: dict[str, Any]) -> None:
     octets += fault.get("then", "").encode() * fault.get("times", 0)
     found = attempt(TARGETS[fault["target"]], octets)
     assert found is None, found.what
+
+
+def test_the_document_lists_the_targets() -> None:
+    """`make fuzz ARGS=--table` writes it anew."""
+    text = DOCUMENT.read_text()
+    assert with_table(text) == text

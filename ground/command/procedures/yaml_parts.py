@@ -206,7 +206,10 @@ class PartReader:
 
 
 def _as_text(condition: Any) -> str:
-    if not isinstance(condition, dict):
+    name, parts = "", None
+    if isinstance(condition, dict) and len(condition) == 1:
+        ((name, parts),) = condition.items()
+    if not isinstance(parts, list):
+        # A text; or what is no condition, which has been said by then.
         return str(condition)
-    ((name, parts),) = condition.items()
     return f" {'and' if name == 'all' else 'or'} ".join(map(_as_text, parts))
