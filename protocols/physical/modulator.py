@@ -140,7 +140,8 @@ class Modulator:
                     self._turns = float(turns[-1]) % 1.0
                 out[:] = np.exp(2j * np.pi * turns)
             case Modulation.PM_PSK:
-                t = (np.arange(len(out)) + first) * (waveform.subcarrier_hz / self._sample_rate)
+                t: F64 = np.arange(len(out), dtype=np.float64) + first
+                t *= waveform.subcarrier_hz / self._sample_rate
                 if waveform.subcarrier == "square":
                     # As mean samples of what has two values: the carrier's share is constant.
                     width = waveform.subcarrier_hz / self._sample_rate
