@@ -91,6 +91,12 @@ bench-relay-growth: $(VENV)/.installed-test  ## the bundle node's time and memor
 trial-relay-kill: $(VENV)/.installed-test  ## kill -9 on any node of a four-node chain, 1,000 times: nothing lost, nothing twice
 	$(BIN)/python -m tests.long.relay_kill $(ARGS)
 
+trial-crash: $(VENV)/.installed-test  ## a whole site killed 1,000 times, disk full, clock stepped, bus cut: audited after each
+	$(BIN)/python -m tests.long.crash $(ARGS)
+
+soak: $(VENV)/.installed-test  ## 24 hours of the site in ten minutes: memory flat, nothing missing
+	$(BIN)/python -m tests.long.soak $(ARGS)
+
 trial-radio: $(VENV)/.installed-test  ## I/Q to frames: error rates beside theory (ARGS="rates"), a ten-minute pass (ARGS="pass")
 	$(BIN)/python -m tests.long.radio $(or $(ARGS),rates)
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ground.archive import packet_groups
+from ground.archive.checksums import insert
 from ground.archive.columns import TEXT, Layout, Run, column_code, stored_dtype
 from ground.archive.model import NO_SCET, Appended, ColumnInfo, Flags, TableColumns
 from ground.archive.schema import BLOCK_SHIFT
@@ -96,8 +97,7 @@ class Ingest:
         conflicts = np.flatnonzero(known == CONFLICT)
         for i in conflicts.tolist():
             self._db.execute(
-                "INSERT INTO packet_conflict(channel, scet_ns, sequence_count, ert_ns,"
-                " reception_ns, octets) VALUES(?, ?, ?, ?, ?, ?)",
+                insert("packet_conflict"),
                 (
                     self._channel(stream, int(packets.vcid[i]), int(apid[i]), bool(playback[i])),
                     int(scet_ns[i]),
@@ -273,7 +273,7 @@ class Ingest:
         low, high = packets.offsets[:-1][index].tolist(), packets.offsets[1:][index].tolist()
         ert = packets.ert_ns[index]
         self._db.executemany(
-            "INSERT INTO packet VALUES(?, ?, ?, ?, ?, ?, ?)",
+            insert("packet"),
             zip(
                 number.tolist(),
                 channel.tolist(),

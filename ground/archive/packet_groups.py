@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ground.archive.checksums import insert
 from ground.archive.columns import decode_times, decode_values, encode_times, encode_values
 from ground.archive.model import NO_SCET, Axis
 from protocols.packets.batch import PacketBatch
@@ -110,8 +111,7 @@ def write_groups(
         length, lengths, octets = _encode_octets(part)
         timed = scet_ns[here][scet_ns[here] != NO_SCET]
         db.execute(
-            f"INSERT INTO packet_group({_COLUMNS}, number_max, scet_min, scet_max, ert_min,"
-            " ert_max) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            insert("packet_group"),
             (
                 channel,
                 len(part),

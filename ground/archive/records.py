@@ -13,6 +13,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from ground.archive.checksums import find_changed
 from ground.archive.model import Axis, StoredPacket
 from ground.archive.packet_groups import walk_groups
 from ground.archive.schema import BLOCK_SHIFT
@@ -128,6 +129,7 @@ def find_problems(connection: sqlite3.Connection) -> list[str]:
         for row in connection.execute("PRAGMA quick_check(20)")
         if row[0] != "ok"
     ]
+    found += find_changed(connection)
     checks = (
         ("packets differ from their counter",
          f"SELECT {_PACKETS}, ifnull((SELECT value FROM counter WHERE name = 'packets'), 0)"),

@@ -11,11 +11,14 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from ground.archive import checksums
 from ground.durable_files import make_directory
 from protocols.errors import LocalError
 
 #: Raised whenever a reader of the old tables would misread the new ones.
-FORMAT = 2
+FORMAT = 3
+#: Read as well, and taken over by the writer: without checksums.
+OLD_FORMAT = 2
 
 #: Column blobs are tens of kilobytes; larger pages would make small live commits write more.
 PAGE_OCTETS = 8192
@@ -43,7 +46,7 @@ CREATE TABLE channel(
   playback INTEGER NOT NULL, packets INTEGER NOT NULL, scet_max INTEGER);
 CREATE TABLE packet(
   id INTEGER PRIMARY KEY, channel INTEGER NOT NULL, scet_ns INTEGER, sequence_count INTEGER,
-  ert_ns INTEGER NOT NULL, reception_ns INTEGER NOT NULL, octets BLOB NOT NULL);
+  ert_ns INTEGER NOT NULL, reception_ns INTEGER NOT NULL, octets BLOB NOT NULL, crc INTEGER);
 CREATE UNIQUE INDEX packet_identity ON packet(channel, scet_ns, sequence_count);
 CREATE TABLE packet_block(id INTEGER PRIMARY KEY, ert_min INTEGER, ert_max INTEGER);
 -- Many packets of one channel that came together (packet_groups.py); number_max: of their numbers;
@@ -53,14 +56,14 @@ CREATE TABLE packet_group(
   number_max INTEGER NOT NULL, scet_min INTEGER, scet_max INTEGER, ert_min INTEGER,
   ert_max INTEGER, length INTEGER, number BLOB NOT NULL, scet BLOB NOT NULL,
   sequence BLOB NOT NULL, ert BLOB NOT NULL, reception BLOB NOT NULL, lengths BLOB,
-  octets BLOB NOT NULL);
+  octets BLOB NOT NULL, crc INTEGER);
 CREATE INDEX packet_group_scet ON packet_group(channel, scet_min, scet_max);
 CREATE INDEX packet_group_ert ON packet_group(ert_min, ert_max, channel);
 CREATE INDEX packet_group_number ON packet_group(number_max, count);
 -- Same identity as a stored packet but other octets: not a duplicate, so its octets are kept here.
 CREATE TABLE packet_conflict(
   id INTEGER PRIMARY KEY, channel INTEGER NOT NULL, scet_ns INTEGER, sequence_count INTEGER,
-  ert_ns INTEGER NOT NULL, reception_ns INTEGER NOT NULL, octets BLOB NOT NULL);
+  ert_ns INTEGER NOT NULL, reception_ns INTEGER NOT NULL, octets BLOB NOT NULL, crc INTEGER);
 CREATE VIEW packets AS
   SELECT p.id AS number, c.stream, c.vcid, c.apid, p.sequence_count, p.scet_ns, p.ert_ns,
          p.reception_ns, c.playback, p.octets
@@ -86,28 +89,29 @@ CREATE INDEX layout_column_parameter ON layout_column(parameter, layout);
 CREATE TABLE tail(
   id INTEGER PRIMARY KEY, layout INTEGER NOT NULL, generation INTEGER NOT NULL,
   count INTEGER NOT NULL, scet_min INTEGER, scet_max INTEGER, ert_min INTEGER, ert_max INTEGER,
-  data BLOB NOT NULL);
+  data BLOB NOT NULL, crc INTEGER);
 CREATE INDEX tail_layout ON tail(layout, scet_min);
 
 -- Segments: sorted by (scet, packet); times once a segment, values once a parameter.
 CREATE TABLE segment(
   id INTEGER PRIMARY KEY, layout INTEGER NOT NULL, count INTEGER NOT NULL,
   scet_min INTEGER, scet_max INTEGER, ert_min INTEGER, ert_max INTEGER,
-  scet BLOB NOT NULL, ert BLOB NOT NULL, reception BLOB NOT NULL, packet BLOB NOT NULL);
+  scet BLOB NOT NULL, ert BLOB NOT NULL, reception BLOB NOT NULL, packet BLOB NOT NULL,
+  crc INTEGER);
 CREATE INDEX segment_layout ON segment(layout, scet_min, scet_max, ert_min, ert_max, count);
 CREATE TABLE value(
   parameter INTEGER, segment INTEGER, valid_count INTEGER NOT NULL, minimum, maximum, mean REAL,
-  data BLOB NOT NULL, valid BLOB);
+  data BLOB NOT NULL, valid BLOB, crc INTEGER);
 CREATE UNIQUE INDEX value_key ON value(parameter, segment);
 CREATE INDEX value_segment ON value(segment);
 CREATE TABLE rollup(
   parameter INTEGER, width_ns INTEGER, segment INTEGER, entries INTEGER NOT NULL,
-  data BLOB NOT NULL, PRIMARY KEY(parameter, width_ns, segment)) WITHOUT ROWID;
+  data BLOB NOT NULL, crc INTEGER, PRIMARY KEY(parameter, width_ns, segment)) WITHOUT ROWID;
 
 CREATE TABLE event(
   id INTEGER PRIMARY KEY, kind TEXT, severity TEXT, name TEXT, text TEXT, scet_ns INTEGER,
   ert_ns INTEGER, reception_ns INTEGER, playback INTEGER, value TEXT, threshold TEXT,
-  before TEXT, after TEXT);
+  before TEXT, after TEXT, crc INTEGER);
 CREATE INDEX event_scet ON event(scet_ns);
 CREATE INDEX event_ert ON event(ert_ns);
 """
@@ -126,6 +130,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA secure_delete=OFF")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        checksums.register(connection)
         connection.execute("BEGIN IMMEDIATE")
         if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
             # Statement by statement: executescript would commit half of it first.
@@ -133,8 +138,11 @@ def connect_writer(path: Path) -> sqlite3.Connection:
                 if statement.strip():
                     connection.execute(statement)
             connection.execute("INSERT INTO meta VALUES('format', ?)", (str(FORMAT),))
+        elif _format(connection, path) == str(OLD_FORMAT):
+            checksums.add_columns(connection)
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'format'", (str(FORMAT),))
         connection.execute("COMMIT")
-        _check_format(connection, path)
+        _check_format(connection, path, (FORMAT,))
     except BaseException:
         connection.close()
         raise
@@ -154,17 +162,23 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     )
     try:
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-        _check_format(connection, path)
+        checksums.register(connection)
+        _check_format(connection, path, (FORMAT, OLD_FORMAT))
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _check_format(connection: sqlite3.Connection, path: Path) -> None:
+def _format(connection: sqlite3.Connection, path: Path) -> str | None:
     try:
         row = connection.execute("SELECT value FROM meta WHERE key='format'").fetchone()
     except sqlite3.DatabaseError as error:
         raise LocalError(f"{path} is not an archive: {error}") from error
-    if row is None or row[0] != str(FORMAT):
-        raise LocalError(f"{path} has archive format {row and row[0]}, {FORMAT} wanted")
+    return None if row is None else row[0]
+
+
+def _check_format(connection: sqlite3.Connection, path: Path, known: tuple[int, ...]) -> None:
+    found = _format(connection, path)
+    if found not in [str(one) for one in known]:
+        raise LocalError(f"{path} has archive format {found}, {FORMAT} wanted")

@@ -17,6 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from ground.archive import rollup
+from ground.archive.checksums import insert
 from ground.archive.columns import (
     TEXT,
     Layout,
@@ -92,8 +93,7 @@ class RunWriter:
 
     def _write_tail(self, layout: Layout, run: Run, generation: int) -> None:
         cursor = self._db.execute(
-            "INSERT INTO tail(layout, generation, count, scet_min, scet_max, ert_min, ert_max,"
-            " data) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+            insert("tail"),
             (
                 layout.id,
                 generation,
@@ -129,8 +129,7 @@ class RunWriter:
     def _write_segment(self, layout: Layout, run: Run) -> None:
         scet, ert, reception, packet = run.times
         cursor = self._db.execute(
-            "INSERT INTO segment(layout, count, scet_min, scet_max, ert_min, ert_max,"
-            " scet, ert, reception, packet) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            insert("segment"),
             (
                 layout.id,
                 len(run),
@@ -175,8 +174,8 @@ class RunWriter:
                 (parameter, width, segment, len(entries), entries.tobytes())
                 for width, entries in levels
             ]
-        self._db.executemany("INSERT INTO value VALUES(?, ?, ?, ?, ?, ?, ?, ?)", values)
-        self._db.executemany("INSERT INTO rollup VALUES(?, ?, ?, ?, ?)", rollups)
+        self._db.executemany(insert("value"), values)
+        self._db.executemany(insert("rollup"), rollups)
 
     def compact_step(self, layout: Layout) -> bool:
         """Merge the first group of segments that overlap or are small; False if there is none."""

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ground.archive import schema
+from ground.archive.checksums import insert
 from ground.archive.ingest import Ingest
 from ground.archive.model import (
     I64,
@@ -146,11 +147,11 @@ class ArchiveStore:
             if not self._advance(position):
                 return 0
             stored = self._db.executemany(
-                "INSERT INTO event(kind, severity, name, text, scet_ns, ert_ns, reception_ns,"
-                " playback, value, threshold, before, after)"
-                " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 WHERE NOT EXISTS ("
-                "SELECT 1 FROM event WHERE scet_ns = ?5 AND ert_ns = ?6 AND kind = ?1"
-                " AND name = ?3 AND text = ?4 AND playback = ?8)",
+                insert(
+                    "event",
+                    "WHERE NOT EXISTS (SELECT 1 FROM event WHERE scet_ns = ?5 AND ert_ns = ?6"
+                    " AND kind = ?1 AND name = ?3 AND text = ?4 AND playback = ?8)",
+                ),
                 [
                     (
                         event.kind,
@@ -330,7 +331,7 @@ class ArchiveStore:
             connection.close()
 
     def integrity(self) -> Integrity:
-        """SQLite's own quick check, and that counts, segments and columns agree."""
+        """SQLite's own check, each row against its checksum, and that counts and columns agree."""
         problems: list[str] = []
         with self._snapshot() as connection:
             try:

@@ -140,8 +140,6 @@ class ToldPackets:
         self._messages = self._read()
         self._message: PacketsMessage | None = next(self._messages, None)
         self._sequence = self.last_sequence
-        #: Packets before it were told in messages that the journal no longer holds.
-        self.first_packet = 0 if self._message is None else self._message.first_packet
 
     def _read(self) -> Iterator[PacketsMessage]:
         for record in self._reader.records():
@@ -160,14 +158,16 @@ class ToldPackets:
             yield message
 
     def beside(self, first: int, packets: PacketBatch) -> tuple[I64, I64]:
-        """When each packet was processed (TAI ns) and the sequence of the message that told it, −1
-        where no message did."""
+        """When each packet was processed (TAI ns), −1 where nobody says; and the sequence of the
+        message that told it, or the last that can have (it is deleted, or damaged), −1 where the
+        journal does not go so far."""
         reception_ns, sequence = (np.full(len(packets), -1, np.int64) for _ in range(2))
         stop = first + len(packets)
         while (message := self._message) is not None and message.first_packet < stop:
             end = message.first_packet + len(message.packets)
             low, high = max(first, message.first_packet), min(stop, end)
             if low < high:
+                self._fill(sequence[: low - first])
                 reception_ns[low - first : high - first] = message.reception_ns
                 sequence[low - first : high - first] = self._sequence
                 here = packets.slice(low - first, high - first)
@@ -183,7 +183,13 @@ class ToldPackets:
                 break
             self._message = next(self._messages, None)
             self._sequence = self.last_sequence
+        if self._message is not None:
+            self._fill(sequence)
         return reception_ns, sequence
+
+    def _fill(self, sequence: I64) -> None:
+        """Of packets before the message that is looked at, which no message told."""
+        sequence[sequence < 0] = max(self._sequence - 1, 0)
 
     def finish(self, packets: int) -> None:
         """After the last batch: `packets` are in the capture."""

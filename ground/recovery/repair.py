@@ -66,7 +66,7 @@ def repair(
             up_to = _positions(found) if check and found is not None else None
             result = Repair(str(archive), rebuild(settings, made, up_to=up_to, progress=progress))
             with ArchiveStore.open(made, read_only=True) as wanted:
-                result.differences = problems
+                result.differences = [*problems]
                 if found is not None:
                     result.differences += differences(found, wanted)
         if check:

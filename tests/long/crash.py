@@ -13,6 +13,7 @@ were answered.  Round after round, each in a fresh directory:
     clock   the ground's clock steps an hour back and forth, as services are started again
     leap    the same through an inserted second (2016-12-31T23:59:60Z)
     bus     messages between services and broker are delayed, doubled, and cut off for seconds
+    backup  it is backed up under load; restored elsewhere it goes on, and holds what it should
 
 Then the site comes to rest and `l4 audit` proves, from the capture, that archive, command history,
 bundles, files, passes and alarms hold what was promised, each once.  What is done is kept in
@@ -36,12 +37,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ground.config import load_settings
+from ground.recovery.backup import back_up, restore
 from protocols.timecodes.tai import tai_ns_from_utc_iso
 from tests.long.crash_bus import BadNetwork
 from tests.long.crash_load import Load, make_operators
 from tests.long.crash_site import TrialSite, audit
 
-KINDS = ("kill", "disk", "clock", "leap", "bus")
+KINDS = ("kill", "disk", "clock", "leap", "bus", "backup")
 #: Kills of one round: more rounds audit more often, fewer lose less time with starts.
 KILLS_A_ROUND = 50
 #: Set where a small file system is mounted for us (`in_own_namespace`).
@@ -67,14 +70,23 @@ class Round:
 
 
 def run_round(
-    kind: str, directory: Path, seed: int, *, kills: int, pace_s: float, steps: int = 3
+    kind: str,
+    directory: Path,
+    seed: int,
+    *,
+    kills: int,
+    pace_s: float,
+    steps: int = 3,
+    whole: bool = True,
 ) -> Round:
-    """One site from start to audit; its directory is left where there were problems."""
+    """One site from start to audit; its directory is left.
+
+    whole: with scheduling and timing, whose ephemerides take seconds of a processor to load."""
     result = Round(kind, seed)
     began = time.monotonic()
     rng = random.Random(seed)
     leap = tai_ns_from_utc_iso("2016-12-31T23:50:00Z") if kind == "leap" else None
-    site = TrialSite(directory, seed, origin_tai_ns=leap, network=kind == "bus")
+    site = TrialSite(directory, seed, origin_tai_ns=leap, network=kind == "bus", whole=whole)
     promises = directory / "promises.jsonl"
     promises.touch()
     load = Load(site.settings, make_operators(site.settings), promises, seed)
@@ -96,6 +108,8 @@ def run_round(
                 _fill_disk(site, result, rng, pace_s, steps)
             elif kind == "clock":
                 _step_clock(site, result, rng, pace_s, steps)
+            elif kind == "backup":
+                _back_up(site, result, directory, pace_s)
             elif network is not None:
                 _cut_bus(network, result, rng, pace_s, steps)
             else:
@@ -107,9 +121,11 @@ def run_round(
     found = audit(site.settings, promises)
     result.answered, result.unanswered = dict(load.answered), dict(load.unanswered)
     result.refused = dict(load.refused)
-    result.counts = found["counts"]  # type: ignore[assignment]
+    result.counts = found["counts"]
     result.problems = [*load.failed, *site.unwanted, *site.tracebacks()]
-    result.problems += found["problems"]  # type: ignore[arg-type]
+    result.problems += found["problems"]
+    if kind == "backup":
+        _restore(result, directory, seed)
     result.seconds = round(time.monotonic() - began, 1)
     return result
 
@@ -189,6 +205,55 @@ def _cut_bus(
     }
 
 
+def _back_up(site: TrialSite, result: Round, directory: Path, pace_s: float) -> None:
+    """What had been answered before it began must be in it."""
+    time.sleep(10 + 5 * pace_s)
+    kinds = ("request", "run", "file", "bundle")
+    lines = (directory / "promises.jsonl").read_text().splitlines(keepends=True)
+    before = [line for line in lines if json.loads(line)["kind"] in kinds]
+    began = time.monotonic()
+    made = back_up(site.settings, _beside(directory, "backup"))
+    result.notes["backup"] = {
+        "seconds": round(time.monotonic() - began, 2), "octets": made.octets,
+        "promises": len(before),
+    }  # fmt: skip
+    _beside(directory, "promises").write_text("".join(before))
+    time.sleep(5)
+
+
+def _restore(result: Round, directory: Path, seed: int) -> None:
+    backup, promises = _beside(directory, "backup"), _beside(directory, "promises")
+    found = audit(load_settings(backup), promises)
+    result.problems += [f"backup: {text}" for text in found["problems"]]
+    restore(backup, _beside(directory, "restored"))
+    site = TrialSite(_beside(directory, "restored"), seed + 1)
+    before = found["counts"].get("packets", 0)
+    try:
+        site.start()
+        time.sleep(15)
+        site.settle()
+    finally:
+        site.stop()
+    found = audit(site.settings, promises)
+    after = found["counts"].get("packets", 0)
+    result.notes["packets in the backup, after going on"] = [before, after]
+    result.problems += [f"restored: {text}" for text in [*found["problems"], *site.unwanted]]
+    if after <= before:
+        result.problems.append(f"restored: {before} packets, after going on {after}")
+
+
+def _remove(directory: Path) -> None:
+    """A round's, with what is beside it."""
+    for what in ("backup", "restored"):
+        shutil.rmtree(_beside(directory, what), ignore_errors=True)
+    _beside(directory, "promises").unlink(missing_ok=True)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _beside(directory: Path, what: str) -> Path:
+    return directory.with_name(f"{directory.name}-{what}")
+
+
 def in_own_namespace(arguments: list[str], directory: Path) -> int | None:
     """This program again, where `directory` is a small file system: a mount that nobody else sees
     and that ends with it; without root where user namespaces are allowed.  None: not possible."""
@@ -249,7 +314,7 @@ def main() -> int:
                 print("disk: neither root nor user namespaces: left out", file=sys.stderr)
             continue
         if kind != "disk":
-            shutil.rmtree(directory, ignore_errors=True)
+            _remove(directory)
         if kind == "leap":
             kills = 20
         result = run_round(kind, directory, at, kills=kills, pace_s=options.pace)
@@ -261,7 +326,7 @@ def main() -> int:
                 # The file system ends with us.
                 shutil.copytree(directory, base / f"disk-{at}-kept", dirs_exist_ok=True)
         elif kind != "disk":
-            shutil.rmtree(directory, ignore_errors=True)
+            _remove(directory)
         print(
             f"{number}/{len(plan)} {kind} {at}: {result.kills} kills, "
             f"{sum(result.answered.values())} promises, {len(result.problems)} problems, "

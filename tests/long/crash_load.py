@@ -70,11 +70,11 @@ class Load:
 
     def start(self) -> None:
         for kind, work in (
+            *((("pass", self._passes),) if self._settings.passes else ()),
             ("request", self._commands),
             ("file", self._files),
             ("run", self._runs),
             ("bundle", self._bundles),
-            ("pass", self._passes),
             ("alarm", self._alarms),
         ):
             thread = threading.Thread(target=self._go, args=(kind, work), name=kind, daemon=True)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from ground.config import (
     ARCHIVE,
@@ -17,6 +18,7 @@ from ground.config import (
     MONITOR,
     RECEIVE,
     SIMULATOR,
+    TIMING,
     RunSettings,
     free_base_port,
     load_settings,
@@ -69,6 +71,7 @@ class TrialSite:
         origin_tai_ns: int | None = None,
         mqtt: str = "",
         network: bool = False,
+        whole: bool = True,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         scenario = directory / "trial.toml"
@@ -84,6 +87,7 @@ class TrialSite:
             view=False,
             as_json=False,
             mqtt=mqtt,
+            passes=whole,
         )
         # The broker's own ports first, so that both ranges are free when the site starts.
         self.broker: RunSettings | None = None
@@ -100,6 +104,8 @@ class TrialSite:
             )
         self.settings = prepare_site(self._options, base)
         commands = site_commands(self.settings, self._options)
+        if not whole:
+            del commands[TIMING]
         if self.broker is not None:
             commands[BUS] = python_module("ground", BUS, "--run-dir", str(self.broker.run_dir))
         self.supervisor = Supervisor(commands, directory / "log", longest_backoff_s=0.2)
@@ -192,11 +198,11 @@ class TrialSite:
         ), SETTLE_S)  # fmt: skip
         time.sleep(5)
         with self._lock:
-            child = self.supervisor.children[SIMULATOR]
-            child._not_before = float("inf")
-            assert child.process is not None
-            child.process.send_signal(signal.SIGTERM)
-            self._wanted[SIMULATOR] = 1
+            # No longer the supervisor's: it would be started again.
+            spacecraft = self.supervisor.children.pop(SIMULATOR).process
+        assert spacecraft is not None
+        spacecraft.terminate()
+        spacecraft.wait(60)
         taken: list[list[int | None]] = []
 
         def rest() -> bool:
@@ -226,7 +232,7 @@ class TrialSite:
         return found
 
 
-def audit(settings: RunSettings, promises: Path) -> dict[str, object]:
+def audit(settings: RunSettings, promises: Path) -> dict[str, Any]:
     """By the command that an operator would use, in a process of its own."""
     command = [
         *(sys.executable, "-m", "ground.cli", "audit", str(settings.run_dir)),

@@ -1,0 +1,233 @@
+"""Octets are changed on disk: it is noticed, repaired from the capture by one command, and the
+auditor agrees.  A backup is what it was made of, or is not restored."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ground.adapters.journal import FileJournal
+from ground.adapters.journal_reader import JournalReader
+from ground.archive import checksums
+from ground.archive.store import ArchiveStore
+from ground.config import RECEIVE, RunSettings, load_settings
+from ground.recovery.audit import audit
+from ground.recovery.backup import back_up, check_backup, restore
+from ground.recovery.promises import Promise
+from ground.recovery.repair import repair
+from protocols.errors import LocalError
+from protocols.identifiers import Topic
+from tests.ground.recovery.small_run import make_run
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("made") / "run"
+    make_run(directory)
+    return directory
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> RunSettings:
+    """A copy to be damaged."""
+    shutil.copytree(made, tmp_path / "run")
+    return load_settings(tmp_path / "run")
+
+
+def l4(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ground.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def flip(path: Path, at: int, octets: int = 1) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        found = file.read(octets)
+        file.seek(at)
+        file.write(bytes(octet ^ 0x55 for octet in found))
+
+
+def test_what_is_sound_is_found_so(run: RunSettings) -> None:
+    found = audit(run)
+    assert found.problems == []
+    assert found.counts["packets"] == found.counts["archive packets"] > 200
+    assert found.counts["events"] == 3
+    assert repair(run, check=True).differences == []
+    # Nothing was changed or left behind.
+    assert {path.name for path in run.run_dir.iterdir()} == {
+        *("archive", "capture", "clock.json", "journal", "run.toml"),
+    }
+
+
+def change(run: RunSettings, statement: str) -> None:
+    """As octets that change on the disk do: behind the back of whoever writes checksums."""
+    connection = sqlite3.connect(run.archive_file)
+    assert connection.execute(statement).rowcount > 0
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE packet SET octets = zeroblob(length(octets)) WHERE id = 7",
+        "UPDATE packet SET ert_ns = ert_ns + 1 WHERE id = 9",
+        "UPDATE tail SET data = CAST(substr(data, 1, length(data) - 1) || x'07' AS BLOB) WHERE id ="
+        " (SELECT max(id) FROM tail)",
+        "UPDATE tail SET data = CAST(data AS TEXT) WHERE id = (SELECT max(id) FROM tail)",
+        "UPDATE event SET text = 'event 9' WHERE id = 2",
+    ],
+)
+def test_a_row_that_is_not_what_was_written_is_noticed_and_repaired(
+    run: RunSettings, statement: str
+) -> None:
+    change(run, statement)
+    with ArchiveStore.open(run.archive_file, read_only=True) as store:
+        (problem,) = store.integrity().problems
+        assert "not what was written" in problem or "cannot be read" in problem
+    assert not audit(run).ok
+    done = repair(run)
+    assert done.replaced
+    assert done.differences
+    assert audit(run).problems == []
+    assert Path(done.kept).is_file()
+
+
+@pytest.mark.parametrize("where", [0.1, 0.5, 0.9])
+def test_pages_of_the_database_are_damaged(run: RunSettings, where: float) -> None:
+    sqlite3.connect(run.archive_file).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    pages = run.archive_file.stat().st_size // 8192
+    flip(run.archive_file, int(pages * where) * 8192, 8192)
+    assert repair(run, check=True).differences
+    assert repair(run).replaced
+    assert audit(run).problems == []
+
+
+def test_by_commands_as_an_operator_would(run: RunSettings) -> None:
+    change(run, "DELETE FROM packet WHERE id = 5")
+    checked = l4("archive", "rebuild", run.run_dir, "--check")
+    assert checked.returncode == 1, checked.stderr
+    assert "1 packets of the capture are missing" in checked.stdout
+    repaired = l4("archive", "rebuild", run.run_dir, "--json")
+    assert repaired.returncode == 0, repaired.stderr
+    assert json.loads(repaired.stdout)["replaced"]
+    assert l4("audit", run.run_dir).returncode == 0
+
+
+def test_the_whole_archive_is_lost_and_its_log_is_of_another(run: RunSettings) -> None:
+    run.archive_file.write_bytes(b"")
+    run.archive_file.with_name("archive.sqlite-wal").write_bytes(b"\x37\x7f\x06\x82" * 100)
+    assert repair(run).replaced
+    assert audit(run).problems == []
+
+
+def test_a_journal_is_damaged_in_its_middle(run: RunSettings) -> None:
+    """What it told can be had from the capture; it says what cannot be read, and goes on."""
+    directory = run.journal_dir(RECEIVE, Topic.PACKETS)
+    segments = sorted(directory.glob("*.journal"))
+    assert len(segments) > 2
+    flip(segments[1], segments[1].stat().st_size // 2)
+    found = audit(run)
+    assert any("is damaged" in problem for problem in found.problems)
+    done = repair(run, check=True)
+    assert any("is damaged" in problem for problem in done.incomplete)
+    # Packets and parameters are all there.
+    assert [text for text in done.differences if "samples" in text] == []
+
+
+def test_a_damaged_last_segment_goes_on_under_another_identity(run: RunSettings) -> None:
+    """Numbers that were cut off are used again: followers must not take them for known."""
+    directory = run.journal_dir(RECEIVE, Topic.PACKETS)
+    last = sorted(directory.glob("*.journal"))[-1]
+    before = JournalReader(directory)
+    count = len(list(before.records()))
+    flip(last, 100)
+    journal = FileJournal(directory)
+    assert journal.next_sequence < count
+    assert journal.identity != before.identity
+    journal.append([b"new"])
+    journal.close()
+    after = JournalReader(directory)
+    assert [record.payload for record in after.records()][-1] == b"new"
+    assert after.problems == []
+
+
+def test_the_capture_is_damaged(run: RunSettings) -> None:
+    path = sorted(run.capture_dir.glob("*.pcapng"))[0]
+    flip(path, path.stat().st_size // 2, 3000)
+    problems = audit(run).problems
+    assert any("chunks" in problem and "missing" in problem for problem in problems)
+    # An archive that is sound is not replaced by less than it holds.
+    with pytest.raises(LocalError, match="no longer give all"):
+        repair(run)
+
+
+def test_a_promise_that_is_not_kept_is_told(run: RunSettings) -> None:
+    found = audit(run, [Promise("request", {"number": 1})])
+    assert not found.ok
+    with pytest.raises(LocalError, match="are known"):
+        Promise("pardon", {})
+
+
+def test_an_archive_without_checksums_is_read_and_taken_over(run: RunSettings) -> None:
+    """As the version before wrote it."""
+    connection = sqlite3.connect(run.archive_file)
+    for table in checksums.CHECKED:
+        connection.execute(f"ALTER TABLE {table} DROP COLUMN crc")
+    connection.execute("UPDATE meta SET value = '2' WHERE key = 'format'")
+    connection.commit()
+    connection.close()
+    with ArchiveStore.open(run.archive_file, read_only=True) as store:
+        assert store.integrity().ok
+        packets = [packet.octets for packet in store.packets()]
+    with ArchiveStore.open(run.archive_file) as store:
+        assert store.integrity().ok
+        assert [packet.octets for packet in store.packets()] == packets
+        store.append_events(None, [next(iter(store.events()))])
+    assert audit(run).problems == []
+
+
+# Backups -----------------------------------------------------------------------------------------
+
+
+def test_a_backup_is_restored_as_it_was(run: RunSettings, tmp_path: Path) -> None:
+    made = back_up(run, tmp_path / "backup")
+    assert "archive/archive.sqlite" in made.files
+    assert audit(load_settings(tmp_path / "backup")).problems == []
+    restored = restore(tmp_path / "backup", tmp_path / "again")
+    assert restored.files == made.files
+    assert audit(load_settings(tmp_path / "again")).problems == []
+    with pytest.raises(LocalError, match="not empty"):
+        restore(tmp_path / "backup", tmp_path / "again")
+    with pytest.raises(LocalError, match="not empty"):
+        back_up(run, tmp_path / "backup")
+    with pytest.raises(LocalError, match="outside"):
+        back_up(run, run.run_dir / "backup")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: flip(path, 50), "has changed"),
+        (lambda path: path.unlink(), "is missing"),
+    ],
+)
+def test_a_backup_that_has_changed_is_not_restored(
+    run: RunSettings, tmp_path: Path, damage: Callable[[Path], None], said: str
+) -> None:
+    backup = tmp_path / "backup"
+    made = back_up(run, backup)
+    damage(backup / next(name for name in made.files if name.startswith("capture")))
+    with pytest.raises(LocalError, match=said):
+        restore(backup, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+    (backup / "manifest.json").unlink()
+    with pytest.raises(LocalError, match="not finished"):
+        check_backup(backup)
