@@ -26,6 +26,13 @@ from protocols.physical.difi import (
     unpack_samples,
 )
 from protocols.physical.rtl_tcp import parse_command, parse_dongle_info
+from protocols.physical.sample_block import (
+    UNKNOWN,
+    SampleBlock,
+    build_sample_block,
+    parse_sample_block,
+)
+from protocols.physical.samples import sample_format
 from tests.fuzz.target import Target, pieces, streamed
 from tests.fuzz.targets.documents import directory, in_file
 from tests.fuzz.targets.link import cadus, packets
@@ -176,6 +183,18 @@ def difi_packets() -> list[bytes]:
     ]
 
 
+def sample_block(octets: bytes) -> None:
+    block = parse_sample_block(octets)
+    assert len(block.samples()) * block.format.octets == len(block.octets)
+
+
+def sample_blocks() -> list[bytes]:
+    return [
+        build_sample_block(SampleBlock(sample_format("cu8"), 2.4e6, 8.42e9, 17, bytes(range(64)))),
+        build_sample_block(SampleBlock(sample_format("ci16_be"), 1.0, 0.0, UNKNOWN, b"")),
+    ]
+
+
 class _Octets:
     """A TCP stream that says what it is given."""
 
@@ -224,6 +243,8 @@ TARGETS: Final = [
     Target("state-file", "ground.adapters.state_file.StateFile", in_file("found.state", state),
            states, refuses=(), short=60),
     Target("difi", "protocols.physical.difi.parse_packet", difi, difi_packets),
+    Target("sample-block", "protocols.physical.sample_block.parse_sample_block", sample_block,
+           sample_blocks),
     Target("rtl-tcp", "protocols.physical.rtl_tcp.parse_dongle_info", rtl_tcp,
            lambda: [b"RTL0" + bytes([0, 0, 0, 5, 0, 0, 0, 29]), b"\x01\0\0\0\x05"]),
     Target("tcp-frames", "ground.adapters.radio.tcp.TcpFramesAdapter.read", tcp_frames,
