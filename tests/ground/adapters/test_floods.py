@@ -20,8 +20,12 @@ import zmq
 from ground.adapters import stream_transport, tcpcl_transport
 from ground.adapters.exposition import MAX_CLIENTS, PER_ADDRESS, Exposition, Page
 from ground.adapters.radio import tcp
+from ground.adapters.radio.adapter import Block, Malformed
+from ground.adapters.radio.address import parse_address
+from ground.adapters.radio.udp import UdpAdapter
 from ground.adapters.stream_transport import StreamTransport
 from ground.adapters.tcpcl_transport import TcpclTransport
+from ground.adapters.zmq_broker import MAX_RETAINED, Broker
 from ground.answering import CALLS_A_TURN, MAX_CALL_OCTETS, CallServer
 from ground.config import free_base_port
 from ground.ports import BundleArrived, BundleSent, PeerUp
@@ -255,3 +259,66 @@ def test_metrics_are_told_while_strangers_hold_what_they_can() -> None:
         for sock in flood:
             sock.close()
         one.close()
+
+
+def test_frames_are_received_among_a_strangers_datagrams() -> None:
+    port = free_base_port()
+    adapter = UdpAdapter(parse_address(f"udp://127.0.0.1:{port}?frame_length=100"))
+    adapter.connect()
+    bad, good = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    bad.bind((BAD, 0))
+    frames: list[bytes] = []
+    nonsense = 0
+    try:
+        for n in range(100):
+            for length in (0, 1, 99, 101, 9_000):
+                bad.sendto(bytes(length), ("127.0.0.1", port))
+            good.sendto(bytes([n]) * 100, ("127.0.0.1", port))
+            for one in adapter.read(0.01):
+                if isinstance(one, Block):
+                    frames.append(one.octets)
+                else:
+                    assert isinstance(one, Malformed)
+                    nonsense += 1
+    finally:
+        adapter.disconnect()
+        bad.close()
+        good.close()
+    assert frames == [bytes([n]) * 100 for n in range(100)]
+    assert nonsense == 500
+
+
+def test_topics_that_somebody_invents_are_not_kept_and_others_hear_the_bus() -> None:
+    ports = free_base_port()
+    bus_in, bus_out = f"tcp://127.0.0.1:{ports}", f"tcp://127.0.0.1:{ports + 1}"
+    broker = Broker(bus_in, bus_out)
+    context: zmq.Context[Any] = zmq.Context()
+    flooding, good, hears = (context.socket(kind) for kind in (zmq.PUB, zmq.PUB, zmq.SUB))
+    try:
+        hears.subscribe(b"events")
+        hears.connect(bus_out)
+        for one in (flooding, good):
+            one.set_hwm(0)
+            one.connect(bus_in)
+        for _ in range(30):
+            broker.turn(0.01)
+        for n in range(4 * MAX_RETAINED):
+            flooding.send_multipart([b"status.invented%d" % n, b"header", b"body"])
+            if n % 50 == 0:
+                flooding.send_multipart([b"x" * 300, b"", b""])
+                flooding.send(b"one part")
+                good.send_multipart([b"events", b"header", b"%d" % n])
+        heard: list[bytes] = []
+        end_s = time.monotonic() + 10
+        while len(heard) < -(-4 * MAX_RETAINED // 50) and time.monotonic() < end_s:
+            broker.turn(0.01)
+            while hears.poll(0):
+                heard.append(hears.recv_multipart()[2])
+        assert heard == [b"%d" % n for n in range(0, 4 * MAX_RETAINED, 50)]
+        end_s = time.monotonic() + 10
+        while broker.counts["malformed"] < 100 and time.monotonic() < end_s:
+            broker.turn(0.01)
+        assert broker.retained == MAX_RETAINED
+    finally:
+        context.destroy(linger=0)
+        broker.close()
