@@ -140,6 +140,9 @@ def _keep(target: Target, directory: Path, faults: list[dict[str, str]]) -> None
         if one["key"] not in ("timeout", "oom", "crash", "no run"):
             octets = minimised(target, Fault(one["key"], one["what"], octets)).octets
             one["octets"] = octets.hex()
+        if one["key"] == "no run":
+            # The engine itself ended: the log says why, and there are no octets.
+            continue
         (directory / f"fault-{number}").write_bytes(octets)
         what = json.dumps(one["what"])
         entries.append(
