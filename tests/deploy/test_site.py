@@ -124,7 +124,7 @@ def test_what_dashboard_and_alerts_ask_of_these_services_is_served(site: Site) -
     assert {name for name in names if not others.match(name)} <= served
 
 
-def test_healthz_tells_a_service_that_hangs_from_one_that_runs(site: Site) -> None:
+def test_doctor_and_repairs_go_by_what_healthz_says(site: Site) -> None:
     status, kind, text = scrape(site, MONITOR, "/healthz")
     assert (status, kind) == (200, "application/json")
     assert json.loads(text)["run_dir"] == str(site.settings.run_dir)
