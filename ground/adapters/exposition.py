@@ -72,7 +72,8 @@ class Exposition:
                     return
                 if key.fileobj is self._listener:
                     self._accept()
-                else:
+                # One that had to make room in this very round is ready no more.
+                elif key.fileobj in self._clients:
                     self._turn(key.fileobj)  # type: ignore[arg-type]
             now_s = time.monotonic()
             for sock in [one for one, c in self._clients.items() if now_s >= c.deadline_s]:
