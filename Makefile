@@ -97,6 +97,9 @@ trial-crash: $(VENV)/.installed-test  ## a whole site killed 1,000 times, disk f
 soak: $(VENV)/.installed-test  ## 24 hours of the site in ten minutes: memory flat, nothing missing
 	$(BIN)/python -m tests.long.soak $(ARGS)
 
+trial-reprocess: $(VENV)/.installed-test  ## l4 reprocess with clients and workers killed; one worker and two (ARGS="--rounds 4")
+	$(BIN)/python -m tests.long.reprocess $(ARGS)
+
 trial-radio: $(VENV)/.installed-test  ## I/Q to frames: error rates beside theory (ARGS="rates"), a ten-minute pass (ARGS="pass")
 	$(BIN)/python -m tests.long.radio $(or $(ARGS),rates)
 
@@ -109,7 +112,7 @@ fuzz-api: $(VENV)/.installed-test  ## the console's API by schemathesis, 60 ques
 
 tools:  ## programs that tests want beyond Python (apt, as root or with sudo)
 	@sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
-	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends tshark libfec0 mosquitto mosquitto-clients chromium libsoapysdr-dev g++ gnuradio prometheus nginx-light >/dev/null
+	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends tshark libfec0 mosquitto mosquitto-clients chromium libsoapysdr-dev g++ gnuradio postgresql prometheus nginx-light >/dev/null
 
 pictures: $(VENV)/.installed-test  ## docs/console anew: every view in both themes, of a site at work
 	L4_PICTURES=docs/console $(BIN)/pytest -q tests/end_to_end/test_console.py

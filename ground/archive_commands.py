@@ -26,8 +26,8 @@ _RELATIVE = re.compile(r"(\d+(?:\.\d+)?)(s|min|h|d)")
 _UNIT_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 Archive = Annotated[
-    Path,
-    typer.Option("--archive", help="Run directory, or the SQLite file itself."),
+    str,
+    typer.Option("--archive", help="Run directory, SQLite file, or postgresql://USER@HOST/NAME."),
 ]
 Start = Annotated[
     str, typer.Option("--from", help="UTC like 2026-11-22T21:00:00Z, or 10min, 3h, 30d back.")
@@ -35,17 +35,21 @@ Start = Annotated[
 Stop = Annotated[str, typer.Option("--to", help="UTC, or so long before the newest data.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
-DEFAULT_ARCHIVE = Path("var/run")
+DEFAULT_ARCHIVE = "var/run"
 
 
 @contextmanager
-def _store(path: Path) -> Iterator[Any]:
+def _store(archive: str) -> Iterator[Any]:
     from ground.archive.store import ArchiveStore
+    from ground.config import load_settings
+    from ground.server_address import is_address
 
-    file = path / "archive" / "archive.sqlite" if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(2, "no archive here; `l4 run` or `l4 replay` makes one", str(file))
-    with ArchiveStore.open(file, read_only=True) as store:
+    where: Path | str = archive if is_address(archive) else Path(archive)
+    if isinstance(where, Path) and where.is_dir():
+        where = load_settings(where).archive_read
+    if isinstance(where, Path) and not where.is_file():
+        raise FileNotFoundError(2, "no archive here; `l4 run` or `l4 replay` makes one", str(where))
+    with ArchiveStore.open(where, read_only=True) as store:
         yield store
 
 

@@ -154,6 +154,13 @@ def run(
             help="Decode so many packets a second of each kind (0: all); archive all.",
         ),
     ] = 0,
+    archive: Annotated[
+        str,
+        typer.Option(help="Archive on this server: postgresql://USER@HOST/NAME (PGPASSFILE)."),
+    ] = "",
+    archive_replica: Annotated[
+        str, typer.Option(help="The console reads from this replica of it: its address.")
+    ] = "",
     mqtt: Annotated[
         str, typer.Option(help="Tell this MQTT broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT].")
     ] = "",
@@ -221,6 +228,8 @@ def run(
                 console_file=console_file,
                 stations=stations,
                 sample_hz=sample_hz,
+                archive=archive,
+                archive_replica=archive_replica,
                 mqtt=mqtt,
                 mqtt_file=mqtt_file,
                 keys=keys,
@@ -282,6 +291,8 @@ def _register() -> None:
     )
     from ground.relay_commands import relay_app
     from ground.replay_command import missions, replay
+    from ground.reprocess_command import EPILOG as REPROCESS_EPILOG
+    from ground.reprocess_command import reprocess
     from ground.schedule_commands import schedule_app
     from ground.study_commands import study_app
     from ground.time_commands import EPILOG, time_
@@ -295,6 +306,7 @@ def _register() -> None:
         "l4 replay var/run/capture -m l4_relay --archive again.sqlite",
         no_args_is_help=True,
     )(replay)
+    app.command(epilog=REPROCESS_EPILOG, no_args_is_help=True)(reprocess)
     app.command(epilog="Example: l4 missions danuri")(missions)
     app.command("time", epilog=EPILOG)(time_)
     app.command(epilog=DOCTOR_EPILOG)(doctor)

@@ -50,6 +50,7 @@ from typing import Any, cast
 
 from ground.documents import toml_of
 from ground.durable_files import make_directory, replace_file
+from ground.server_address import checked_address
 from protocols.errors import LocalError
 from protocols.identifiers import Topic
 from protocols.telemetry.sampling import MOST_HZ
@@ -122,6 +123,9 @@ class RunSettings:
     behind_proxy: a reverse proxy on the way to the console terminates TLS: without a certificate
         it may then listen on an address that is not loopback, and believes the proxy's
         X-Forwarded-For and -Proto.
+    archive: address of the PostgreSQL database that is the archive, postgresql://USER@HOST/NAME;
+        empty: a file of the run directory.  archive_replica: the address that the console and
+        `l4 archive` read from; empty: the archive's own.
     sync: wait for the disk before a chunk is acknowledged, and put journals there in passing, so
         that even a power failure loses nothing; without it only kill -9 loses nothing.
     """
@@ -155,6 +159,8 @@ class RunSettings:
     console_certificate: str = ""
     console_private_key: str = ""
     behind_proxy: bool = False
+    archive: str = ""
+    archive_replica: str = ""
 
     def __post_init__(self) -> None:
         if not 1024 <= self.base_port <= 65535 - PORTS:
@@ -181,6 +187,10 @@ class RunSettings:
         if bool(self.console_certificate) != bool(self.console_private_key):
             raise LocalError("console_certificate and console_private_key: both or none wanted")
         parse_hosts(self.hosts)
+        if self.archive_replica and not self.archive:
+            raise LocalError(f"archive_replica {self.archive_replica}: archive wanted too")
+        for address in filter(None, (self.archive, self.archive_replica)):
+            checked_address(address)
 
     def host(self, service: str) -> str:
         """Address at which others reach a service."""
@@ -330,7 +340,18 @@ class RunSettings:
 
     @property
     def archive_file(self) -> Path:
+        """The archive, unless a server has it."""
         return self.run_dir / "archive" / "archive.sqlite"
+
+    @property
+    def archive_written(self) -> Path | str:
+        """Where the archive service writes: a file, or a server's address."""
+        return self.archive or self.archive_file
+
+    @property
+    def archive_read(self) -> Path | str:
+        """Where everybody else reads."""
+        return self.archive_replica or self.archive_written
 
     def journal_dir(self, service: str, topic: str) -> Path:
         return self.run_dir / "journal" / service / topic

@@ -40,8 +40,8 @@ def replay(
         str, typer.Option(help="full, recorded, or a factor: 60 is 60 times as recorded.")
     ] = "full",
     archive: Annotated[
-        Path | None, typer.Option(help="Put packets and parameters into this archive.")
-    ] = None,
+        str, typer.Option(help="Put packets and parameters into this archive (file or server).")
+    ] = "",
     parquet: Annotated[
         Path | None, typer.Option(help="Put parameters into Parquet files here, one a packet type.")
     ] = None,
@@ -179,7 +179,7 @@ def replay(
             sinks.append(_OctetFile(stack.enter_context(packets_out.open("wb")), "packets"))
         if opaque_out is not None:
             sinks.append(_OctetFile(stack.enter_context(opaque_out.open("wb")), "opaque"))
-        if archive is not None:
+        if archive:
             from ground.wiring import open_archive_sink
 
             name = profile.dictionary if profile is not None else None

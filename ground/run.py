@@ -86,6 +86,9 @@ class RunOptions:
     console_certificate: str = ""
     console_private_key: str = ""
     behind_proxy: bool = False
+    #: Addresses of the server that has the archive, and of the replica that is read from.
+    archive: str = ""
+    archive_replica: str = ""
 
 
 class Interrupted(Exception):
@@ -143,6 +146,8 @@ def prepare_site(options: RunOptions, base_port: int) -> RunSettings:
         stations=options.stations,
         sample_hz=options.sample_hz,
         mqtt=options.mqtt,
+        archive=options.archive,
+        archive_replica=options.archive_replica,
         # Of where we were called; services run elsewhere.
         mqtt_file=_absolute(options.mqtt_file),
         keys=_absolute(options.keys),

@@ -192,14 +192,15 @@ def playback_channels(dictionary: str | None) -> tuple[int, ...]:
 
 
 @contextmanager
-def open_archive_sink(archive: Path, dictionary: str | None, stream: str) -> Iterator[ArchiveSink]:
+def open_archive_sink(
+    archive: Path | str, dictionary: str | None, stream: str
+) -> Iterator[ArchiveSink]:
     """Where `l4 replay --archive` puts packets and parameters; made if it is not there."""
     from ground.adapters.clock import ScaledClock
     from ground.archive.decoding import Decoder
     from ground.archive.sink import ArchiveSink
     from ground.archive.store import ArchiveStore
 
-    archive.parent.mkdir(parents=True, exist_ok=True)
     with ArchiveStore.open(archive) as store:
         yield ArchiveSink(
             store,
@@ -382,7 +383,7 @@ def _run_archive(settings: RunSettings, stop: Stop) -> None:
     decoder = Decoder(open_dictionaries(name), sampler=open_sampler(settings, name))
 
     def work(bus: Bus, clock: Clock) -> None:
-        with ArchiveStore.open(settings.archive_file) as store:
+        with ArchiveStore.open(settings.archive_written) as store:
             ArchiveService(
                 store,
                 decoder,
@@ -577,7 +578,7 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
                 clock=clock,
                 speed=1 / clock.wall_seconds(1.0),
                 mission=settings.mission,
-                archive=lambda: ArchiveStore.open(settings.archive_file, read_only=True),
+                archive=lambda: ArchiveStore.open(settings.archive_read, read_only=True),
                 command=command,
                 relay=relay,
                 scheduling=scheduling,

@@ -7,7 +7,9 @@ import ctypes.util
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -61,6 +63,17 @@ def libfec() -> ctypes.CDLL:
     library = ctypes.CDLL(name)
     library.init_rs_char.restype = ctypes.c_void_p
     return library
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """A PostgreSQL server of the session's own (`tests/postgres_server.py`)."""
+    from tests import postgres_server
+
+    if missing := postgres_server.missing():
+        _missing(f"program {missing}")
+    with postgres_server.server() as server:
+        yield server
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -59,7 +59,7 @@ def insert(table: str, condition: str = "") -> str:
 
 def register(connection: sqlite3.Connection) -> None:
     """`row_crc` on a connection that writes or checks."""
-    connection.create_function("row_crc", -1, _row_crc, deterministic=True)
+    connection.create_function("row_crc", -1, row_crc, deterministic=True)
 
 
 def add_columns(connection: sqlite3.Connection) -> None:
@@ -93,7 +93,7 @@ def find_changed(connection: sqlite3.Connection) -> list[str]:
     return found
 
 
-def _row_crc(*values: object) -> int:
+def row_crc(*values: object) -> int:
     crc = 0
     for value in values:
         crc = zlib.crc32(_octets(value), crc)
@@ -113,4 +113,4 @@ def _octets(value: object) -> bytes:
     return b"\x03" + len(octets).to_bytes(8, "little") + octets
 
 
-__all__ = ["CHECKED", "add_columns", "find_changed", "insert", "register"]
+__all__ = ["CHECKED", "add_columns", "find_changed", "insert", "register", "row_crc"]

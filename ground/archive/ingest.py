@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ground.archive import packet_groups
-from ground.archive.checksums import insert
 from ground.archive.columns import TEXT, Layout, Run, column_code, stored_dtype
+from ground.archive.database import Database
 from ground.archive.model import NO_SCET, Appended, ColumnInfo, Flags, TableColumns
 from ground.archive.schema import BLOCK_SHIFT
 from ground.archive.segments import RunWriter, load_layouts
@@ -34,7 +33,7 @@ class Ingest:
     What is remembered between batches is a copy of what the file says; `reload` after a rollback.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Database) -> None:
         self._db = connection
         self.runs = RunWriter(connection)
         self._groups = packet_groups.GroupLookup(connection)
@@ -43,8 +42,8 @@ class Ingest:
     def reload(self) -> None:
         self.runs.reload()
         self._groups.forget()
-        last = "SELECT max(ifnull((SELECT max(id) FROM packet), 0),"
-        last += " ifnull((SELECT max(number_max) FROM packet_group), 0))"
+        last = "SELECT greatest((SELECT max(id) FROM packet),"
+        last += " (SELECT max(number_max) FROM packet_group), 0)"
         self._next_packet = 1 + self._db.execute(last).fetchone()[0]
         #: (stream, vcid, apid, playback) → channel
         self._channels: dict[tuple[str, int, int, bool], int] = {}
@@ -52,7 +51,7 @@ class Ingest:
         self._newest: dict[tuple[str, int], int] = {}
         self._siblings: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
         for number, stream, vcid, apid, playback, scet_max in self._db.execute(
-            "SELECT id, stream, vcid, ifnull(apid, -1), playback, scet_max FROM channel"
+            "SELECT id, stream, vcid, coalesce(apid, -1), playback, scet_max FROM channel"
         ):
             self._channels[stream, vcid, apid, bool(playback)] = number
             self._siblings[stream, apid].append((number, vcid))
@@ -96,8 +95,8 @@ class Ingest:
             )
         conflicts = np.flatnonzero(known == CONFLICT)
         for i in conflicts.tolist():
-            self._db.execute(
-                insert("packet_conflict"),
+            self._db.insert(
+                "packet_conflict",
                 (
                     self._channel(stream, int(packets.vcid[i]), int(apid[i]), bool(playback[i])),
                     int(scet_ns[i]),
@@ -193,13 +192,13 @@ class Ingest:
     def _channel(self, stream: str, vcid: int, apid: int, playback: bool) -> int:
         key = stream, vcid, apid, playback
         if key not in self._channels:
-            cursor = self._db.execute(
-                "INSERT INTO channel(stream, vcid, apid, playback, packets) VALUES(?, ?, ?, ?, 0)",
-                (stream, vcid, None if apid < 0 else apid, int(playback)),
+            number = self._db.insert(
+                "channel",
+                (stream, vcid, None if apid < 0 else apid, int(playback), 0),
+                "stream, vcid, apid, playback, packets",
             )
-            assert cursor.lastrowid is not None
-            self._channels[key] = cursor.lastrowid
-            self._siblings[stream, apid].append((cursor.lastrowid, vcid))
+            self._channels[key] = number
+            self._siblings[stream, apid].append((number, vcid))
         return self._channels[key]
 
     def _write_packets(
@@ -230,9 +229,8 @@ class Ingest:
                 newest, self._newest.get((stream, of_apid), NO_SCET)
             )
             self._db.execute(
-                "UPDATE channel SET packets = packets + ?1,"
-                # max of anything and NULL is NULL: a batch without SCET must not hide the highest.
-                " scet_max = ifnull(max(scet_max, ?2), ifnull(scet_max, ?2)) WHERE id = ?3",
+                "UPDATE channel SET packets = packets + ?1, scet_max = greatest(scet_max, ?2)"
+                " WHERE id = ?3",
                 (count, None if newest == NO_SCET else newest, channel),
             )
         number = self._next_packet + np.arange(len(kept))
@@ -272,24 +270,23 @@ class Ingest:
         octets = packets.octets.tobytes()
         low, high = packets.offsets[:-1][index].tolist(), packets.offsets[1:][index].tolist()
         ert = packets.ert_ns[index]
-        self._db.executemany(
-            insert("packet"),
-            zip(
-                number.tolist(),
-                channel.tolist(),
-                times,
-                counts,
-                ert.tolist(),
-                reception[index].tolist(),
-                [octets[a:b] for a, b in zip(low, high, strict=True)],
-                strict=True,
-            ),
+        rows = zip(
+            number.tolist(),
+            channel.tolist(),
+            times,
+            counts,
+            ert.tolist(),
+            reception[index].tolist(),
+            [octets[a:b] for a, b in zip(low, high, strict=True)],
+            strict=True,
         )
+        self._db.insert_rows("packet", list(rows))
         block = number >> BLOCK_SHIFT
         starts = np.flatnonzero(np.diff(block, prepend=-1))
         self._db.executemany(
-            "INSERT INTO packet_block VALUES(?1, ?2, ?3) ON CONFLICT(id) DO UPDATE SET"
-            " ert_min = min(ert_min, ?2), ert_max = max(ert_max, ?3)",
+            "INSERT INTO packet_block VALUES(?, ?, ?) ON CONFLICT(id) DO UPDATE SET"
+            " ert_min = least(packet_block.ert_min, excluded.ert_min),"
+            " ert_max = greatest(packet_block.ert_max, excluded.ert_max)",
             zip(
                 block[starts].tolist(),
                 np.minimum.reduceat(ert, starts).tolist(),
@@ -350,21 +347,18 @@ class Ingest:
         key = table.definition, tuple(table.columns), codes, id(table.info) if table.info else 0
         if key in self._known:
             return self._known[key][0]
-        self._db.execute("INSERT OR IGNORE INTO definition(name) VALUES(?)", (table.definition,))
-        definition = self._db.execute(
+        row = self._db.execute(
             "SELECT id FROM definition WHERE name = ?", (table.definition,)
-        ).fetchone()[0]
+        ).fetchone()
+        definition = row[0] if row else self._db.insert("definition", (table.definition,), "name")
         parameters = tuple(
             self._parameter(name, table.info.get(name, ColumnInfo()), code)
             for name, code in zip(table.columns, codes, strict=True)
         )
         layout = self._by_columns.get((definition, parameters, codes))
         if layout is None:
-            cursor = self._db.execute(
-                "INSERT INTO layout(definition, count) VALUES(?, 0)", (definition,)
-            )
-            assert cursor.lastrowid is not None
-            layout = Layout(cursor.lastrowid, definition, parameters, codes)
+            number = self._db.insert("layout", (definition, 0), "definition, count")
+            layout = Layout(number, definition, parameters, codes)
             self._db.executemany(
                 "INSERT INTO layout_column VALUES(?, ?, ?, ?)",
                 [
@@ -385,14 +379,18 @@ class Ingest:
         row = self._db.execute("SELECT id, kind FROM parameter WHERE name = ?", (name,)).fetchone()
         if row is not None and (row[1] == "text") != (kind == "text"):
             raise LocalError(f"parameter {name!r} is archived as {row[1]}, now it comes as {kind}")
-        self._db.execute(
-            "INSERT INTO parameter(name, unit, description, kind) VALUES(?1, ?2, ?3, ?4)"
-            " ON CONFLICT(name) DO UPDATE SET unit = ?2, description = ?3, kind = ?4",
-            (name, info.unit, info.description, kind),
-        )
-        number = self._db.execute("SELECT id FROM parameter WHERE name = ?", (name,)).fetchone()[0]
+        about = info.unit, info.description, kind
+        if row is None:
+            number = self._db.insert("parameter", (name, *about), "name, unit, description, kind")
+        else:
+            number = row[0]
+            self._db.execute(
+                "UPDATE parameter SET unit = ?, description = ?, kind = ? WHERE id = ?",
+                (*about, number),
+            )
         self._db.executemany(
-            "INSERT OR REPLACE INTO label VALUES(?, ?, ?)",
+            "INSERT INTO label VALUES(?, ?, ?)"
+            " ON CONFLICT(parameter, code) DO UPDATE SET text = excluded.text",
             [(number, int(value), text) for value, text in info.labels.items()],
         )
         return number
@@ -417,7 +415,8 @@ class Ingest:
 
     def count(self, **amounts: int) -> None:
         self._db.executemany(
-            "INSERT INTO counter VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET value = value + ?2",
+            "INSERT INTO counter VALUES(?, ?)"
+            " ON CONFLICT(name) DO UPDATE SET value = counter.value + excluded.value",
             [(name, amount) for name, amount in Counter(amounts).items() if amount],
         )
 

@@ -8,7 +8,6 @@ never comes to that, and its packets stay rows that any SQL tool can read.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ground.archive.checksums import insert
 from ground.archive.columns import decode_times, decode_values, encode_times, encode_values
+from ground.archive.database import Database
 from ground.archive.model import NO_SCET, Axis
 from protocols.packets.batch import PacketBatch
 
@@ -92,7 +91,7 @@ class Group:
 
 
 def write_groups(
-    db: sqlite3.Connection,
+    db: Database,
     channel: int,
     packets: PacketBatch,
     number: I64,
@@ -110,8 +109,8 @@ def write_groups(
         here = slice(start, stop)
         length, lengths, octets = _encode_octets(part)
         timed = scet_ns[here][scet_ns[here] != NO_SCET]
-        db.execute(
-            insert("packet_group"),
+        db.insert(
+            "packet_group",
             (
                 channel,
                 len(part),
@@ -165,14 +164,14 @@ def _decode(row: tuple[Any, ...]) -> Group:
     )
 
 
-def read_group(db: sqlite3.Connection, group: int) -> Group:
+def read_group(db: Database, group: int) -> Group:
     return _decode(
         db.execute(f"SELECT {_COLUMNS} FROM packet_group WHERE id = ?", (group,)).fetchone()
     )
 
 
 def walk_groups(
-    db: sqlite3.Connection, channels: Collection[int], start_ns: int, stop_ns: int, axis: Axis
+    db: Database, channels: Collection[int], start_ns: int, stop_ns: int, axis: Axis
 ) -> Iterator[Row]:
     """Packets of all groups of these channels, ordered by the axis, then by arrival; a group is
     held from its first packet to its last."""
@@ -205,7 +204,7 @@ def walk_groups(
 class GroupLookup:
     """Finds single packets in groups; remembers the last groups it looked into."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
         self._known: dict[int, Group] = {}
 

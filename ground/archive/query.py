@@ -4,7 +4,6 @@ however fast the writer goes on."""
 from __future__ import annotations
 
 import heapq
-import sqlite3
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from ground.archive.columns import (
     unpack_run,
     unpack_times,
 )
+from ground.archive.database import Database
 from ground.archive.model import (
     MAX_NS,
     MIN_NS,
@@ -52,22 +52,22 @@ class _Parameter:
 
 
 @contextmanager
-def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+def snapshot(connection: Database) -> Iterator[None]:
     """One read transaction, unless the connection is in one already."""
     if connection.in_transaction:
         yield
         return
-    connection.execute("BEGIN")
+    connection.begin(write=False)
     try:
         yield
     finally:
-        connection.execute("ROLLBACK")
+        connection.rollback()
 
 
 class Reader:
     """Queries over one connection (reading or writing); not for several threads at once."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Database) -> None:
         self._db = connection
         self._layouts: dict[int, Layout] = {}
 
@@ -131,7 +131,7 @@ class Reader:
     def rows(self, definition: str) -> int:
         """Rows stored of a packet definition."""
         return self._db.execute(
-            "SELECT ifnull(sum(l.count), 0) FROM layout l JOIN definition d"
+            "SELECT CAST(coalesce(sum(l.count), 0) AS BIGINT) FROM layout l JOIN definition d"
             " ON d.id = l.definition WHERE d.name = ?",
             (definition,),
         ).fetchone()[0]
@@ -332,7 +332,7 @@ class Reader:
         for layout, _ in parameter.columns:
             for table in ("segment", "tail"):
                 total += self._db.execute(
-                    f"SELECT ifnull(sum(count), 0) FROM {table}"
+                    f"SELECT CAST(coalesce(sum(count), 0) AS BIGINT) FROM {table}"
                     " WHERE layout = ? AND ert_max >= ? AND ert_min < ?",
                     (layout.id, start_ns, stop_ns),
                 ).fetchone()[0]
@@ -344,7 +344,7 @@ class Reader:
         for layout, _ in parameter.columns:
             for table in ("segment", "tail"):
                 total += self._db.execute(
-                    f"SELECT ifnull(sum(count), 0) FROM {table}"
+                    f"SELECT CAST(coalesce(sum(count), 0) AS BIGINT) FROM {table}"
                     " WHERE layout = ? AND scet_min >= ? AND scet_max < ?",
                     (layout.id, start_ns, stop_ns),
                 ).fetchone()[0]

@@ -6,14 +6,13 @@ The connection is in one read transaction until the last row is taken.
 from __future__ import annotations
 
 import heapq
-import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from ground.archive.checksums import find_changed
+from ground.archive.database import Database
 from ground.archive.model import Axis, StoredPacket
 from ground.archive.packet_groups import walk_groups
 from ground.archive.schema import BLOCK_SHIFT
@@ -21,7 +20,7 @@ from protocols.bus.messages import Event
 
 
 def read_packets(
-    connection: sqlite3.Connection,
+    connection: Database,
     *,
     apid: int | None,
     vcid: int | None,
@@ -34,9 +33,10 @@ def read_packets(
     channels = {
         row[0]: row[1:]
         for row in connection.execute(
-            "SELECT id, stream, vcid, ifnull(apid, -1), playback FROM channel"
-            " WHERE (?1 IS NULL OR apid = ?1) AND (?2 IS NULL OR vcid = ?2)"
-            " AND (?3 IS NULL OR stream = ?3) AND (?4 IS NULL OR playback = ?4)",
+            "SELECT id, stream, vcid, coalesce(apid, -1), playback FROM channel"
+            # In this order: PostgreSQL learns a parameter's type where it meets it first.
+            " WHERE (apid = ?1 OR ?1 IS NULL) AND (vcid = ?2 OR ?2 IS NULL)"
+            " AND (stream = ?3 OR ?3 IS NULL) AND (playback = ?4 OR ?4 IS NULL)",
             (apid, vcid, stream, playback),
         )
     }
@@ -62,9 +62,7 @@ def read_packets(
         )
 
 
-def _by_scet(
-    connection: sqlite3.Connection, channels: Mapping[int, Any], start_ns: int, stop_ns: int
-):
+def _by_scet(connection: Database, channels: Mapping[int, Any], start_ns: int, stop_ns: int):
     """One index walk a channel, merged; only packets of the same SCET are held and sorted."""
     walks = [
         connection.execute(
@@ -80,9 +78,7 @@ def _by_scet(
         yield from sorted(same)
 
 
-def _by_ert(
-    connection: sqlite3.Connection, channels: Mapping[int, Any], start_ns: int, stop_ns: int
-):
+def _by_ert(connection: Database, channels: Mapping[int, Any], start_ns: int, stop_ns: int):
     """Blocks of consecutive numbers that touch the range, in ERT order: numbers follow arrival,
     so few blocks overlap and the heap stays small."""
     blocks = connection.execute(
@@ -106,48 +102,43 @@ def _by_ert(
 
 
 def read_events(
-    connection: sqlite3.Connection, *, start_ns: int, stop_ns: int, axis: Axis, name: str | None
+    connection: Database, *, start_ns: int, stop_ns: int, axis: Axis, name: str | None
 ) -> Iterator[Event]:
     for row in connection.execute(
         "SELECT kind, severity, name, text, scet_ns, ert_ns, reception_ns,"
         " playback, value, threshold, before, after"
         f" FROM event WHERE {axis}_ns >= ?1 AND {axis}_ns < ?2"
-        f" AND (?3 IS NULL OR name = ?3) ORDER BY {axis}_ns, id",
+        f" AND (name = ?3 OR ?3 IS NULL) ORDER BY {axis}_ns, id",
         (start_ns, stop_ns, name),
     ):
         event = Event(*row)
         yield replace(event, playback=bool(event.playback))
 
 
-_PACKETS = "(SELECT count(*) FROM packet) + (SELECT ifnull(sum(count), 0) FROM packet_group)"
+_PACKETS = "(SELECT count(*) FROM packet) + (SELECT coalesce(sum(count), 0) FROM packet_group)"
 
 
-def find_problems(connection: sqlite3.Connection) -> list[str]:
+def find_problems(connection: Database) -> list[str]:
     """What is wrong with the file, a sentence each."""
-    found = [
-        f"SQLite: {row[0]}"
-        for row in connection.execute("PRAGMA quick_check(20)")
-        if row[0] != "ok"
-    ]
-    found += find_changed(connection)
+    found = list(connection.damage())
     checks = (
         ("packets differ from their counter",
-         f"SELECT {_PACKETS}, ifnull((SELECT value FROM counter WHERE name = 'packets'), 0)"),
+         f"SELECT {_PACKETS}, coalesce((SELECT value FROM counter WHERE name = 'packets'), 0)"),
         ("packets differ from their channels' counts",
-         f"SELECT {_PACKETS}, (SELECT ifnull(sum(packets), 0) FROM channel)"),
+         f"SELECT {_PACKETS}, (SELECT coalesce(sum(packets), 0) FROM channel)"),
         ("events differ from their counter",
-         "SELECT (SELECT count(*) FROM event), ifnull((SELECT value FROM counter"
+         "SELECT (SELECT count(*) FROM event), coalesce((SELECT value FROM counter"
          " WHERE name = 'events'), 0)"),
         ("rows of segments and tail differ from their layouts' counts",
-         "SELECT (SELECT ifnull(sum(count), 0) FROM segment)"
-         " + (SELECT ifnull(sum(count), 0) FROM tail),"
-         " (SELECT ifnull(sum(count), 0) FROM layout)"),
+         "SELECT (SELECT coalesce(sum(count), 0) FROM segment)"
+         " + (SELECT coalesce(sum(count), 0) FROM tail),"
+         " (SELECT coalesce(sum(count), 0) FROM layout)"),
         ("columns of segments differ from their layouts",
          "SELECT (SELECT count(*) FROM value), (SELECT count(*) FROM segment s"
          " JOIN layout_column c ON c.layout = s.layout)"),
         ("samples differ from their counter",
-         "SELECT (SELECT ifnull(sum(l.count), 0) FROM layout l JOIN layout_column c"
-         " ON c.layout = l.id), ifnull((SELECT value FROM counter WHERE name = 'samples'), 0)"),
+         "SELECT (SELECT coalesce(sum(l.count), 0) FROM layout l JOIN layout_column c"
+         " ON c.layout = l.id), coalesce((SELECT value FROM counter WHERE name = 'samples'), 0)"),
     )  # fmt: skip
     for what, statement in checks:
         have, wanted = connection.execute(statement).fetchone()

@@ -9,9 +9,11 @@ difference is one fdatasync each, so FULL costs next to nothing (docs/archive.md
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from ground.archive import checksums
+from ground.archive.database import SqliteDatabase
 from ground.durable_files import make_directory
 from protocols.errors import LocalError
 
@@ -117,11 +119,17 @@ CREATE INDEX event_ert ON event(ert_ns);
 """
 
 
-def connect_writer(path: Path) -> sqlite3.Connection:
+def statements() -> Iterator[str]:
+    """`TABLES`, one by one, without the comments."""
+    bare = "\n".join(line for line in TABLES.splitlines() if not line.startswith("--"))
+    return (one.strip() for one in bare.split(";") if one.strip())
+
+
+def connect_writer(path: Path) -> SqliteDatabase:
     """The one writing connection; creates the file and its tables.  LocalError for a file that
     another format version wrote."""
     make_directory(path.parent)
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    connection = SqliteDatabase(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     try:
         connection.execute(f"PRAGMA page_size={PAGE_OCTETS}")
         connection.execute("PRAGMA journal_mode=WAL")
@@ -130,13 +138,11 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA secure_delete=OFF")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-        checksums.register(connection)
         connection.execute("BEGIN IMMEDIATE")
         if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
             # Statement by statement: executescript would commit half of it first.
-            for statement in TABLES.split(";\n"):
-                if statement.strip():
-                    connection.execute(statement)
+            for statement in statements():
+                connection.execute(statement)
             connection.execute("INSERT INTO meta VALUES('format', ?)", (str(FORMAT),))
         elif _format(connection, path) == str(OLD_FORMAT):
             checksums.add_columns(connection)
@@ -149,11 +155,11 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def connect_reader(path: Path) -> sqlite3.Connection:
+def connect_reader(path: Path) -> SqliteDatabase:
     """A read-only connection, for any process, while another writes."""
     if not path.is_file():
         raise LocalError(f"no archive at {path}")
-    connection = sqlite3.connect(
+    connection = SqliteDatabase(
         f"{path.absolute().as_uri()}?mode=ro",
         uri=True,
         timeout=BUSY_TIMEOUT_S,
@@ -162,7 +168,6 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     )
     try:
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-        checksums.register(connection)
         _check_format(connection, path, (FORMAT, OLD_FORMAT))
     except BaseException:
         connection.close()

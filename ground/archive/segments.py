@@ -10,14 +10,12 @@ made it necessary, so a kill leaves either all of it or none.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from itertools import pairwise
 
 import numpy as np
 
 from ground.archive import rollup
-from ground.archive.checksums import insert
 from ground.archive.columns import (
     TEXT,
     Layout,
@@ -29,6 +27,7 @@ from ground.archive.columns import (
     pack_run,
     unpack_run,
 )
+from ground.archive.database import Database
 
 #: Rows of a full segment: 18 hours at 1 Hz; one column decodes in about a millisecond.
 SEGMENT_ROWS = 65_536
@@ -47,7 +46,7 @@ class RunWriter:
     After a rollback call `reload`: what is remembered of the tail is then read again.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Database) -> None:
         self._db = connection
         self._tail: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
         self.reload()
@@ -63,8 +62,8 @@ class RunWriter:
         scet, ert = run.times[0], run.times[1]
         self._db.execute(
             "UPDATE layout SET count = count + ?1,"
-            " scet_min = min(ifnull(scet_min, ?2), ?2), scet_max = max(ifnull(scet_max, ?3), ?3),"
-            " ert_min = min(ifnull(ert_min, ?4), ?4), ert_max = max(ifnull(ert_max, ?5), ?5)"
+            " scet_min = least(scet_min, ?2), scet_max = greatest(scet_max, ?3),"
+            " ert_min = least(ert_min, ?4), ert_max = greatest(ert_max, ?5)"
             " WHERE id = ?6",
             (len(run), *_bounds(scet), *_bounds(ert), layout.id),
         )
@@ -92,8 +91,8 @@ class RunWriter:
             self._write_segments(layout, self._take_tail(layout, numbers))
 
     def _write_tail(self, layout: Layout, run: Run, generation: int) -> None:
-        cursor = self._db.execute(
-            insert("tail"),
+        number = self._db.insert(
+            "tail",
             (
                 layout.id,
                 generation,
@@ -103,8 +102,7 @@ class RunWriter:
                 pack_run(run),
             ),
         )
-        assert cursor.lastrowid is not None
-        self._tail[layout.id].append((cursor.lastrowid, generation, len(run)))
+        self._tail[layout.id].append((number, generation, len(run)))
 
     def _take_tail(self, layout: Layout, numbers: set[int]) -> Run:
         """Remove these tail runs and return their rows, in the order of arrival."""
@@ -128,8 +126,8 @@ class RunWriter:
 
     def _write_segment(self, layout: Layout, run: Run) -> None:
         scet, ert, reception, packet = run.times
-        cursor = self._db.execute(
-            insert("segment"),
+        segment = self._db.insert(
+            "segment",
             (
                 layout.id,
                 len(run),
@@ -138,7 +136,6 @@ class RunWriter:
                 *(encode_times(column) for column in (scet, ert, reception, packet)),
             ),
         )
-        segment = cursor.lastrowid
         values, rollups = [], []
         widths = rollup.RollUp(scet)
         for parameter, column, valid in zip(layout.parameters, run.values, run.valid, strict=True):
@@ -174,8 +171,8 @@ class RunWriter:
                 (parameter, width, segment, len(entries), entries.tobytes())
                 for width, entries in levels
             ]
-        self._db.executemany(insert("value"), values)
-        self._db.executemany(insert("rollup"), rollups)
+        self._db.insert_rows("value", values)
+        self._db.insert_rows("rollup", rollups)
 
     def compact_step(self, layout: Layout) -> bool:
         """Merge the first group of segments that overlap or are small; False if there is none."""
@@ -227,7 +224,7 @@ class RunWriter:
         return small if len(small) >= 4 else []
 
 
-def read_segment(connection: sqlite3.Connection, layout: Layout, segment: int) -> Run:
+def read_segment(connection: Database, layout: Layout, segment: int) -> Run:
     """All columns of a segment."""
     count, *blobs = connection.execute(
         "SELECT count, scet, ert, reception, packet FROM segment WHERE id = ?", (segment,)
@@ -247,7 +244,7 @@ def read_segment(connection: sqlite3.Connection, layout: Layout, segment: int) -
     return Run((scet, ert, reception, packet), tuple(values), tuple(masks))
 
 
-def load_layouts(connection: sqlite3.Connection) -> dict[int, Layout]:
+def load_layouts(connection: Database) -> dict[int, Layout]:
     """All layouts by id."""
     columns: dict[int, list[tuple[int, str]]] = defaultdict(list)
     for layout, parameter, dtype in connection.execute(

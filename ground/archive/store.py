@@ -1,4 +1,5 @@
-"""The archive: what was received, in one SQLite file, written by one process and read by many.
+"""The archive: what was received, in one SQLite file or on a PostgreSQL server, written by one
+process and read by many.
 
     with ArchiveStore.open(path) as store:
         store.append(position, packets, stream="dss-24", scet_ns=…, reception_ns=…, tables=…)
@@ -12,14 +13,15 @@ journal from `position()` stores each message exactly once.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ground.archive import schema
-from ground.archive.checksums import insert
+from ground.archive.database import Database
 from ground.archive.ingest import Ingest
 from ground.archive.model import (
     I64,
@@ -39,36 +41,55 @@ from ground.archive.model import (
 )
 from ground.archive.query import Reader
 from ground.archive.records import find_problems, read_events, read_packets
+from ground.server_address import is_address
 from protocols.bus.messages import Event
 from protocols.errors import LocalError
 from protocols.packets.batch import PacketBatch
 
 
 class ArchiveStore:
-    """One archive file; implements `ground.archive.model.Store`.
+    """One archive; implements `ground.archive.model.Store`.
 
     Open it for writing once, and with `read_only=True` as often as wanted, from any process.  Not
     for several threads at once; iterators (`packets`, `events`, exports) have connections of their
     own and may run while the store is appended to: they see the state at their beginning.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, *, read_only: bool) -> None:
-        self.path = path
+    def __init__(
+        self,
+        where: Path | str,
+        connection: Database,
+        connect_reader: Callable[[], Database],
+        *,
+        read_only: bool,
+    ) -> None:
+        self.where = where
         self.read_only = read_only
         self._db = connection
+        self._connect_reader = connect_reader
         self._reader = Reader(connection)
         self._ingest = None if read_only else Ingest(connection)
         self._depth = 0
 
     @classmethod
-    def open(cls, path: Path | str, *, read_only: bool = False) -> ArchiveStore:
-        """LocalError if it is not an archive, of another format, or (read-only) not there."""
-        path = Path(path)
-        connect = schema.connect_reader if read_only else schema.connect_writer
+    def open(cls, where: Path | str, *, read_only: bool = False) -> ArchiveStore:
+        """where: a file, or a server's address (`postgresql://…`).
+
+        LocalError if it is not an archive, of another format, written by another process, or
+        (read-only) not there.
+        """
+        if is_address(where):
+            from ground.archive import postgres  # only where a server is used
+
+            where, module = str(where), postgres
+        else:
+            where, module = Path(where), schema
+        connect_reader = partial(module.connect_reader, where)  # pyright: ignore[reportArgumentType]
         try:
-            return cls(path, connect(path), read_only=read_only)
+            connection = connect_reader() if read_only else module.connect_writer(where)  # pyright: ignore[reportArgumentType]
+            return cls(where, connection, connect_reader, read_only=read_only)
         except sqlite3.DatabaseError as error:
-            raise LocalError(f"{path} cannot be opened as an archive: {error}") from error
+            raise LocalError(f"{where} cannot be opened as an archive: {error}") from error
 
     def __enter__(self) -> ArchiveStore:
         return self
@@ -92,17 +113,18 @@ class ArchiveStore:
             # A part that failed has failed the whole: nothing may commit around it.
             yield
             return
-        self._db.execute("BEGIN IMMEDIATE")
-        self._depth = 1
         try:
+            self._db.begin(write=True)
+            self._depth = 1
             yield
-            self._db.execute("COMMIT")
+            self._db.commit()
         except BaseException as error:
             if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+                self._db.rollback()
+            if isinstance(error, self._db.errors):
+                _reload(ingest, self._db)
+                raise OSError(f"archive {self.where}: {error}") from error
             ingest.reload()
-            if isinstance(error, sqlite3.Error):
-                raise OSError(f"archive {self.path}: {error}") from error
             raise
         finally:
             self._depth = 0
@@ -146,13 +168,12 @@ class ArchiveStore:
         with self.group():
             if not self._advance(position):
                 return 0
-            stored = self._db.executemany(
-                insert(
+            stored = 0
+            for event in events:
+                stored += self._db.insert_unless(
                     "event",
-                    "WHERE NOT EXISTS (SELECT 1 FROM event WHERE scet_ns = ?5 AND ert_ns = ?6"
-                    " AND kind = ?1 AND name = ?3 AND text = ?4 AND playback = ?8)",
-                ),
-                [
+                    "SELECT 1 FROM event WHERE scet_ns = ?5 AND ert_ns = ?6 AND kind = ?1"
+                    " AND name = ?3 AND text = ?4 AND playback = ?8",
                     (
                         event.kind,
                         event.severity,
@@ -166,12 +187,8 @@ class ArchiveStore:
                         event.threshold,
                         event.before,
                         event.after,
-                    )
-                    for event in events
-                ],
-            ).rowcount
-            # −1 for no events at all.
-            stored = max(stored, 0)
+                    ),
+                )
             self._writable().count(events=stored)
             return stored
 
@@ -179,7 +196,8 @@ class ArchiveStore:
         """Keep a service's own text, in the transaction of the `group` around it."""
         with self.group():
             self._db.execute(
-                "INSERT INTO meta VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value = ?2",
+                "INSERT INTO meta VALUES(?, ?)"
+                " ON CONFLICT(key) DO UPDATE SET value = excluded.value",
                 (f"service.{key}", value),
             )
 
@@ -202,8 +220,9 @@ class ArchiveStore:
         ):
             return False
         self._db.execute(
-            "INSERT INTO position VALUES(?1, ?2, ?3, ?4)"
-            " ON CONFLICT(topic, source) DO UPDATE SET journal = ?3, sequence = ?4",
+            "INSERT INTO position VALUES(?, ?, ?, ?)"
+            " ON CONFLICT(topic, source) DO UPDATE SET journal = excluded.journal,"
+            " sequence = excluded.sequence",
             (position.topic, position.source, position.journal, position.sequence),
         )
         return True
@@ -223,7 +242,7 @@ class ArchiveStore:
 
     def _writable(self) -> Ingest:
         if self._ingest is None:
-            raise LocalError(f"{self.path} was opened for reading")
+            raise LocalError(f"{self.where} was opened for reading")
         return self._ingest
 
     # ------------------------------------------------------------ reading
@@ -322,22 +341,22 @@ class ArchiveStore:
             yield Reader(connection)
 
     @contextmanager
-    def _snapshot(self) -> Iterator[sqlite3.Connection]:
-        connection = schema.connect_reader(self.path)
+    def _snapshot(self) -> Iterator[Database]:
+        connection = self._connect_reader()
         try:
-            connection.execute("BEGIN")
+            connection.begin(write=False)
             yield connection
         finally:
             connection.close()
 
     def integrity(self) -> Integrity:
-        """SQLite's own check, each row against its checksum, and that counts and columns agree."""
+        """The engine's own check, each row against its checksum, and that counts agree."""
         problems: list[str] = []
         with self._snapshot() as connection:
             try:
                 problems = find_problems(connection)
-            except sqlite3.DatabaseError as error:
-                problems.append(f"the file is damaged: {error}")
+            except connection.errors as error:
+                problems.append(f"it is damaged: {error}")
         return Integrity(tuple(problems))
 
     # ------------------------------------------------------------ export
@@ -373,6 +392,13 @@ class ArchiveStore:
 
         with self.reader() as reader:
             return export.export(reader, target, "csv", names, start_ns, stop_ns, progress)
+
+
+def _reload(ingest: Ingest, connection: Database) -> None:
+    """After the engine failed; where it is gone altogether there is nothing to read, and whoever
+    goes on hears the same error again."""
+    with suppress(*connection.errors):
+        ingest.reload()
 
 
 def _axis(axis: Axis) -> Axis:

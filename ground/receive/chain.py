@@ -338,6 +338,14 @@ class ReceiveChain:
     def statistics(self) -> ChainStatistics:
         return chain_report.statistics(self._counted())
 
+    def channels(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """(SCID, VCID) → frames in which a packet begins, and octets of packets whose beginning was
+        not there."""
+        return {
+            (one.scid, one.vcid): (one.counts["pointer_frames"], one.counts["orphan_octets"])
+            for one in self._extractor.statistics.channels.values()
+        }
+
     def summary(self) -> dict[str, Any]:
         """One JSON object, keys as in the truth file of the public captures."""
         return chain_report.summary(self._counted())

@@ -31,7 +31,8 @@ class LargeReports:
     """apids: whose packets are PUS reports; a transfer belongs to its APID and virtual channel.
 
     statistics: `parts`, `joined`, `incomplete` (transfers with a part missing), `damaged` (whose
-    packet is none, or has an error control that does not agree).
+    packet is none, or has an error control that does not agree), `orphans` (parts of transfers
+    whose beginning was not there).
     """
 
     def __init__(self, apids: Collection[int], form: PusFormat = PUS_FORMAT) -> None:
@@ -39,7 +40,9 @@ class LargeReports:
         self._form = form
         #: (vcid, APID, transfer) → parts so far, in the order of their beginning.
         self._open: dict[tuple[int, int, int], list[bytes]] = {}
-        self.statistics: Counter[str] = Counter(parts=0, joined=0, incomplete=0, damaged=0)
+        self.statistics: Counter[str] = Counter(
+            parts=0, joined=0, incomplete=0, damaged=0, orphans=0
+        )
 
     def push(self, packets: PacketBatch) -> PacketBatch:
         """The packets with the reports that they complete, each behind its last part."""
@@ -87,7 +90,7 @@ class LargeReports:
                 self.statistics["incomplete"] += 1
         parts = self._open.get(key)
         if parts is None:
-            # Of a transfer whose beginning was lost, counted with its first part that is here.
+            self.statistics["orphans"] += 1
             return None
         parts.append(report.data[_NUMBERS:])
         if number != len(parts) or sum(map(len, parts)) > LONGEST_PACKET:

@@ -147,7 +147,8 @@ def live(scratch: Scratch) -> Case:
     )
 
 
-def packet_rows(scratch: Scratch) -> Case:
+def received() -> tuple[PacketBatch, np.ndarray]:
+    """Packets of 20 APIDs on four virtual channels, and their SCET."""
     octets = np.random.default_rng(2).integers(0, 256, (PACKETS, OCTETS), np.uint8)
     number = np.arange(PACKETS)
     octets[:, 0], octets[:, 1] = 8, number % APIDS
@@ -161,6 +162,12 @@ def packet_rows(scratch: Scratch) -> Case:
         (number % 4).astype(np.uint8),
         scet + 499 * S,
     )
+    return batch, scet
+
+
+def packet_rows(scratch: Scratch) -> Case:
+    batch, scet = received()
+    number = np.arange(PACKETS)
 
     def ours() -> None:
         with ArchiveStore.open(scratch.file("packets.sqlite")) as store:

@@ -51,11 +51,18 @@ STORES: dict[str, Callable[[Path], Store]] = dict.fromkeys(
 GROUPED = {"sqlite, all packets in groups": 1, "sqlite, rows and groups": 3}
 
 
-@pytest.fixture(params=sorted(STORES))
+SERVERS = ("postgresql, rows and groups",)
+GROUPED["postgresql, rows and groups"] = 3
+
+
+@pytest.fixture(params=sorted((*STORES, *SERVERS)))
 def open_store(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[], Store]]:
     opened: list[Store] = []
+    make = STORES.get(request.param)
+    if make is None:
+        make = _on_a_server(request.getfixturevalue("postgres"))
     if request.param in GROUPED:
         monkeypatch.setattr(packet_groups, "LEAST", GROUPED[request.param])
         monkeypatch.setattr(packet_groups, "MOST", 5)
@@ -64,12 +71,25 @@ def open_store(
     def open_again() -> Store:
         for store in opened:
             store.close()
-        opened[:] = [STORES[request.param](tmp_path)]
+        opened[:] = [make(tmp_path)]
         return opened[0]
 
     yield open_again
     for store in opened:
         store.close()
+
+
+def _on_a_server(server: Any) -> Callable[[Path], Store]:
+    """A database that is as old as the file which stands for it in the directory."""
+
+    def open_it(directory: Path) -> Store:
+        stamp = directory / "database"
+        if not stamp.exists():
+            stamp.touch()
+            server.empty("contract")
+        return ArchiveStore.open(f"{server.address}/contract")
+
+    return open_it
 
 
 @pytest.fixture
@@ -196,19 +216,36 @@ def check_everything(store: Store, truth: Any, rng: np.random.Generator, span_s:
     assert store.integrity().problems == ()
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
+ANSWERS = given(
     seed=st.integers(0, 2**32 - 1),
     sizes=st.lists(st.integers(0, 25), min_size=1, max_size=12),
     span_s=st.sampled_from([1, 30, 5_000, 500_000]),
     compact=st.booleans(),
     reopen=st.booleans(),
 )
+ONE_STORE = [HealthCheck.function_scoped_fixture]
+
+
+@pytest.mark.parametrize("open_store", sorted(STORES), indirect=True)
+@settings(max_examples=40, deadline=None, suppress_health_check=ONE_STORE)
+@ANSWERS
 # A batch without SCET, then the file opened again.
 @example(seed=17256, sizes=[5, 1, 1, 1, 6], span_s=1, compact=False, reopen=True)
-def test_answers_equal_brute_force(
+def test_answers_equal_brute_force(open_store: Any, tmp_path: Path, **of: Any):
+    answers_equal_brute_force(open_store, tmp_path, **of)
+
+
+@pytest.mark.parametrize("open_store", SERVERS, indirect=True)
+@settings(max_examples=4, deadline=None, suppress_health_check=ONE_STORE)
+@ANSWERS
+@example(seed=17256, sizes=[5, 1, 1, 1, 6], span_s=1, compact=False, reopen=True)
+@example(seed=5, sizes=[25, 0, 20, 3, 25, 9], span_s=5_000, compact=True, reopen=True)
+def test_answers_of_a_server_equal_brute_force(open_store: Any, tmp_path: Path, **of: Any):
+    """Fewer: it is the same code above the engine, and each is some hundred connections."""
+    answers_equal_brute_force(open_store, tmp_path, **of)
+
+
+def answers_equal_brute_force(
     open_store: Callable[[], Store],
     tmp_path: Path,
     seed: int,

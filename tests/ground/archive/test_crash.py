@@ -22,11 +22,10 @@ T0 = 2_170_000_000 * 10**9
 #: Appends numbered batches after the stored position, and says each number when it is stored.
 CHILD = """
 import importlib.util, sys
-from pathlib import Path
 spec = importlib.util.spec_from_file_location("crash", sys.argv[1])
 crash = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(crash)
-crash.child(Path(sys.argv[2]))
+crash.child(sys.argv[2])
 """
 
 
@@ -56,9 +55,9 @@ def small_runs() -> None:
     segments.TAIL_ROWS, segments.SEGMENT_ROWS, segments.FAN = 150, 400, 3
 
 
-def child(path: Path) -> None:
+def child(where: str) -> None:
     small_runs()
-    with ArchiveStore.open(path) as store:
+    with ArchiveStore.open(where) as store:
         stored = store.position("packets", "receive")
         number = -1 if stored is None else stored.sequence
         while True:
@@ -79,12 +78,16 @@ def child(path: Path) -> None:
 
 
 def test_kill_at_random_moments(tmp_path: Path):
-    path = tmp_path / "archive.sqlite"
+    assert killed_again_and_again(str(tmp_path / "archive.sqlite"), 5) > 30
+
+
+def killed_again_and_again(where: str, times: int) -> int:
+    """The writer of an archive, and what it holds after each time; the last number stored."""
     chance = random.Random(2)
     acknowledged = -1
-    for _ in range(5):
+    for _ in range(times):
         process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, __file__, str(path)], stdout=subprocess.PIPE
+            [sys.executable, "-c", CHILD, __file__, where], stdout=subprocess.PIPE
         )
         assert process.stdout is not None
         # From its first word on: before, there is little to lose.
@@ -95,22 +98,26 @@ def test_kill_at_random_moments(tmp_path: Path):
         said = (first + process.stdout.read()).split()
         process.wait()
         process.stdout.close()
-        acknowledged = int(said[-1])
-        with ArchiveStore.open(path) as store:
-            assert store.integrity().problems == ()
-            position = store.position("packets", "receive")
-            assert position is not None
-            # The transaction may have ended without the word of it being out.
-            assert acknowledged <= position.sequence <= acknowledged + 1
-            acknowledged = position.sequence
-            numbers = range(position.sequence + 1)
-            wanted = np.concatenate([batch(n)[2].columns["VALUE"] for n in numbers])
-            scet = np.concatenate([batch(n)[1] for n in numbers])
-            found = store.query("VALUE")
-            order = np.lexsort((np.arange(len(scet)), scet))
-            np.testing.assert_array_equal(found.scet_ns, scet[order])
-            np.testing.assert_array_equal(found.values, wanted[order])
-            octets = b"".join(packet.octets for packet in store.packets())
-            assert octets == b"".join(batch(n)[0].octets.tobytes() for n in numbers)
-            assert store.counters()["duplicates"] == 0
-    assert acknowledged > 30
+        acknowledged = holds_what_was_said(where, int(said[-1]))
+    return acknowledged
+
+
+def holds_what_was_said(where: str, acknowledged: int) -> int:
+    """Each batch up to the stored position, which is returned, once."""
+    with ArchiveStore.open(where) as store:
+        assert store.integrity().problems == ()
+        position = store.position("packets", "receive")
+        assert position is not None
+        # The transaction may have ended without the word of it being out.
+        assert acknowledged <= position.sequence <= acknowledged + 1
+        numbers = range(position.sequence + 1)
+        wanted = np.concatenate([batch(n)[2].columns["VALUE"] for n in numbers])
+        scet = np.concatenate([batch(n)[1] for n in numbers])
+        found = store.query("VALUE")
+        order = np.lexsort((np.arange(len(scet)), scet))
+        np.testing.assert_array_equal(found.scet_ns, scet[order])
+        np.testing.assert_array_equal(found.values, wanted[order])
+        octets = b"".join(packet.octets for packet in store.packets())
+        assert octets == b"".join(batch(n)[0].octets.tobytes() for n in numbers)
+        assert store.counters()["duplicates"] == 0
+        return position.sequence

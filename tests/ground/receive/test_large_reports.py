@@ -31,7 +31,7 @@ def test_a_report_in_parts_is_read_like_any_other() -> None:
     chain.restore(kept)
     rest = chain.push(octets[middle:], 10**9).packets
     assert chain.statistics().counts["large_reports"] == {
-        "parts": 3, "joined": 1, "incomplete": 0, "damaged": 0
+        "parts": 3, "joined": 1, "incomplete": 0, "damaged": 0, "orphans": 0
     }  # fmt: skip
     decoder = Decoder(KnownStructures(), ON_BOARD)
     values: list[float] = []
