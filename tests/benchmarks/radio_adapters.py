@@ -3,7 +3,8 @@
     python -m tests.benchmarks.radio_adapters
 
 Streams (tcp, rtl-tcp, zmq-iq) with their other end in a thread of this process, its time included;
-datagrams (udp, difi) in bursts that fit into the socket's buffer, the time of `read` alone.
+datagrams (udp, difi) in bursts that fit into the socket's buffer, the time of `read` alone; SLE's two
+ends without sockets, the time of each.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ from ground.adapters.radio.difi import DifiAdapter
 from ground.adapters.radio.registry import adapter_class
 from ground.adapters.radio.udp import UdpAdapter, free_udp_address
 from protocols.physical.difi import DataPacket, build_packet
+from protocols.sle.common import ServiceType
+from protocols.sle.credentials import Level, Security
+from protocols.sle.frame_service import FrameService
+from protocols.sle.provider import Provider
+from protocols.sle.user import Binding, User
 
 STREAM_OCTETS = 256 << 20
 PIECE = bytes(1 << 16)
@@ -76,7 +82,38 @@ def datagrams(scheme: str, octets: int) -> None:
     )
 
 
+def sle(level: Level, frames: int = 5_000, now_ns: int = 2 * 10**18) -> None:
+    """Frames of 1,115 octets, fifty in a transfer buffer."""
+    service = FrameService(ServiceType.RAF, "sagr=1.raf=onlc1", buffer_size=50)
+    ours = Security("L4RG", b"ours", "STATION", b"theirs", level=level)
+    theirs = Security("STATION", b"theirs", "L4RG", b"ours", level=level)
+    provider = Provider([service], {"L4RG": theirs}, identifier="STATION")
+    user = User(ServiceType.RAF, Binding(instance=service.identifier, port="SLE"), ours)
+    provider.connected(now_ns)
+    user.connected(now_ns)
+    for _ in range(2):
+        provider.receive(now_ns, b"".join(user.take_output()))
+        if user.receive(now_ns, b"".join(provider.take_output())) and user.state == "ready":
+            user.start_raf(now_ns)
+    began = time.process_time()
+    for number in range(frames):
+        assert service.deliver(now_ns, bytes(1115), now_ns + number)
+    octets = b"".join(provider.take_output())
+    sent = time.process_time()
+    got = 0
+    for at in range(0, len(octets), 1 << 16):
+        got += len(user.receive(now_ns, octets[at : at + (1 << 16)]))
+    received = time.process_time()
+    assert got == frames
+    print(
+        f"sle, credentials {level:5}: provider {(sent - began) / frames * 1e6:5.1f}, "
+        f"user {(received - sent) / frames * 1e6:5.1f} µs a frame"
+    )
+
+
 def main() -> None:
+    for level in (Level.NONE, Level.ALL):
+        sle(level)
     for scheme in ("tcp", "rtl-tcp", "zmq-iq"):
         stream(scheme)
     for octets in (1408, 8192):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from ground.adapters.journal import FileJournal
 from ground.adapters.radio.rtl_tcp import RtlTcpPeer
+from ground.adapters.radio.sle_peer import ProviderServer
 from ground.adapters.radio.udp import free_udp_address
 from ground.config import BUS, RECEIVE, RunSettings, free_base_port, prepare_run_directory
 from ground.receive.capture import CaptureReader
@@ -16,10 +20,15 @@ from ground.receive.sample_chain import open_chain
 from ground.wiring_radio import open_prediction
 from protocols.bus.messages import LinkMessage, PacketsMessage, RadioMessage, parse
 from protocols.bus.replay import parse_record
+from protocols.coding.randomiser import randomise
 from protocols.coding.sync import ASM
 from protocols.identifiers import Topic
 from protocols.physical.sample_block import parse_sample_block
 from protocols.physical.samples import sample_format
+from protocols.sle.common import ServiceType
+from protocols.sle.credentials import Security
+from protocols.sle.frame_service import FrameService
+from protocols.sle.provider import State as Bound
 from spacecraft_sim.channel import FixedLightTime
 from spacecraft_sim.radio_wave import RadioWave
 from spacecraft_sim.scenario import Mars, RadioSettings, Scenario
@@ -161,3 +170,66 @@ def test_what_came_over_udp_survives_a_kill(tmp_path: Path) -> None:
     found = told(settings)
     assert found == decoded(cadus)
     assert len(found) > 100
+
+
+def test_frames_of_a_station_with_sle_survive_a_kill(tmp_path: Path) -> None:
+    """Return channel frames of the golden pass: their annotations' times become packets' ERT."""
+    profile = replace(load_profile("l4_relay"), input="frames")
+    code = profile.coding.reed_solomon
+    assert code is not None
+    octets = np.frombuffer(GOLDEN.read_bytes(), np.uint8).reshape(-1, len(ASM) + code.block_length)
+    decoded = code.decode(randomise(octets[:, len(ASM) :], "ccsds"))
+    assert decoded.ok.all()
+    frames = [frame.tobytes() for frame in decoded.data]
+    service = FrameService(ServiceType.RCF, "sagr=1.spack=1.rsl-fg=1.rcf=onlc1", latency_s=0)
+    station = ProviderServer([service], {"L4RG": Security("STATION")}, identifier="STATION")
+    settings = prepare_run_directory(
+        tmp_path,
+        base_port=free_base_port(),
+        mission="l4_relay",
+        radio="sle-rcf://{}:{}?provider=STATION&channel=1.{}&instance={}".format(
+            *station.address, profile.scid, service.identifier
+        ),
+    )
+    site = Site(settings, Topic.LINK)
+
+    def expected(some: list[bytes]) -> list[bytes]:
+        packets = ReceiveChain(profile).push(b"".join(some), 1).packets
+        return list(packets.select(~packets.is_idle))
+
+    def received() -> int:
+        site.look()
+        return site.status[RECEIVE].counters.get("packets", -1) if RECEIVE in site.status else -1
+
+    def send(some: list[bytes], first: int) -> None:
+        for number, frame in enumerate(some, first):
+            ert_ns = START_NS + number * 10**9
+            assert station.call(
+                lambda now, frame=frame, ert_ns=ert_ns: service.deliver(now, frame, ert_ns)
+            )
+        station.call(service.flush)
+
+    half = len(frames) // 2
+    try:
+        site.start(BUS)
+        site.start(RECEIVE)
+        site.wait_for(lambda: service.state is Bound.ACTIVE)
+        send(frames[:half], 0)
+        site.wait_for(lambda: received() >= len(expected(frames[:half])))
+        site.kill(RECEIVE)
+        site.wait_for(lambda: service.state is Bound.UNBOUND)
+        site.status.clear()
+        site.start(RECEIVE)
+        site.wait_for(lambda: service.state is Bound.ACTIVE)
+        send(frames[half:], half)
+        site.wait_for(lambda: received() >= len(expected(frames)))
+        site.end(RECEIVE)
+    finally:
+        site.close()
+        station.close()
+    assert told(settings) == expected(frames)
+    assert service.state is Bound.UNBOUND
+    reader = CaptureReader(settings.capture_dir)
+    assert [one.chunk.ert_ns for one in reader.read()] == [
+        START_NS + number * 10**9 for number in range(len(frames))
+    ]

@@ -163,13 +163,17 @@ class Association:
                     return found
 
     def exchange(self, timeout_s: float) -> Sequence[Any]:
-        """PDUs that have come, as soon as some have; heartbeats go out.  OSError, RemoteError: the
-        association is lost."""
-        with self._lock:
+        """PDUs that have come, as soon as some have; heartbeats go out.  Nothing, if there is no
+        time and another thread awaits an answer.  OSError, RemoteError: the association is lost."""
+        if not self._lock.acquire(blocking=timeout_s > 0):
+            return ()
+        try:
             if self._kept:
                 kept, self._kept = self._kept, []
                 return kept
             return self._exchange(timeout_s)
+        finally:
+            self._lock.release()
 
     def beat(self) -> None:
         """Heartbeats, while what comes is left where it is: the provider has to wait."""
