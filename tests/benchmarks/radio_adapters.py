@@ -3,8 +3,8 @@
     python -m tests.benchmarks.radio_adapters
 
 Streams (tcp, rtl-tcp, zmq-iq) with their other end in a thread of this process, its time included;
-datagrams (udp, difi) in bursts that fit into the socket's buffer, the time of `read` alone; SLE's two
-ends without sockets, the time of each.
+datagrams (udp, difi) in bursts that fit into the socket's buffer, the time of `read` alone; SLE's
+two ends without sockets, the time of each.
 """
 
 from __future__ import annotations

@@ -189,6 +189,9 @@ class Association:
     def _exchange(self, timeout_s: float) -> list[Any]:
         own, user = self._socket, self._user
         if own is None or user is None or user.state is State.ENDED:
+            if user is not None:
+                # What ended it, where something else came before that and was given first.
+                user.receive(self._now_ns(), b"")
             raise ConnectionResetError("the association has ended")
         user.timeout(self._now_ns())
         self._flush()

@@ -127,6 +127,20 @@ def test_an_abort_crosses_as_urgent_data_both_ways(station: Station) -> None:
     assert adapter.statistics().malformed == 1
 
 
+def test_nonsense_right_behind_a_frame_is_counted_too(station: Station) -> None:
+    adapter = station.running("&report=0")
+    with station.server.lock:
+        station.frames.deliver(T, b"frame", T)
+        (connection,) = station.server._connections
+        connection.output += b"".join(connection.provider.take_output())
+        connection.output += bytes.fromhex("0100000000000002 0500")
+        station.server._send_all()
+    until(lambda: adapter.statistics().malformed == 1)
+    assert [block.octets for block in adapter.receive(1)] == [b"frame"]
+    until(lambda: "encoding error" in "".join(station.server.refused))
+    until(lambda: adapter.statistics().reconnects == 1)
+
+
 def test_a_station_that_is_not_there_yet_is_tried_again(station: Station) -> None:
     station.frames.out_of_service = Refused(0)
     adapter = station.adapter()
