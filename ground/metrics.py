@@ -114,6 +114,7 @@ HELP: Mapping[str, str] = {
     "l4_relay_bundles_held": "Bundles that wait for a contact.",
     "l4_relay_bundles_total": "Bundles of the site's node by what became of them.",
     "l4_relay_uplink_total": "Radiations for the payload, by what became of them.",
+    "l4_relay_links": "Links of a bundle node to its neighbours, by state.",
     "l4_centre_bundles_total": "Bundles at their destination.",
     "l4_centre_repeated_total": "Bundles that came again.",
     "l4_console_browsers": "Open live streams.",
@@ -133,6 +134,7 @@ HELP: Mapping[str, str] = {
     "process_start_time_seconds": "Start of the process, Unix time.",
 }
 
+_LINKS = {f"links_{state.lower()}": f"l4_relay_links state={state}" for state in LinkState}
 #: service → counter of its status → metric, with its label.
 COUNTERS: Mapping[str, Mapping[str, str]] = {
     BUS: {
@@ -222,10 +224,12 @@ COUNTERS: Mapping[str, Mapping[str, str]] = {
         "uplink_radiated": "l4_relay_uplink_total fate=radiated",
         "uplink_refused": "l4_relay_uplink_total fate=refused",
         "malformed": "l4_malformed_messages_total",
+        **_LINKS,
     },
     MISSION_CENTRE: {
         "bundles": "l4_centre_bundles_total",
         "repeated": "l4_centre_repeated_total",
+        **_LINKS,
     },
     CONSOLE: {
         "browsers": "l4_console_browsers",

@@ -29,7 +29,7 @@ from ground.config import (
     RunSettings,
 )
 from ground.keyring import Keyring, person
-from ground.ports import Bus, Clock, Dictionaries, Link, Message, StateStore, Stop
+from ground.ports import Bus, Clock, Dictionaries, Link, LinkState, Message, StateStore, Stop
 from protocols.bus.access import Door
 from protocols.errors import LocalError, ProtocolError
 from protocols.identifiers import Topic, VirtualChannel
@@ -638,6 +638,12 @@ def _run_mqtt_bridge(settings: RunSettings, stop: Stop) -> None:
     _with_bus(MQTT_BRIDGE, settings, work)
 
 
+def link_counters(loop: RelayLoop) -> dict[str, int]:
+    """Links of a bundle node to its neighbours, by state."""
+    states = [link.state for transport in loop.transports for link in transport.statistics()]
+    return {f"links_{state.lower()}": states.count(state) for state in LinkState}
+
+
 def _run_relay(settings: RunSettings, stop: Stop) -> None:
     import os
 
@@ -681,6 +687,7 @@ def _run_relay(settings: RunSettings, stop: Stop) -> None:
             status.detail = loop.disk_error or f"{len(node.held):,} bundles held"
             counters = {
                 **transport.counts,
+                **(link_counters(loop) if status.due else {}),
                 "forwarded": node.counts.forwarded,
                 "duplicates": node.counts.duplicates,
                 "held": len(node.held),
@@ -723,7 +730,8 @@ def _run_mission_centre(settings: RunSettings, stop: Stop) -> None:
             centre.turn(loop.node)
             status.state = ServiceState.RUNNING
             status.detail = f"{centre.bundles:,} bundles" + (f", {centre.last}" * bool(centre.last))
-            status.tick({"bundles": centre.bundles, "repeated": centre.repeated})
+            counters = {"bundles": centre.bundles, "repeated": centre.repeated}
+            status.tick({**counters, **(link_counters(loop) if status.due else {})})
 
         node = node_settings(settings, BundleNode.MISSION_CENTRE, site_plan(None, clock.now_ns()))
         keyring = open_keyring(settings, MISSION_CENTRE)
