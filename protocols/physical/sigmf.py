@@ -2,7 +2,7 @@
 
 Written and read here as far as a receiver needs it; other keys are left alone by whoever reads.  A
 recording begins a new capture segment wherever samples are missing: `core:global_index` then runs
-ahead of `core:sample_start`.
+ahead of `core:sample_start`, or is not there where nobody knows by how much.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final, cast
 
 from protocols.errors import RemoteError
+from protocols.physical.sample_block import UNKNOWN
 from protocols.physical.samples import SAMPLE_FORMATS, SampleFormat
 from protocols.timecodes.tai import tai_ns_from_utc_iso, utc_iso_from_tai_ns
 
@@ -23,12 +25,12 @@ VERSION: Final = "1.2.0"
 class Segment:
     """Samples without a gap.
 
-    start: number of the first in the file; index: in the stream, those lost counted; ert_ns: of the
-    first, TAI ns, 0 if not known.
+    start: number of the first in the file; index: in the stream, those lost counted, None if nobody
+    knows how many were; ert_ns: of the first, TAI ns, 0 if not known.
     """
 
     start: int
-    index: int
+    index: int | None
     centre_hz: float = 0.0
     ert_ns: int = 0
 
@@ -43,6 +45,20 @@ class Recording:
     segments: tuple[Segment, ...] = (Segment(0, 0),)
     description: str = ""
     more: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def losses(self) -> tuple[int, ...]:
+        """Samples missing before each segment, or `UNKNOWN`."""
+        lost = [0]
+        index = self.segments[0].index or 0
+        for before, after in pairwise(self.segments):
+            index += after.start - before.start
+            given = index if after.index is None else after.index
+            # Backwards it is another stream's.
+            known = after.index is not None and given >= index
+            lost.append(given - index if known else UNKNOWN)
+            index = given
+        return tuple(lost)
 
 
 def build_metadata(recording: Recording) -> bytes:
@@ -59,10 +75,9 @@ def build_metadata(recording: Recording) -> bytes:
         whole["core:description"] = recording.description
     captures: list[dict[str, Any]] = []
     for segment in recording.segments:
-        capture: dict[str, Any] = {
-            "core:sample_start": segment.start,
-            "core:global_index": segment.index,
-        }
+        capture: dict[str, Any] = {"core:sample_start": segment.start}
+        if segment.index is not None:
+            capture["core:global_index"] = segment.index
         if segment.centre_hz:
             capture["core:frequency"] = segment.centre_hz
         if segment.ert_ns:
@@ -118,9 +133,10 @@ def _object(value: Any) -> dict[str, Any]:
 def _segment(capture: Mapping[str, Any]) -> Segment:
     start = int(capture["core:sample_start"])
     time = capture.get("core:datetime")
+    index = capture.get("core:global_index", None if start else 0)
     return Segment(
         start,
-        int(capture.get("core:global_index", start)),
+        None if index is None else int(index),
         float(capture.get("core:frequency", 0)),
         tai_ns_from_utc_iso(str(time)) if time else 0,
     )

@@ -149,7 +149,8 @@ def test_a_recording_is_whole_at_any_instant(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="ci8 at 1e"):
         writer.retune(Signal(sample_format("ci8"), 1e6, 2e9))
     writer.close()
-    assert [s.centre_hz for s in read_recording(path)[0].segments] == [1e9, 1e9, 2e9]
+    segments = read_recording(path)[0].segments
+    assert [(s.centre_hz, s.ert_ns) for s in segments] == [(1e9, 1000), (1e9, 2000), (2e9, 3000)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts what a socket has dropped")

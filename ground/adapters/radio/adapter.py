@@ -24,6 +24,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from ground.adapters.clock import ScaledClock
@@ -318,6 +319,10 @@ class Adapter(ABC):
         """Whether the other end waits while we do not read: then nothing is dropped here."""
         return self.WAITS
 
+    def recording(self) -> Sequence[Path]:
+        """Of one that `REPEATS`: the files that it is known again by."""
+        return (Path(self.address.rest),)
+
     def units(self, octets: int) -> int:
         """How losses are counted: in blocks of a framed wire, in samples, or in octets."""
         if self.FRAMED:
@@ -517,8 +522,9 @@ class Adapter(ABC):
             if not results:
                 self._counts["timeouts"] += 1
             for result in results:
-                if isinstance(result, Block) and self._again:
-                    self._again -= 1
+                if self._again:
+                    # Of a recording: given before, with what was missing before it.
+                    self._again -= isinstance(result, Block)
                 elif isinstance(result, Block):
                     self._passed += 1
                     block = replace(

@@ -9,8 +9,9 @@ have gone up never goes up again, also after a kill.
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,8 @@ from protocols.timecodes.tai import utc_iso_from_tai_ns
 
 #: A carrier is there while something has come within so long, wall seconds.
 SILENCE_S: Final = 3.0
+#: At either end of a recording's files.
+_MARKED_OCTETS: Final = 1 << 16
 
 _STATES: Final = {
     State.CLOSED: LinkState.UNAVAILABLE,
@@ -81,11 +84,7 @@ class RadioLink:
         address = self._adapter.address
         if not self._adapter.REPEATS:
             return f"{address.scheme} {utc_iso_from_tai_ns(self._now_ns(), decimals=9)}"
-        try:
-            size = Path(address.rest).stat().st_size
-        except OSError:
-            size = 0
-        return f"{address.text} {size}"
+        return f"{address.text} {_mark_of(self._adapter.recording())}"
 
     def receive(self, timeout_s: float) -> list[LinkChunk]:
         self._radiate()
@@ -219,6 +218,23 @@ class RadioLink:
     def close(self) -> None:
         self._adapter.close()
         self._log.close()
+
+
+def _mark_of(files: Sequence[Path]) -> str:
+    """Of what is in files: their sizes, beginnings and ends; another recording under the same name
+    is another one."""
+    found = hashlib.sha256()
+    for path in files:
+        try:
+            size = path.stat().st_size
+            with path.open("rb") as file:
+                head = file.read(_MARKED_OCTETS)
+                file.seek(max(size - _MARKED_OCTETS, 0))
+                found.update(b"%d %b %b" % (size, head, file.read(_MARKED_OCTETS)))
+        except OSError:
+            # The adapter says so.
+            found.update(b"none")
+    return found.hexdigest()[:16]
 
 
 def _samples(signal: Signal, lost: int, octets: bytes) -> SampleBlock:

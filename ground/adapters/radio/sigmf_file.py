@@ -77,6 +77,7 @@ class SigMFWriter:
         self._index = 0
         self._description = description
         self._segments: list[Segment] = []
+        self._retuned = False
         self._file: BinaryIO = self.data.open("wb", buffering=0)
         self._synced_s = time.monotonic()
         self._save()
@@ -84,11 +85,15 @@ class SigMFWriter:
     def write(self, blocks: Sequence[Block]) -> None:
         """LocalError: samples of another format than the first."""
         for block in blocks:
-            if not self._segments or block.lost:
+            if not self._segments or block.lost or self._retuned:
                 self._index += max(block.lost, 0)
+                # Of the first nothing is missing yet.
+                unknown = block.lost == UNKNOWN and self._segments
+                index = None if unknown else self._index
                 self._segments.append(
-                    Segment(self.samples, self._index, self.signal.centre_hz, block.ert_ns)
+                    Segment(self.samples, index, self.signal.centre_hz, block.ert_ns)
                 )
+                self._retuned = False
                 self._save()
             self._file.write(block.octets)
             count = len(block.octets) // self.signal.format.octets
@@ -111,9 +116,8 @@ class SigMFWriter:
                 f"follow {self.signal.format.name} at {self.signal.sample_rate_hz:g}"
             )
         self.signal = signal
-        if self._segments and self._segments[-1].start < self.samples:
-            self._segments.append(Segment(self.samples, self._index, signal.centre_hz))
-        self._save()
+        # Before the next block, which knows its time.
+        self._retuned = True
 
     def _save(self) -> None:
         recording = Recording(
@@ -164,6 +168,9 @@ class SigMFAdapter(Adapter):
     def transmits(self) -> bool:
         return not self.receives
 
+    def recording(self) -> Sequence[Path]:
+        return paths(Path(self.address.rest))
+
     def connect(self) -> None:
         path, chosen = Path(self.address.rest), self.options
         if self.transmits:
@@ -178,6 +185,7 @@ class SigMFAdapter(Adapter):
         self._file = data.open("rb", buffering=0)
         self._at = 0
         self._segments = list(self._recording.segments)
+        self._losses = list(self._recording.losses[1:])
         self.signal = Signal(
             self._recording.format, self._recording.sample_rate_hz, self._segments[0].centre_hz
         )
@@ -202,10 +210,9 @@ class SigMFAdapter(Adapter):
         segments = self._segments
         # The next segment begins here: what is missing before it, another frequency.
         while len(segments) > 1 and segments[1].start <= self._at:
-            passed = segments.pop(0)
-            missing = (segments[0].index - passed.index) - (segments[0].start - passed.start)
-            if missing:
-                results.append(Loss("gap", missing if missing > 0 else UNKNOWN))
+            segments.pop(0)
+            if lost := self._losses.pop(0):
+                results.append(Loss("gap", lost))
             self.signal = Signal(
                 self.signal.format, self.signal.sample_rate_hz, segments[0].centre_hz
             )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sigmf.sigmffile import SigMFFile
 
 from protocols.errors import RemoteError
+from protocols.physical.sample_block import UNKNOWN
 from protocols.physical.samples import SAMPLE_FORMATS, sample_format
 from protocols.physical.sigmf import Recording, Segment, build_metadata, parse_metadata
 from protocols.timecodes.tai import tai_ns_from_utc_iso
@@ -21,12 +22,13 @@ T = tai_ns_from_utc_iso("2026-11-22T21:00:00.123456789Z")
 @st.composite
 def recordings(draw: st.DrawFn) -> Recording:
     segments = [Segment(0, draw(st.integers(0, 100)), 8.4e9, T)]
+    before = segments[0].index or 0
     for _ in range(draw(st.integers(0, 4))):
-        count, lost = draw(st.integers(1, 1000)), draw(st.integers(0, 1000))
+        count, lost = draw(st.integers(1, 1000)), draw(st.integers(-1, 1000))
         last = segments[-1]
-        segments.append(
-            Segment(last.start + count, last.index + count + lost, 8.4e9, draw(st.just(T)))
-        )
+        before += count + max(lost, 0)
+        index = None if lost == UNKNOWN else before
+        segments.append(Segment(last.start + count, index, 8.4e9, draw(st.just(T))))
     known = draw(st.sampled_from(sorted(SAMPLE_FORMATS)))
     return Recording(sample_format(known), draw(st.floats(1, 1e9)), tuple(segments), "a pass")
 
@@ -58,7 +60,15 @@ def test_metadata_of_the_sigmf_package_are_read() -> None:
         Segment(0, 0, 2.2e9, tai_ns_from_utc_iso("2026-11-22T21:00:00Z")),
         Segment(500, 900, 2.3e9),
     )
+    assert ours.losses == (0, 400)
     assert sigmf.__specification__.startswith("1.")
+
+
+def test_what_is_missing_before_a_segment_is_what_indices_say() -> None:
+    segments = (Segment(0, 7), Segment(10, 20), Segment(30, None), Segment(40, 55), Segment(50, 3))
+    recording = Recording(sample_format("cu8"), 1e6, segments)
+    assert recording.losses == (0, 3, UNKNOWN, 5, UNKNOWN)
+    assert parse_metadata(build_metadata(recording)) == recording
 
 
 @pytest.mark.parametrize(

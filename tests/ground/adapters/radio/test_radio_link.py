@@ -104,6 +104,11 @@ def test_a_recording_goes_on_after_what_is_on_disk(
     ]
     assert again.receive(0.02) == []
     assert again.statistics().state is LinkState.OK
+    # As long, under the same name, and not the same.
+    path.write_bytes(bytes(range(100, 200)))
+    other = links(uri)
+    other.open({chunks[0].stream: 9})
+    assert [(chunk.sequence, chunk.octets[0]) for chunk in take(other, 1)] == [(0, 100)]
 
 
 def test_each_run_of_a_live_wire_is_a_stream_of_its_own(
@@ -247,23 +252,27 @@ def test_samples_go_on_with_what_they_are_and_what_is_missing(
     signal = Signal(sample_format("cu8"), 1e6, 8.4e9)
     recording = tmp_path / "pass.sigmf-meta"
     writer = SigMFWriter(recording, signal)
-    writer.write([Block(b"12", 5), Block(b"3456", 7, lost=12), Block(b"78", 9, lost=UNKNOWN)])
+    writer.write([Block(b"12", 5, lost=UNKNOWN), Block(b"3456", 7, lost=12)])
+    writer.write([Block(b"78", 9, lost=5), Block(b"90", 11, lost=UNKNOWN)])
     writer.close()
     uri = f"sigmf:{recording}"
     link = links(uri)
     link.open({})
-    chunks = take(link, 4)
+    chunks = take(link, 5)
     blocks = [parse_sample_block(chunk.octets) for chunk in chunks]
-    assert [block.octets for block in blocks] == [b"12", b"3456", b"78", b""]
+    assert [block.octets for block in blocks] == [b"12", b"3456", b"78", b"90", b""]
     # It ends by saying so: what the receiver still holds is all there will be.
-    assert [block.lost for block in blocks] == [0, 12, 0, UNKNOWN]
+    assert [block.lost for block in blocks] == [0, 12, 5, UNKNOWN, UNKNOWN]
     assert {(b.format.name, b.sample_rate_hz, b.centre_hz) for b in blocks} == {("cu8", 1e6, 8.4e9)}
-    assert [chunk.sequence for chunk in chunks] == [0, 1, 2, 3]
-    assert link.statistics().octets_in == 8
-    # Gone on with where it was; nothing is missing in between.
-    again = links(uri)
-    again.open({chunks[0].stream: 0})
-    assert [parse_sample_block(chunk.octets).lost for chunk in take(again, 3)] == [12, 0, UNKNOWN]
+    assert [chunk.sequence for chunk in chunks] == [0, 1, 2, 3, 4]
+    assert link.statistics().octets_in == 10
+    # Gone on with where it was, with what is missing there and nothing of what was before.
+    for had, lost in ((0, [12, 5, UNKNOWN, UNKNOWN]), (1, [5, UNKNOWN, UNKNOWN])):
+        again = links(uri)
+        again.open({chunks[0].stream: had})
+        assert [parse_sample_block(chunk.octets).lost for chunk in take(again, len(lost))] == lost
+        assert again.statistics().gaps == len(lost) - 1
+        again.close()
     # Of a live wire the time before it was opened is missing.
     server = RtlTcpPeer()
     live = links(f"{server.uri}?rate=250000&freq=1")
