@@ -16,12 +16,14 @@ from ground.config import (
     ARCHIVE,
     BUS,
     MONITOR,
+    PORTS,
     RECEIVE,
     SIMULATOR,
     TIMING,
     RunSettings,
     free_base_port,
     load_settings,
+    port_range_free,
     prepare_run_directory,
 )
 from ground.run import RunOptions, prepare_site, site_commands
@@ -96,8 +98,10 @@ class TrialSite:
                 directory / "broker", base_port=free_base_port(), speed=SPEED
             )
         base = free_base_port()
-        if self.broker is not None and base == self.broker.base_port:
-            base += 16
+        if self.broker is not None:
+            base = self.broker.base_port + PORTS
+            while not port_range_free(base):
+                base += PORTS
         if origin_tai_ns is not None:
             prepare_run_directory(
                 directory, speed=SPEED, base_port=base, origin_tai_ns=origin_tai_ns
