@@ -11,11 +11,12 @@ import sqlite3
 import sys
 from types import FrameType
 
-from ground.config import ALL_SERVICES, load_settings
+from ground.config import ALL_SERVICES, RECEIVE, load_settings
 from ground.logs import FORMATS, set_up
 from ground.ports import Stop
 from ground.supervisor import EXIT_WITH_STDIN
 from ground.wiring import run_service
+from protocols.bus.access import is_key_name
 from protocols.errors import ProtocolError
 
 
@@ -40,11 +41,22 @@ def end_of_service() -> Stop:
     return stop
 
 
+def _service(name: str) -> str:
+    known = name in ALL_SERVICES or (name.startswith(f"{RECEIVE}.") and is_key_name(name))
+    if not known:
+        raise argparse.ArgumentTypeError(f"{name!r}: {', '.join(ALL_SERVICES)} are")
+    return name
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m ground", description="Run one service of the ground segment."
     )
-    parser.add_argument("service", choices=ALL_SERVICES)
+    parser.add_argument(
+        "service",
+        type=_service,
+        help=f"one of {', '.join(ALL_SERVICES)}; receive.ANTENNA: one antenna's receiver",
+    )
     parser.add_argument("--run-dir", required=True, help="directory of the run (ground/config.py)")
     parser.add_argument("--log-format", choices=FORMATS, help="default: L4_LOG_FORMAT, else text")
     options = parser.parse_args(arguments)

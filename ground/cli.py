@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +24,7 @@ DEFAULT_RUN_DIR = Path("var/run")
 RunDir = Annotated[
     Path, typer.Option("--run-dir", help="Directory of the run: captures, journals, archive, logs.")
 ]
-_NETWORK = {"rich_help_panel": "Network and trust (docs/howto/keys.md)"}
+_NETWORK: dict[str, Any] = {"rich_help_panel": "Network and trust (docs/howto/keys.md)"}
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 

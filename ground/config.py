@@ -31,6 +31,7 @@ other end of the link.  Ports from `base_port`, on 127.0.0.1 unless `hosts` says
     +3, +4  applications of site's and mission centre's bundle nodes    +5  the centre's TCPCL
     +6  operators of `command`    +7  the console (HTTP)
     +8 + i  replay endpoint of journaling service i of `JOURNALING`
+    +12  replay endpoint of an antenna's receiver, each at an address of its own
     +15  operators of `scheduling`
     +16 + i  /metrics and /healthz of service i of `ALL_SERVICES` (HTTP)
 
@@ -51,6 +52,7 @@ from typing import Any, cast
 from ground.documents import toml_of
 from ground.durable_files import make_directory, replace_file
 from ground.server_address import checked_address
+from protocols.bus.access import is_key_name
 from protocols.errors import LocalError
 from protocols.identifiers import Topic
 from protocols.telemetry.sampling import MOST_HZ
@@ -117,6 +119,9 @@ class RunSettings:
     hosts: where services run that do not run here, SERVICE=ADDRESS separated by commas, as
         bus=10.0.0.1,receive=10.0.0.2; * stands for all that are not named.  Others connect there,
         and the service itself listens there.
+    receivers: names of the antennas that hear the spacecraft, separated by commas, the preferred
+        first, which also transmits: each has a receiver `receive.NAME`, and `receive` merges what
+        they hear (`ground/receive/merge.py`); empty: one, `receive` itself.
     listen: address that the services started from this directory listen at instead, as 0.0.0.0;
         empty: that of `hosts`.
     console_certificate, console_private_key: PEM files; the console is then served over TLS.
@@ -155,6 +160,7 @@ class RunSettings:
     mqtt_file: str = ""
     keys: str = ""
     hosts: str = ""
+    receivers: str = ""
     listen: str = ""
     console_certificate: str = ""
     console_private_key: str = ""
@@ -191,6 +197,19 @@ class RunSettings:
             raise LocalError(f"archive_replica {self.archive_replica}: archive wanted too")
         for address in filter(None, (self.archive, self.archive_replica)):
             checked_address(address)
+        names = self.antennas
+        if len(set(names)) < len(names) or not all(map(is_key_name, names)):
+            raise LocalError(f"receivers {self.receivers!r}: names of antennas, each once, wanted")
+
+    @property
+    def antennas(self) -> tuple[str, ...]:
+        """Those that have a receiver of their own."""
+        return tuple(filter(None, (name.strip() for name in self.receivers.split(","))))
+
+    @property
+    def antenna_receivers(self) -> tuple[str, ...]:
+        """Names on the bus of the antennas' receivers; none: `receive` alone hears."""
+        return tuple(f"{RECEIVE}.{name}" for name in self.antennas)
 
     def host(self, service: str) -> str:
         """Address at which others reach a service."""
@@ -229,6 +248,14 @@ class RunSettings:
     @property
     def link_endpoint(self) -> str:
         return self._endpoint(SIMULATOR, 2)
+
+    def link_of(self, receiver: str) -> str:
+        """The station's endpoint; an antenna's modem stands beside its receiver, unless told."""
+        antenna = receiver.partition(".")[2]
+        if not antenna:
+            return self.link_endpoint
+        station = f"{SIMULATOR}.{antenna}"
+        return self._endpoint(station if station in parse_hosts(self.hosts) else receiver, 2)
 
     @property
     def relay_applications(self) -> str:
@@ -301,7 +328,10 @@ class RunSettings:
     @property
     def replay_endpoints(self) -> dict[str, str]:
         """Journaling service → endpoint that answers for its journals."""
-        return {service: self._endpoint(service, 8 + i) for i, service in enumerate(JOURNALING)}
+        endpoints = {
+            service: self._endpoint(service, 8 + i) for i, service in enumerate(JOURNALING)
+        }
+        return endpoints | {name: self._endpoint(name, 12) for name in self.antenna_receivers}
 
     @property
     def clock_file(self) -> Path:
@@ -315,6 +345,11 @@ class RunSettings:
     @property
     def capture_dir(self) -> Path:
         return self.run_dir / "capture"
+
+    def capture_of(self, receiver: str) -> Path:
+        """Where a receiver puts what its link brings."""
+        antenna = receiver.partition(".")[2]
+        return self.capture_dir.with_name(f"capture-{antenna}") if antenna else self.capture_dir
 
     @property
     def services(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from ground.config import (
     COMMAND,
     CONSOLE,
     JOURNALING,
+    LOOPBACK,
     MISSION_CENTRE,
     MONITOR,
     MQTT_BRIDGE,
@@ -28,9 +29,10 @@ from ground.config import (
     TIMING,
     RunSettings,
 )
+from ground.curve import is_loopback
 from ground.keyring import Keyring, person
 from ground.ports import Bus, Clock, Dictionaries, Link, LinkState, Message, StateStore, Stop
-from protocols.bus.access import Door
+from protocols.bus.access import Door, role_of
 from protocols.errors import LocalError, ProtocolError
 from protocols.identifiers import Topic, VirtualChannel
 from protocols.telemetry.declaration import Dictionary
@@ -98,7 +100,7 @@ def open_bus(
             segment_octets=settings.journal_segment_octets,
             retain_octets=settings.journal_octets,
         )
-        for topic in JOURNALING.get(service, ())
+        for topic in JOURNALING.get(role_of(service), ())
     }
     return ZmqBus(
         service,
@@ -128,7 +130,9 @@ def open_viewer(
     return bus
 
 
-def open_link(settings: RunSettings, profile: LinkProfile) -> tuple[Link, LinkProfile]:
+def open_link(
+    settings: RunSettings, profile: LinkProfile, receiver: str = RECEIVE
+) -> tuple[Link, LinkProfile]:
     """The station's link, or the radio's in its place, and the profile of what it delivers."""
     if settings.radio:
         from ground.wiring_radio import open_radio_link
@@ -136,8 +140,9 @@ def open_link(settings: RunSettings, profile: LinkProfile) -> tuple[Link, LinkPr
         return open_radio_link(settings, profile, open_clock(settings))
     from ground.adapters.zmq_link import ZmqLink
 
-    keyring = open_keyring(settings, RECEIVE)
-    return ZmqLink(settings.link_name, settings.link_endpoint, keyring=keyring), profile
+    keyring = open_keyring(settings, receiver)
+    name = receiver.partition(".")[2] or settings.link_name
+    return ZmqLink(name, settings.link_of(receiver), keyring=keyring), profile
 
 
 def open_state(settings: RunSettings, service: str) -> StateStore:
@@ -227,8 +232,12 @@ def open_parquet_sink(directory: Path, dictionary: str | None) -> ParquetSink:
 
 def run_service(name: str, settings: RunSettings, stop: Stop) -> None:
     """Run a service until `stop`.  LocalError: it cannot start as configured."""
+    if name in settings.antenna_receivers:
+        _run_receiver(name, settings, stop)
+        return
     if name not in _SERVICES:
-        raise LocalError(f"service {name!r} is not known; {', '.join(_SERVICES)} are")
+        known = (*_SERVICES, *settings.antenna_receivers)
+        raise LocalError(f"service {name!r} is not known; {', '.join(known)} are")
     _SERVICES[name](settings, stop)
 
 
@@ -256,7 +265,10 @@ def observed(settings: RunSettings, service: str, clock: Clock) -> Iterator[Obse
         "/metrics": lambda: Page(200, CONTENT_TYPE, one.metrics()),
         "/healthz": healthz,
     }
-    server = Exposition("127.0.0.1", settings.metrics_ports[service], pages)
+    # Several antennas' receivers on one machine have loopback addresses of their own.
+    host = settings.host(service)
+    host = host if "." in service and is_loopback(f"tcp://{host}:1") else LOOPBACK
+    server = Exposition(host, settings.metrics_ports[role_of(service)], pages)
     try:
         yield one
     finally:
@@ -318,8 +330,30 @@ def _with_bus(service: str, settings: RunSettings, work: Callable[[Bus, Clock], 
 def _run_receive(settings: RunSettings, stop: Stop) -> None:
     from ground.receive.profile import load_profile
 
+    if settings.antennas:
+        _merge(settings, stop)
+        return
     link, profile = open_link(settings, load_profile(settings.mission))
     _receive(settings, profile, link, stop)
+
+
+def _run_receiver(name: str, settings: RunSettings, stop: Stop) -> None:
+    """The receiver of one antenna of several."""
+    from ground.receive.profile import load_profile
+
+    link, profile = open_link(settings, load_profile(settings.mission), name)
+    _receive(settings, profile, link, stop, name)
+
+
+def _merge(settings: RunSettings, stop: Stop) -> None:
+    from ground.adapters.state_file import StateFile
+    from ground.receive.merge import MergeService
+
+    def work(bus: Bus, clock: Clock) -> None:
+        state = StateFile(settings.state_file(RECEIVE))
+        MergeService(settings.antenna_receivers, bus, clock, state, service=RECEIVE).run(stop)
+
+    _with_bus(RECEIVE, settings, work)
 
 
 def replay_as_receiver(settings: RunSettings, profile: LinkProfile, link: Link, stop: Stop) -> None:
@@ -327,7 +361,9 @@ def replay_as_receiver(settings: RunSettings, profile: LinkProfile, link: Link, 
     _receive(settings, profile, link, stop)
 
 
-def _receive(settings: RunSettings, profile: LinkProfile, link: Link, stop: Stop) -> None:
+def _receive(
+    settings: RunSettings, profile: LinkProfile, link: Link, stop: Stop, service: str = RECEIVE
+) -> None:
     from ground.adapters.state_file import StateFile
     from ground.receive.service import ReceiveService
     from ground.wiring_radio import open_prediction
@@ -341,15 +377,17 @@ def _receive(settings: RunSettings, profile: LinkProfile, link: Link, stop: Stop
                 link,
                 bus,
                 clock,
-                StateFile(settings.state_file(RECEIVE)),
+                StateFile(settings.state_file(service)),
                 settings,
+                service=service,
+                transmits=service in (RECEIVE, *settings.antenna_receivers[:1]),
                 playback=playback_channels(profile.dictionary),
                 predict=predict,
             ).run(stop)
         finally:
             link.close()
 
-    _with_bus(RECEIVE, settings, work)
+    _with_bus(service, settings, work)
 
 
 def _run_monitor(settings: RunSettings, stop: Stop) -> None:

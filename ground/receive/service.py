@@ -63,6 +63,8 @@ STATE_VERSION = 3
 class ReceiveService:
     """One link through one chain, or one for each of its carriers.
 
+    service: its name on the bus, `receive` or, of one antenna of several, `receive.ANTENNA`.
+    transmits: its station sends what goes up; of several antennas one does.
     playback: virtual channels that carry stored data; their packets say nothing about the present.
     predict: of the carrier's Doppler shift, where the link gives I/Q samples.
     """
@@ -76,6 +78,8 @@ class ReceiveService:
         state: StateStore,
         settings: RunSettings,
         *,
+        service: str = RECEIVE,
+        transmits: bool = True,
         playback: Collection[int] = (),
         predict: Expect | None = None,
     ) -> None:
@@ -92,7 +96,15 @@ class ReceiveService:
         self._settings = settings
         self._playback = np.zeros(256, np.bool_)
         self._playback[list(playback)] = True
-        self._status = StatusReporter(RECEIVE, clock, bus)
+        self._status = StatusReporter(service, clock, bus)
+        antenna = service.partition(".")[2]
+        #: What several antennas' receivers say of their links is merged (`receive.merge`).
+        self._link_topic, self._ocf_topic = (
+            f"{topic}.{antenna}" if antenna else str(topic) for topic in (Topic.LINK, Topic.OCF)
+        )
+        self._link_name = antenna or settings.link_name
+        self._capture_dir = settings.capture_of(service)
+        self._transmits = transmits
         self._position = START
         #: Of the last snapshot that is on disk for sure, and of the one after it.
         self._kept = self._saving = START
@@ -112,13 +124,14 @@ class ReceiveService:
 
     def run(self, stop: Stop) -> None:
         writer = CaptureWriter(
-            self._settings.capture_dir,
-            link=self._settings.link_name,
+            self._capture_dir,
+            link=self._link_name,
             rotate_octets=self._settings.capture_octets,
         )
         with writer:
             self._recover(stop, writer.position)
-            self._bus.subscribe(Topic.UPLINK)
+            if self._transmits:
+                self._bus.subscribe(Topic.UPLINK)
             self._link.open(dict(writer.resume))
             self._status.state = ServiceState.RUNNING
             if self._status.detail == COMPILING:
@@ -126,7 +139,7 @@ class ReceiveService:
             intake = Intake(
                 self._link,
                 writer,
-                CaptureReader(self._settings.capture_dir),
+                CaptureReader(self._capture_dir),
                 sync=self._settings.sync,
             )
             intake.start()
@@ -158,7 +171,7 @@ class ReceiveService:
             zones = parse(OpaqueMessage, last.body)
             self._zones_told = zones.first_zone + len(zones)
         self._restore(end)
-        reader = CaptureReader(self._settings.capture_dir)
+        reader = CaptureReader(self._capture_dir)
         if self._position == START and any(number > 0 for number, _ in reader.files()[:1]):
             self._go_on(reader)
         for group in _groups(reader.read(self._position)):
@@ -317,10 +330,10 @@ class ReceiveService:
         """Not journaled: what it says of the spacecraft's receiver is worth nothing later."""
         columns = ("word", "frames", "first_ert_ns", "last_ert_ns")
         message = OcfMessage(
-            self._settings.link_name,
+            self._link_name,
             *(np.concatenate([getattr(run, name) for run in runs]) for name in columns),
         )
-        self._bus.publish(Topic.OCF, message.build(), time_ns=self._clock.now_ns())
+        self._bus.publish(self._ocf_topic, message.build(), time_ns=self._clock.now_ns())
 
     def _without_idle(self, packets: PacketBatch) -> PacketBatch:
         # 133.0-B-2 §4.1.3.3.4.4, 133.1-B-3 §4.1.2.3: idle packets fill a link and mean nothing.
@@ -341,7 +354,7 @@ class ReceiveService:
             stop = max(start + 1, int(np.searchsorted(packets.offsets, limit, "right")) - 1)
             part = packets.slice(start, stop)
             message = PacketsMessage(
-                link=self._settings.link_name,
+                link=self._link_name,
                 packets=part,
                 playback=self._playback[part.vcid],
                 reception_ns=reception_ns,
@@ -362,7 +375,7 @@ class ReceiveService:
             stop = int(np.searchsorted(zones.offsets, low + MESSAGE_OCTETS, "right")) - 1
             stop = max(start + 1, stop)
             message = OpaqueMessage(
-                link=self._settings.link_name,
+                link=self._link_name,
                 reception_ns=reception_ns,
                 first_zone=first + start,
                 octets=zones.octets[low : zones.offsets[stop]],
@@ -383,14 +396,14 @@ class ReceiveService:
         if now or time.monotonic() - self._shown_s >= LINK_INTERVAL_S:
             self._shown_s = time.monotonic()
             message = self._link_message(writer, intake)
-            self._bus.publish(Topic.LINK, message.build(), time_ns=message.time_ns)
+            self._bus.publish(self._link_topic, message.build(), time_ns=message.time_ns)
             if isinstance(self._chain.first, SampleChain):
                 self._show_radio(self._chain.first)
         self._behind_octets = intake.behind_octets
         self._tick(now=now)
 
     def _show_radio(self, chain: SampleChain) -> None:
-        link = self._settings.link_name
+        link = self._link_name
         heard = chain.message(self._station, link)
         if heard is not None:
             self._bus.publish(f"{Topic.RADIO}.{link}", heard.build(), time_ns=heard.time_ns)

@@ -61,8 +61,12 @@ _OPERATORS: Final = frozenset({Door.COMMAND, Door.SCHEDULING, Door.BUNDLES})
 ROLES: Final[dict[str, Role]] = {
     "bus": Role(frozenset()),
     "receive": Role(
-        _LIVE | {Door.LINK},
-        (Topic.PACKETS, Topic.OPAQUE, Topic.LINK, Topic.OCF, Topic.RADIATED, f"{Topic.RADIO}."),
+        # Of several antennas' receivers `receive` follows the journals.
+        _FOLLOWER | {Door.LINK},
+        (
+            *(Topic.PACKETS, Topic.OPAQUE, Topic.LINK, Topic.OCF, Topic.RADIATED),
+            *(f"{Topic.LINK}.", f"{Topic.OCF}.", f"{Topic.RADIO}."),
+        ),
     ),
     "monitor": Role(_FOLLOWER, (Topic.PARAMETERS, Topic.EVENTS)),
     "archive": Role(_FOLLOWER),

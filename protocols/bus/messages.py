@@ -76,6 +76,8 @@ class PacketsMessage(BusMessage):
     first_packet: packets in this journal before these; packet i of the journal is the same packet
         for ever, however often the chain was restarted.
     capture_file, capture_offset: how far the capture was decoded when these came out.
+    origin, origin_journal, origin_sequence: of a receiver's message that these were taken from,
+        where several antennas' are merged.
     """
 
     link: str = declare(TEXT)
@@ -85,11 +87,17 @@ class PacketsMessage(BusMessage):
     first_packet: int = declare(INTEGER)
     capture_file: int = declare(INTEGER, default=0)
     capture_offset: int = declare(INTEGER, default=0)
+    origin: str = declare(TEXT, default="")
+    origin_journal: str = declare(TEXT, default="")
+    origin_sequence: int = declare(INTEGER, default=-1)
 
     def __post_init__(self) -> None:
         _require(len(self.playback) == len(self.packets), "playback: one flag a packet wanted")
         _require(self.first_packet >= 0, f"first_packet {self.first_packet} is negative")
         _require(not np.count_nonzero(self.packets.length < 1), "a packet of no octets")
+
+
+_ZONE_COLUMNS = ("scid", "vcid", "frame", "ert_ns", "reason")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,15 +120,28 @@ class OpaqueMessage(BusMessage):
     frame: I64 = declare(_INT64)
     ert_ns: I64 = declare(_INT64)
     reason: npt.NDArray[np.uint8] = declare(_UINT8)
+    origin: str = declare(TEXT, default="")
+    origin_journal: str = declare(TEXT, default="")
+    origin_sequence: int = declare(INTEGER, default=-1)
 
     def __post_init__(self) -> None:
-        lengths = {len(c) for c in (self.scid, self.vcid, self.frame, self.ert_ns, self.reason)}
+        lengths = {len(getattr(self, name)) for name in _ZONE_COLUMNS}
         _require(lengths == {len(self)}, f"{len(self)} zones and columns of {lengths}")
         _require(self.first_zone >= 0, f"first_zone {self.first_zone} is negative")
         check_offsets(self.offsets, len(self.octets), "opaque zones")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def select(self, which: Flags) -> OpaqueMessage:
+        """The zones that are true in which, bool [n]."""
+        lengths = np.diff(self.offsets)
+        return replace(
+            self,
+            octets=self.octets[np.repeat(which, lengths)],
+            offsets=np.concatenate([[0], np.cumsum(lengths[which])]).astype(np.int64),
+            **{name: getattr(self, name)[which] for name in _ZONE_COLUMNS},
+        )
 
 
 @dataclass(frozen=True, eq=False)

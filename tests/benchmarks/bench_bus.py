@@ -26,12 +26,15 @@ from protocols.bus.columns import ParameterColumn
 from protocols.bus.messages import ParametersMessage, ParameterTable, parse
 from protocols.telemetry.calibration import Polynomial
 from tests.benchmarks.harness import Case
+from tests.site_keys import make_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 MESSAGES, ROWS, PARAMETERS = 40, 1000, 40
 VALUES = MESSAGES * ROWS * PARAMETERS
 PEER_PACKETS = 20_000
 PATIENCE_S = 60.0
+#: A topic that the archive may publish, also where there are keys.
+GO = "status.archive"
 
 SENDER = """
 import sys
@@ -62,7 +65,7 @@ def send(run_dir: str) -> None:
     from ground.config import load_settings
 
     bus = open_bus(load_settings(run_dir), "monitor")
-    bus.subscribe("go")
+    bus.subscribe(GO)
     messages = [table_message(number * ROWS) for number in range(MESSAGES)]
     while True:
         for _ in bus.receive(1.0):
@@ -72,13 +75,15 @@ def send(run_dir: str) -> None:
 
 
 class Exchange:
-    """Broker, sender, and this process as the receiver."""
+    """Broker, sender, and this process as the receiver.  secured: over CURVE."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, secured: bool = False) -> None:
         directory = Path(tempfile.mkdtemp(prefix="bench-bus-"))
         self._settings = prepare_run_directory(
             directory, base_port=free_base_port(), journal_octets=1 << 30
         )
+        if secured:
+            make_keys(directory / "keys", "bus", "monitor", "archive")
         self._processes = [
             subprocess.Popen([sys.executable, *command, str(directory)], cwd=ROOT)
             for command in (("-m", "ground", "bus", "--run-dir"), ("-c", SENDER))
@@ -92,7 +97,7 @@ class Exchange:
             assert time.monotonic() < deadline
 
     def _round(self, *, asking: bool = False) -> float:
-        self._bus.publish("go", b"", time_ns=0)
+        self._bus.publish(GO, b"", time_ns=0)
         total, count = 0.0, 0
         quiet = time.monotonic() + (0.5 if asking else PATIENCE_S)
         while count < MESSAGES:
@@ -166,4 +171,12 @@ def cases() -> Iterable[Case]:
         peers={"pyzmq + msgpack, a map a packet, not journaled": one_message_a_packet},
         peer_units={"pyzmq + msgpack, a map a packet, not journaled": PEER_PACKETS * PARAMETERS},
         goal_rate=3.0,
+    )
+    yield Case(
+        name="the same, authenticated and encrypted (CURVE)",
+        units=VALUES,
+        unit="Mvalue/s",
+        ours=Exchange(secured=True),
+        peers={"without keys": Exchange()},
+        peer_units={"without keys": VALUES},
     )

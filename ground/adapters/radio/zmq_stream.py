@@ -20,6 +20,7 @@ from ground.adapters.radio.adapter import Adapter, Block, Face, Malformed, Resul
 from ground.adapters.radio.address import Option, choice, number, options
 from ground.adapters.radio.octets import CARRIES, FRAME_LENGTH
 from ground.adapters.radio.peer import Peer
+from ground.curve import require_loopback
 from protocols.errors import LocalError
 from protocols.physical.samples import SAMPLE_FORMATS, sample_format
 
@@ -35,6 +36,11 @@ _TOPIC: Final = Option(str, "", "only messages that begin so (sub); GNU Radio's 
 _OUT: Final = Option(str, "", "HOST:PORT to transmit at (bound); none: only receives")
 _OUT_PATTERN: Final = Option(choice("push", "pub"), "push", "of what is transmitted")
 
+#: GNU Radio's blocks know no CURVE.
+_UNPROTECTED: Final = Option(
+    choice("yes", "no"), "no", "yes: on a network that is protected otherwise, not loopback"
+)
+
 
 class ZmqAdapter(Adapter):
     """A message is a block."""
@@ -47,6 +53,7 @@ class ZmqAdapter(Adapter):
         topic=_TOPIC,
         out=_OUT,
         out_pattern=_OUT_PATTERN,
+        unprotected=_UNPROTECTED,
         frame_length=FRAME_LENGTH,
         carries=CARRIES,
     )
@@ -65,6 +72,15 @@ class ZmqAdapter(Adapter):
 
     def connect(self) -> None:
         host, port = self.address.host_and_port()
+        endpoint = f"tcp://{host}:{port}"
+        if self.options["unprotected"] == "no":
+            out = [f"tcp://{self.options['out']}"] if self.options["out"] else []
+            for one in (endpoint, *out):
+                require_loopback(
+                    one,
+                    self.address.text,
+                    "unprotected=yes says that the network is (GNU Radio speaks no CURVE)",
+                )
         self._context = zmq.Context()
         try:
             self._in = self._context.socket(zmq.SUB if not self.waits else zmq.PULL)
@@ -76,7 +92,6 @@ class ZmqAdapter(Adapter):
                 zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED
             )
             self._bind_out()
-            endpoint = f"tcp://{host}:{port}"
             if self.options["bind"] == "yes":
                 self._in.bind(endpoint)
             else:
@@ -161,6 +176,7 @@ class ZmqIqAdapter(ZmqAdapter):
         topic=_TOPIC,
         out=_OUT,
         out_pattern=_OUT_PATTERN,
+        unprotected=_UNPROTECTED,
         format=Option(choice(*SAMPLE_FORMATS), "cf32_le", f"one of {', '.join(SAMPLE_FORMATS)}"),
         rate=Option(number, 0.0, "samples a second, as the sender sends; 0: not known"),
         freq=Option(number, 0.0, "centre frequency, Hz; 0: not known"),
