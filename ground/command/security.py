@@ -14,6 +14,7 @@ from typing import Any, Final
 from ground.command.desk import Desk
 from ground.command.requests import Request
 from ground.command.store import CommandStore
+from ground.keyring import read_secret
 from protocols.dictionary.l4_link import MANAGEMENT_COMMAND, SIMULATION_KEYS, CommandKeys
 from protocols.errors import LocalError, RemoteError
 from protocols.frames.sdls_initiator import Reply, SecurityInitiator, describe
@@ -29,12 +30,13 @@ ACTIONS: Final = (*_KEYS, *_ASSOCIATIONS, *_NUMBERED, *_PLAIN, "use")
 def load_keys(file: str) -> CommandKeys:
     """Keys of the command link; empty: the simulated spacecraft's.
 
-    Raises LocalError, which quotes none of them, for a file that holds something else.
+    Raises LocalError, which quotes none of them, for a file that holds something else, or that
+    everybody may read.
     """
     if not file:
         return SIMULATION_KEYS
     try:
-        return CommandKeys.parse(Path(file).read_text())
+        return CommandKeys.parse(read_secret(Path(file)))
     except LocalError as error:
         raise LocalError(f"{file}: {error}") from error
 

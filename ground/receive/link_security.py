@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ground.keyring import read_secret
 from protocols.errors import LocalError
 from protocols.frames.parameters import FrameParameters
 from protocols.frames.sdls import (
@@ -38,12 +39,13 @@ class LinkSecurity:
 
     @classmethod
     def load(cls, spi: int, key_file: Path, mac_length: int = 16) -> LinkSecurity:
-        """Raises LocalError for a file that cannot be read or holds no key in hexadecimal."""
+        """Raises LocalError for a file that cannot be read, that everybody may read, or that holds
+        no key in hexadecimal."""
         try:
-            key = bytes.fromhex(key_file.read_text("ascii"))
-        except OSError as error:
-            raise LocalError(f"key file {key_file}: {error.strerror}") from None
-        except (ValueError, UnicodeDecodeError):
+            key = bytes.fromhex(read_secret(key_file))
+        except LocalError as error:
+            raise LocalError(f"key file {error}") from None
+        except ValueError:
             key = b""
         if len(key) not in KEY_LENGTHS:
             raise LocalError(f"key file {key_file}: no key of 16, 24 or 32 octets in hexadecimal")

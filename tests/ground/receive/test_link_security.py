@@ -53,6 +53,7 @@ def frames() -> U8:
 def mission(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mission file beside its key."""
     folder = tmp_path_factory.mktemp("mission")
+    (folder / "downlink.key").touch(0o600)
     (folder / "downlink.key").write_text(SIMULATION_DOWNLINK_KEY.hex() + "\n")
     path = folder / "secured.toml"
     security = f'\n[security]\nkey_file = "downlink.key"\nspi = {SPI}\n'
@@ -110,6 +111,7 @@ def test_frames_are_what_the_book_says(frames: U8) -> None:
 
 def test_without_the_key_there_is_nothing(frames: U8, mission: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.key"
+    other.touch(0o600)
     other.write_text("00" * 32)
     chain = ReceiveChain(load_profile(mission, key_file=str(other)))
     output = through(chain, cadus(frames))
@@ -215,6 +217,7 @@ def test_mistakes_are_named(mission: Path, flags: dict[str, Any], message: str) 
 
 def test_a_key_is_in_no_message(mission: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.key"
+    wrong.touch(0o600)
     wrong.write_text("4142434445464748 and more")
     with pytest.raises(LocalError) as raised:
         load_profile(mission, key_file=str(wrong))
