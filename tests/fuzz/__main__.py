@@ -30,7 +30,7 @@ from tests.fuzz.target import Fault, Target
 from tests.fuzz.targets import area_of, targets
 
 #: A process takes so long to start, load and end.
-START_S = 120.0
+START_S = 300.0
 
 
 def main() -> int:
