@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from ground.durable_files import make_directory
@@ -18,12 +18,15 @@ def open_file(
     *,
     foreign_keys: bool = True,
     any_thread: bool = False,
+    migrations: Mapping[int, Callable[[sqlite3.Connection], None]] | None = None,
 ) -> sqlite3.Connection:
     """A connection in autocommit mode whose commits survive a power failure; ":memory:": no file.
 
     schema: statements; made in one transaction, with the version, if there is nothing yet.
-    any_thread: may use the connection, one at a time; else this one alone.  Raises LocalError,
-    naming `what` is kept, for a file of another kind or version.
+    any_thread: may use the connection, one at a time; else this one alone.  migrations: version →
+    makes a file of that version one of the next, in the transaction that is open then; so a file is
+    of one version or another at any instant.  Raises LocalError, naming `what` is kept, for a file
+    of another kind, of a version that no migration leads from, or of a newer one.
     """
     if path != ":memory:":
         make_directory(Path(path).parent)
@@ -42,8 +45,14 @@ def open_file(
             for statement in _statements(schema):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {version}")
+        elif found > version:
+            raise LocalError(newer(path, what, found, version))
         elif found != version:
-            raise LocalError(f"{path}: {what} of format {found}, {version} wanted")
+            for step in range(found, version):
+                if migrations is None or step not in migrations:
+                    raise LocalError(f"{path}: {what} of format {found}, {version} wanted")
+                migrations[step](connection)
+            connection.execute(f"PRAGMA user_version = {version}")
         connection.execute("COMMIT")
     except sqlite3.DatabaseError as error:
         connection.close()
@@ -52,6 +61,14 @@ def open_file(
         connection.close()
         raise
     return connection
+
+
+def newer(path: Path | str, what: str, found: object, known: int) -> str:
+    """What is said of a file that a later version of this software has written."""
+    return (
+        f"{path}: {what} of format {found}, written by a newer version than this one, which knows "
+        f"formats up to {known}; install that version again, or restore a backup from before it"
+    )
 
 
 def _statements(schema: str) -> Iterator[str]:

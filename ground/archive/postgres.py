@@ -26,6 +26,7 @@ import asyncpg
 from ground.archive.checksums import CHECKED, row_crc
 from ground.archive.schema import BUSY_TIMEOUT_S, FORMAT, statements
 from ground.server_address import checked_address, shown_address
+from ground.sqlite_file import newer
 from protocols.errors import LocalError
 
 T = TypeVar("T")
@@ -217,6 +218,8 @@ class PostgresDatabase:
         if self.execute("SELECT to_regclass('meta')").fetchone()[0] is None:
             raise LocalError(f"no archive at {self.address}: the database has none of its tables")
         row = self.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+        if row is not None and row[0].isdecimal() and int(row[0]) > FORMAT:
+            raise LocalError(newer(self.address, "archive", row[0], FORMAT))
         if row is None or row[0] != str(FORMAT):
             raise LocalError(f"{self.address} has archive format {row and row[0]}, {FORMAT} wanted")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from ground.archive import checksums
 from ground.archive.database import SqliteDatabase
 from ground.durable_files import make_directory
+from ground.sqlite_file import newer
 from protocols.errors import LocalError
 
 #: Raised whenever a reader of the old tables would misread the new ones.
@@ -144,9 +145,8 @@ def connect_writer(path: Path) -> SqliteDatabase:
             for statement in statements():
                 connection.execute(statement)
             connection.execute("INSERT INTO meta VALUES('format', ?)", (str(FORMAT),))
-        elif _format(connection, path) == str(OLD_FORMAT):
-            checksums.add_columns(connection)
-            connection.execute("UPDATE meta SET value = ? WHERE key = 'format'", (str(FORMAT),))
+        else:
+            _migrate(connection, _format(connection, path))
         connection.execute("COMMIT")
         _check_format(connection, path, (FORMAT,))
     except BaseException:
@@ -175,6 +175,18 @@ def connect_reader(path: Path) -> SqliteDatabase:
     return connection
 
 
+def _migrate(connection: sqlite3.Connection, found: str | None) -> None:
+    """An older file becomes one of this format, in the transaction that is open."""
+    if found == "1":
+        # Before packets were grouped, which is all that format 2 added.
+        for statement in statements():
+            if "packet_group" in statement:
+                connection.execute(statement.replace(", crc INTEGER", ""))
+    if found in ("1", "2"):
+        checksums.add_columns(connection)
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'format'", (str(FORMAT),))
+
+
 def _format(connection: sqlite3.Connection, path: Path) -> str | None:
     try:
         row = connection.execute("SELECT value FROM meta WHERE key='format'").fetchone()
@@ -185,5 +197,12 @@ def _format(connection: sqlite3.Connection, path: Path) -> str | None:
 
 def _check_format(connection: sqlite3.Connection, path: Path, known: tuple[int, ...]) -> None:
     found = _format(connection, path)
+    if found is not None and found.isdecimal() and int(found) > FORMAT:
+        raise LocalError(newer(path, "archive", found, FORMAT))
+    if found in ("1", str(OLD_FORMAT)):
+        raise LocalError(
+            f"{path} has archive format {found}; it becomes one of format {FORMAT} when a service, "
+            "or `l4 replay --archive`, opens it for writing"
+        )
     if found not in [str(one) for one in known]:
         raise LocalError(f"{path} has archive format {found}, {FORMAT} wanted")

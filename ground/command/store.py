@@ -29,7 +29,9 @@ from ground.sqlite_file import open_file
 from protocols.bus.messages import UplinkMessage, parse
 from protocols.errors import LocalError
 
-FORMAT: Final = 1
+#: 1: before requests had origins and procedures were run; later files of format 1 had them all the
+#: same, so that the migration looks.
+FORMAT: Final = 2
 #: Replies kept for operations that are repeated, newest.
 _REPLIES: Final = 10_000
 _SCHEMA = """
@@ -61,6 +63,34 @@ _INDEXES: Final = (
     "CREATE INDEX IF NOT EXISTS uplink_request ON uplink (request)",
     "CREATE INDEX IF NOT EXISTS reply_id ON reply (id)",
 )
+
+
+def _with_origins(db: sqlite3.Connection) -> None:
+    """Format 1 to 2: `request.origin`, and tables for runs of procedures."""
+    columns = {row[1] for row in db.execute("PRAGMA table_info(request)")}
+    if "origin" not in columns:
+        # Made anew: rows are written by the order of their columns.
+        for statement in (
+            "ALTER TABLE request RENAME TO request_1",
+            "DROP INDEX IF EXISTS request_state",
+            "DROP INDEX IF EXISTS request_sequence",
+            "CREATE TABLE request (number INTEGER PRIMARY KEY, state TEXT NOT NULL,"
+            " sequence_count INTEGER NOT NULL, origin TEXT NOT NULL, body BLOB NOT NULL) STRICT",
+            "INSERT INTO request SELECT number, state, sequence_count, '', body FROM request_1",
+            "DROP TABLE request_1",
+            "CREATE UNIQUE INDEX request_origin ON request (origin) WHERE origin != ''",
+            "CREATE INDEX request_state ON request (state)",
+            "CREATE INDEX request_sequence ON request (sequence_count, number)",
+        ):
+            db.execute(statement)
+    for statement in (
+        "CREATE TABLE IF NOT EXISTS run (number INTEGER PRIMARY KEY, procedure TEXT NOT NULL,"
+        " actor TEXT NOT NULL, arguments BLOB NOT NULL, ended INTEGER NOT NULL) STRICT",
+        "CREATE TABLE IF NOT EXISTS run_record (run INTEGER NOT NULL REFERENCES run,"
+        " number INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (run, number))"
+        " STRICT, WITHOUT ROWID",
+    ):
+        db.execute(statement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +141,9 @@ class CommandStore:
     def open(cls, path: Path | str) -> CommandStore:
         """Makes the file if it is not there (":memory:": none).  LocalError: it is another kind."""
         connection = open_file(
-            path, _SCHEMA, FORMAT, "commands", foreign_keys=False, any_thread=True
-        )
+            path, _SCHEMA, FORMAT, "commands", foreign_keys=False, any_thread=True,
+            migrations={1: _with_origins},
+        )  # fmt: skip
         # Not in the schema: files that were made without them get them here.
         for statement in _INDEXES:
             connection.execute(statement)
