@@ -35,9 +35,11 @@ from ground.recovery.rebuild import differences, rebuild
 from protocols.bus.messages import BundlesMessage, CommandMessage, ParametersMessage, parse
 from protocols.bus.pass_list import parse_pass_list
 from protocols.bus.replay import parse_record
+from protocols.dictionary.l4_reports import EVERYTHING
 from protocols.dtn.bundle import Bundle, parse_bundle
 from protocols.errors import LocalError, ProtocolError
-from protocols.identifiers import BundleNode, Topic
+from protocols.identifiers import Apid, BundleNode, Topic
+from protocols.packets.batch import PacketBatch
 from protocols.telecommand.verification import Stage
 
 _MOST_TOLD = 10
@@ -75,9 +77,9 @@ def audit(
     findings.promises = Counter(one.kind for one in asked)
     by_kind = {kind: [one.names for one in asked if one.kind == kind] for kind in KINDS}
     _databases(settings, findings)
-    _archive(settings, findings, progress)
+    reports = _archive(settings, findings, progress)
     _parameters(settings, findings)
-    _commands(settings, findings, by_kind)
+    _commands(settings, findings, by_kind, reports)
     _bundles(settings, findings, by_kind["bundle"])
     _passes(settings, findings, by_kind["pass"])
     _alarms(settings, findings, by_kind["alarm"])
@@ -118,7 +120,17 @@ def _databases(settings: RunSettings, findings: Findings) -> None:
 # ---------------------------------------------------------------- packets, parameters, events
 
 
-def _archive(settings: RunSettings, findings: Findings, progress: Progress | None) -> None:
+def _archive(
+    settings: RunSettings, findings: Findings, progress: Progress | None
+) -> list[PacketBatch]:
+    """The spacecraft's service reports, as the capture gives them."""
+    reports: list[PacketBatch] = []
+
+    def seen(packets: PacketBatch) -> None:
+        ours = (packets.version == 0) & (packets.apid == Apid.FLIGHT_SOFTWARE)
+        if ours.any():
+            reports.append(packets.select(ours))
+
     with tempfile.TemporaryDirectory(prefix="audit-", dir=settings.run_dir) as directory:
         made = Path(directory) / "archive.sqlite"
         with ArchiveStore.open(settings.archive_file, read_only=True) as found:
@@ -131,7 +143,7 @@ def _archive(settings: RunSettings, findings: Findings, progress: Progress | Non
                 }
             except sqlite3.Error as error:
                 findings.problems.append(f"archive: cannot be read: {error}")
-            result = rebuild(settings, made, up_to=up_to, progress=progress)
+            result = rebuild(settings, made, up_to=up_to, progress=progress, seen=seen)
             with ArchiveStore.open(made, read_only=True) as wanted:
                 findings.tell(differences(found, wanted))
     findings.tell(result.problems)
@@ -142,6 +154,7 @@ def _archive(settings: RunSettings, findings: Findings, progress: Progress | Non
         "packets the archive will follow": result.waiting,
         "events": result.events,
     }
+    return reports
 
 
 def _parameters(settings: RunSettings, findings: Findings) -> None:
@@ -173,7 +186,10 @@ def _parameters(settings: RunSettings, findings: Findings) -> None:
 
 
 def _commands(
-    settings: RunSettings, findings: Findings, promised: dict[str, list[dict[str, Any]]]
+    settings: RunSettings,
+    findings: Findings,
+    promised: dict[str, list[dict[str, Any]]],
+    reports: list[PacketBatch],
 ) -> None:
     if not settings.command_file.is_file():
         if any(promised[kind] for kind in ("request", "run", "file")):
@@ -213,7 +229,7 @@ def _commands(
         if last.get(number) != state
     )
     _told_commands(settings, findings, history)
-    _executed(settings, findings, requests)
+    _executed(findings, requests, reports)
     _files(settings, findings, promised["file"])
 
 
@@ -236,17 +252,15 @@ def _told_commands(
 
 
 def _executed(
-    settings: RunSettings, findings: Findings, requests: dict[int, tuple[str, int]]
+    findings: Findings, requests: dict[int, tuple[str, int]], packets: list[PacketBatch]
 ) -> None:
     """By the spacecraft's own reports: no request was accepted more often than it was made, and
     what is said to be completed was reported so."""
-    reports: dict[Stage, Counter[int]] = {}
-    with ArchiveStore.open(settings.archive_file, read_only=True) as archive:
-        names = {info.name: info.definitions for info in archive.parameters()}
-        if "VER_SEQUENCE" not in names:
-            return
-        for stage in (Stage.ACCEPTANCE, Stage.COMPLETION):
-            reports[stage] = _reported(settings, archive, stage)
+    together = PacketBatch.concatenate(packets) if packets else None
+    reports = {
+        stage: Counter[int]() if together is None else _reported(together, stage)
+        for stage in (Stage.ACCEPTANCE, Stage.COMPLETION)
+    }
     # 133.0-B: the count is the low 14 bits of the second header word.
     made = Counter(count for _, count in requests.values() if count >= 0)
     findings.counts["accepted on board"] = sum(reports[Stage.ACCEPTANCE].values())
@@ -265,18 +279,9 @@ def _executed(
     )
 
 
-def _reported(settings: RunSettings, archive: ArchiveStore, stage: Stage) -> Counter[int]:
+def _reported(packets: PacketBatch, stage: Stage) -> Counter[int]:
     """Successes of a stage by sequence count; one that was played back, too, is one."""
-    from ground.receive.profile import load_profile
-    from ground.wiring import open_dictionary
-    from protocols.packets.batch import PacketBatch
-
-    name = f"VERIFY_{stage.name}_SUCCESS"
-    dictionary = open_dictionary(load_profile(settings.mission).dictionary)
-    assert dictionary is not None
-    apid = dictionary.definition(name).apid
-    packets = PacketBatch.from_packets([one.octets for one in archive.packets(apid=apid)])
-    table = dictionary.decode(packets).table(name) if len(packets) else None
+    table = EVERYTHING.decode(packets).table(f"VERIFY_{stage.name}_SUCCESS")
     if table is None:
         return Counter()
     counts = np.asarray(table.raw["VER_SEQUENCE"])

@@ -13,7 +13,7 @@ import os
 import sqlite3
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -62,10 +62,12 @@ def rebuild(
     *,
     up_to: Mapping[str, Position] | None = None,
     progress: Progress | None = None,
+    seen: Callable[[PacketBatch], None] | None = None,
 ) -> Rebuilt:
     """Make `target`, which must not be there, from the run's capture and journals.
 
-    up_to: by topic, where to stop; what follows is counted in `waiting`.  LocalError: `target` is
+    up_to: by topic, where to stop; what follows is counted in `waiting`.  seen: is given all
+    packets of the capture.  LocalError: `target` is
     there, or the capture is not.
     """
     if target.exists():
@@ -83,6 +85,8 @@ def rebuild(
     result = Rebuilt()
     with ArchiveStore.open(target) as store:
         for first, packets in decoded.batches(progress):
+            if seen is not None:
+                seen(packets)
             reception_ns, sequence = told.beside(first, packets)
             if told.identity:
                 # What no message tells comes by the journal, when `receive` has told it.

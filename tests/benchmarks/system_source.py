@@ -75,7 +75,8 @@ def simulated(*, natural: bool) -> PacketBatch:
     spacecraft = Spacecraft(load("nominal"), seed=1, start_ns=start_ns)
     downlink = spacecraft.step(start_ns + 3600 * SECOND_NS, b"")
     packets = ReceiveChain(load_profile("l4_relay")).push(downlink.cadus.tobytes(), 0).packets
-    wanted = natural | (packets.vcid == VirtualChannel.HOUSEKEEPING)
+    # Encapsulation packets, in which bundles travel, have no time and no count to be made new.
+    wanted = (natural & (packets.version == 0)) | (packets.vcid == VirtualChannel.HOUSEKEEPING)
     return packets.select(wanted & ~packets.is_idle)
 
 

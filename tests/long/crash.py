@@ -153,11 +153,10 @@ def _fill_disk(
     for _ in range(steps):
         time.sleep(rng.uniform(5, 5 + 5 * pace_s))
         site.end_by_themselves(True)
-        with ballast.open("wb") as file:
+        with ballast.open("wb", buffering=0) as file:
             try:
                 while True:
                     file.write(bytes(1 << 16))
-                    file.flush()
             except OSError:
                 pass
         began = time.monotonic()

@@ -3,12 +3,12 @@
     make soak                                        # 24 world hours in ten minutes, 40 Mbit/s
     make soak ARGS="--minutes 2 --mbit 100 --hours 4"
 
-The station sends the simulated spacecraft's own mix of packets (`tests/benchmarks/system_source`)
-at a steady rate to bus, receive, monitor and archive, whose clock runs so much faster that the time
-asked for passes.  Each second the memory of every process that is its own (resident less shared: of
-mapped capture files nobody is short) is noted.  At the end the archive must hold every packet and
-every sample that was sent, and a straight line through each process's memory, after a fifth of the
-run, must not rise by more than a tenth of it (or 32 MiB) until the end.
+The station sends the simulated spacecraft's housekeeping (`tests/benchmarks/system_source`, 15
+parameters in each packet) at a steady rate to bus, receive, monitor and archive, whose clock runs
+so much faster that the time asked for passes.  Each second the memory of every process that is its own
+(resident less shared: of mapped capture files nobody is short) is noted.  At the end the archive
+must hold every packet and every sample that was sent, and a straight line through each process's
+memory, after a fifth of the run, must not rise by more than a tenth of it (or 32 MiB) until the end.
 
 DIR/soak.json has all that was noted, DIR/soak.png a picture of it.
 """
@@ -61,9 +61,7 @@ class Soak:
 def soak(directory: Path, *, hours: float, seconds: float, mbit_s: float) -> Soak:
     result = Soak(hours, seconds, mbit_s)
     cadus = directory / "soak.cadus"
-    sent = write_cadus(
-        cadus, max(64, round(mbit_s * 1e6 / 8 / CADU_OCTETS * seconds)), natural=True
-    )
+    sent = write_cadus(cadus, max(64, round(mbit_s * 1e6 / 8 / CADU_OCTETS * seconds)))
     result.packets = sent.packets
     order = Order(str(directory / "run"), str(cadus), mbit_s, chunk_frames=8, stream="soak")
     # Journals forget, as they do in years.
@@ -91,6 +89,10 @@ def soak(directory: Path, *, hours: float, seconds: float, mbit_s: float) -> Soa
         result.load = os.getloadavg()[0]
     finally:
         site.close()
+        for process in site.processes.values():
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
     result.audit = audit(site.settings.archive_file, sent, watch, sampled=False)
     _judge(result)
     return result
