@@ -207,6 +207,8 @@ class TrialSite:
         assert spacecraft is not None
         spacecraft.terminate()
         spacecraft.wait(60)
+        if spacecraft.stdin is not None:
+            spacecraft.stdin.close()
         taken: list[list[int | None]] = []
 
         def rest() -> bool:
