@@ -6,10 +6,11 @@
 The station sends the simulated spacecraft's housekeeping (`tests/benchmarks/system_source`, 15
 parameters in each packet) at a steady rate to bus, receive, monitor and archive, whose clock runs
 so much faster that the time asked for passes.  Each second the memory of every process that is
-its own (resident less shared: of mapped capture files nobody is short) is noted.  At the end the archive
-must hold every packet and every sample that was sent, and a straight line through each process's
-memory, after a fifth of the run, must not rise by more than a tenth of it (or 32 MiB) until the
-end.
+its own (resident less shared: of mapped capture files nobody is short) is noted.
+
+At the end the archive must hold every packet and every sample that was sent, and a straight line
+through each process's memory, after a fifth of the run, must not rise by more than a tenth of it
+(or 32 MiB) until the end.
 
 DIR/soak.json has all that was noted, DIR/soak.png a picture of it.
 """
