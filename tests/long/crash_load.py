@@ -7,6 +7,7 @@ answered must be there whatever happens to it the next instant.  Refusals and si
 from __future__ import annotations
 
 import random
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -126,8 +127,12 @@ class Load:
                     client.send(number)
 
     def _files(self, rng: random.Random) -> None:
-        local = self._settings.run_dir / "to-send"
-        with self._command_client() as client:
+        # Not on the disk that is full.
+        with (
+            tempfile.TemporaryDirectory(prefix="to-send-") as directory,
+            self._command_client() as client,
+        ):
+            local = Path(directory) / "file"
             while not self._stopping.wait(rng.uniform(2, 8)):
                 local.write_bytes(rng.randbytes(rng.choice((0, 500, 4_000))))
                 name = f"trial/{rng.randrange(10**9)}"

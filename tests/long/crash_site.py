@@ -203,12 +203,15 @@ class TrialSite:
         time.sleep(5)
         with self._lock:
             # No longer the supervisor's: it would be started again.
-            spacecraft = self.supervisor.children.pop(SIMULATOR).process
+            child = self.supervisor.children.pop(SIMULATOR)
+        spacecraft = child.process
         assert spacecraft is not None
         spacecraft.terminate()
         spacecraft.wait(60)
         if spacecraft.stdin is not None:
             spacecraft.stdin.close()
+        if child._socket is not None:
+            child._socket.close()
         taken: list[list[int | None]] = []
 
         def rest() -> bool:
