@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -19,8 +19,12 @@ from ground.radio_commands import radio_app
 from protocols.errors import LocalError
 
 if TYPE_CHECKING:
-    from ground.receive.radio_receiver import RadioReceiver
+    from ground.adapters.radio.adapter import Block
+    from ground.receive.radio_receiver import Expect
+    from ground.receive.sample_chain import SampleChain
     from protocols.bus.messages import RadioMessage
+    from protocols.physical.sample_block import SampleBlock
+    from protocols.physical.sigmf import Recording
 
 _RADIO = "Radio (laid over --mission)"
 _CARRIER = "Where to look for the carrier"
@@ -136,11 +140,11 @@ def decode(
 ) -> None:
     """Decode I/Q samples: carrier, symbols, codes, frames and packets, with how it was heard.
 
-    Exit status 1 if not a single frame came out.
+    Where samples are missing, the receiver waits for a tenth of a second of them and then looks for
+    its carrier anew. Exit status 1 if not a single frame came out.
     """
     from ground.receive.profile import load_profile
-    from ground.receive.radio_receiver import RadioReceiver
-    from ground.receive.sample_chain import expectation
+    from ground.receive.sample_chain import SampleChain
     from ground.wiring_radio import open_prediction
 
     given = {
@@ -162,13 +166,8 @@ def decode(
     began = time.perf_counter()
     with ExitStack() as stack:
         samples = stack.enter_context(_open(source, record, seconds))
-        receiver = RadioReceiver(
-            profile,
-            sample_rate=samples.sample_rate,
-            start_ns=samples.start_ns,
-            reception=replace(profile.radio.reception(), prediction=told),
-            expect=None if told else expectation(profile.radio, samples.centre_hz, predict),
-        )
+        expect = _from(samples.start_ns, told) if told else None
+        chain = SampleChain(profile, predict=predict, expect=expect)
         sinks: list[_Sink] = []
         if octets_out is not None:
             sinks.append(_to_file(stack.enter_context(octets_out.open("wb")), packets=False))
@@ -177,9 +176,11 @@ def decode(
         if to:
             sinks.append(stack.enter_context(_sending(to)))
         tell = stack.enter_context(_console(show)) if show is not None else None
-        course = _decode(receiver, samples, sinks, tell)
+        course = _decode(chain, samples, sinks, tell)
+    if course.last is None:
+        raise LocalError(f"{source}: not a sample in it")
     took_s = time.perf_counter() - began
-    found = _summary(receiver, course, took_s)
+    found = _summary(chain, samples, course, took_s)
     if png is not None:
         from ground.radio_plot import draw
 
@@ -200,17 +201,29 @@ def _coefficients(text: str) -> tuple[float, ...]:
         raise LocalError(f"--prediction {text!r}: numbers with commas between wanted") from None
 
 
+def _from(start_ns: int, coefficients: tuple[float, ...]) -> Expect:
+    """Σ cᵢ tⁱ Hz, t from an ERT on, as seen from later ones."""
+
+    def expected(ert_ns: int, seconds: float) -> tuple[float, ...]:
+        t_s = (ert_ns - start_ns) / 1e9
+        return tuple(
+            sum(c * math.comb(i, k) * t_s ** (i - k) for i, c in enumerate(coefficients) if i >= k)
+            for k in range(len(coefficients))
+        )
+
+    return expected
+
+
 @dataclass(frozen=True)
 class _Samples:
-    """blocks: complex64; octets: of a recording, and of one sample of it, for the progress bar."""
+    """start_ns: ERT of the first; blocks: with the ERTs of their first samples; octets: of a
+    recording, for the progress bar."""
 
     name: str
     sample_rate: float
     start_ns: int
-    centre_hz: float
-    blocks: Iterator[Any]
+    blocks: Iterator[tuple[SampleBlock, int]]
     octets: int | None
-    size: int
 
 
 _Sink = Callable[[Any, Any], None]
@@ -230,24 +243,34 @@ def _open(source: str, record: Path | None, seconds: float) -> Iterator[_Samples
     recording, data = read_recording(Path(source))
     if not recording.sample_rate_hz:
         raise LocalError(f"{source}: no core:sample_rate; without it nothing can be demodulated")
-    if len(recording.segments) != 1:
-        raise LocalError(
-            f"{source}: {len(recording.segments)} captures; one without gaps is decoded"
-        )
-    form, rate = recording.format, recording.sample_rate_hz
-    block = min(_BLOCK, max(1, round(_LOOK_S * rate))) * form.octets
-
-    def blocks(file: Any) -> Iterator[Any]:
-        while octets := file.read(block):
-            yield form.to_complex(octets[: len(octets) // form.octets * form.octets])
-
     with data.open("rb") as file:
-        (segment,) = recording.segments
         size = data.stat().st_size
+        start_ns = recording.segments[0].ert_ns
         yield _Samples(
-            Path(source).name, rate, segment.ert_ns, segment.centre_hz, blocks(file), size,
-            form.octets,
-        )  # fmt: skip
+            Path(source).name, recording.sample_rate_hz, start_ns, _blocks(recording, file), size
+        )
+
+
+def _blocks(recording: Recording, file: BinaryIO) -> Iterator[tuple[SampleBlock, int]]:
+    """Segment by segment; where one does not know its time, it follows from the one before."""
+    from protocols.physical.sample_block import UNKNOWN, SampleBlock
+
+    form, rate = recording.format, recording.sample_rate_hz
+    most = min(_BLOCK, max(1, round(_LOOK_S * rate)))
+    ends = [*(segment.start for segment in recording.segments[1:]), 1 << 62]
+    at, ert_ns, missing = 0, 0, 0
+    for segment, lost, end in zip(recording.segments, recording.losses, ends, strict=True):
+        # One without samples leaves it to the next.
+        missing = UNKNOWN if UNKNOWN in (missing, lost) else missing + lost
+        ert_ns = segment.ert_ns or ert_ns + round(max(lost, 0) * 1e9 / rate)
+        first = at
+        while at < end and (octets := file.read(min(most, end - at) * form.octets)):
+            count = len(octets) // form.octets
+            begin_ns = ert_ns + round((at - first) * 1e9 / rate)
+            whole = octets[: count * form.octets]
+            yield SampleBlock(form, rate, segment.centre_hz, missing, whole), begin_ns
+            at, missing = at + count, 0
+        ert_ns += round((at - first) * 1e9 / rate)
 
 
 @contextmanager
@@ -256,6 +279,7 @@ def _open_radio(source: str, record: Path | None, seconds: float) -> Iterator[_S
     from ground.adapters.radio.adapter import Face
     from ground.adapters.radio.recording import Recorder
     from ground.adapters.radio.registry import open_adapter
+    from protocols.physical.sample_block import SampleBlock
 
     recorder = None if record is None else Recorder(record)
     adapter = open_adapter(source, capture=recorder)
@@ -265,21 +289,29 @@ def _open_radio(source: str, record: Path | None, seconds: float) -> Iterator[_S
         recorder.attach(adapter)
     try:
         adapter.open()
-        first: list[Any] = []
+        first: list[Block] = []
         while not first and not adapter.ended:
             first = adapter.receive(0.1)
-        signal = adapter.signal
+        signal = first[0].signal if first else adapter.signal
         if signal is None or not signal.sample_rate_hz:
             why = adapter.last_failure or "its sample rate is not known; give it in the address"
             raise LocalError(f"{source}: {why}")
+        if not first:
+            raise LocalError(f"{source}: {adapter.last_failure or 'it ended without a sample'}")
 
-        def blocks() -> Iterator[Any]:
+        def blocks() -> Iterator[tuple[SampleBlock, int]]:
             waiting, end_s = first, time.monotonic() + seconds
+            # What came before the first is not missing.
+            waiting[0] = replace(waiting[0], lost=0)
             while True:
                 for block in waiting:
-                    yield signal.format.to_complex(block.octets)
-                if adapter.signal != signal:
-                    raise LocalError(f"{source}: other samples now: {adapter.signal}")
+                    now = block.signal or signal
+                    yield (
+                        SampleBlock(
+                            now.format, now.sample_rate_hz, now.centre_hz, block.lost, block.octets
+                        ),
+                        block.ert_ns,
+                    )
                 if adapter.ended or (seconds and time.monotonic() >= end_s):
                     return
                 try:
@@ -287,9 +319,7 @@ def _open_radio(source: str, record: Path | None, seconds: float) -> Iterator[_S
                 except KeyboardInterrupt:
                     return
 
-        octets = signal.format.octets
-        rate, centre_hz = signal.sample_rate_hz, signal.centre_hz
-        yield _Samples(source, rate, first[0].ert_ns, centre_hz, blocks(), None, octets)
+        yield _Samples(source, signal.sample_rate_hz, first[0].ert_ns, blocks(), None)
     finally:
         adapter.close()
         if recorder is not None:
@@ -335,7 +365,7 @@ def _sending(address: str) -> Iterator[_Sink]:
         adapter.close()
 
 
-def _decode(receiver: RadioReceiver, samples: _Samples, sinks: list[_Sink], tell: Any) -> _Course:
+def _decode(chain: SampleChain, samples: _Samples, sinks: list[_Sink], tell: Any) -> _Course:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -354,30 +384,34 @@ def _decode(receiver: RadioReceiver, samples: _Samples, sinks: list[_Sink], tell
         for sink in sinks:
             sink(octets, output)
 
-    look_s = 0.0
+    def look() -> RadioMessage | None:
+        message = chain.message(samples.name, "decode")
+        if message is not None:
+            course.add((message.time_ns - samples.start_ns) / 1e9, message, _good(chain))
+        return message
+
+    looked_ns = None
     with progress:
         task = progress.add_task(samples.name, total=samples.octets, heard="")
-        for block in samples.blocks:
-            take(*receiver.push(block))
-            t_s = (receiver.time_ns - receiver.start_ns) / 1e9
-            if t_s >= look_s:
-                look_s = t_s + _LOOK_S
-                fresh = _good(receiver)
-                message = receiver.message(samples.name, "decode")
-                course.add(t_s, message, fresh)
-                if tell is not None:
-                    tell(message)
-                progress.update(task, heard=_heard(message, fresh))
-            progress.update(task, advance=len(block) * samples.size)
+        for block, ert_ns in samples.blocks:
+            take(*chain.push(block, ert_ns))
+            if looked_ns is None or ert_ns - looked_ns >= _LOOK_S * 1e9:
+                looked_ns = ert_ns
+                if (message := look()) is not None:
+                    if tell is not None:
+                        tell(message)
+                    progress.update(task, heard=_heard(message, course.frames[-1]))
+            progress.update(task, advance=len(block.octets))
         # The lock is gone once the rest has been pushed out.
-        final = receiver.message(samples.name, "decode")
-        take(*receiver.finish())
-    course.add((receiver.time_ns - receiver.start_ns) / 1e9, final, _good(receiver))
+        final = look()
+        take(*chain.end())
+    if final is not None:
+        course.frames[-1] = _good(chain)
     return course
 
 
-def _good(receiver: RadioReceiver) -> int:
-    return receiver.chain.statistics().counts["frames"]["good"]
+def _good(chain: SampleChain) -> int:
+    return chain.statistics().counts["frames"]["good"]
 
 
 def _heard(message: RadioMessage, frames: int) -> str:
@@ -412,17 +446,23 @@ def _console(run_dir: Path) -> Iterator[_Telling]:
         yield _Telling(bus)
 
 
-def _summary(receiver: RadioReceiver, course: _Course, seconds: float) -> dict[str, Any]:
-    status, counts = receiver.status, receiver.chain.statistics().counts
+def _summary(
+    chain: SampleChain, samples: _Samples, course: _Course, seconds: float
+) -> dict[str, Any]:
+    counts = chain.statistics().counts
+    radio = counts["radio"]
     heard = [one for one in course.ebn0_db if one == one]
     offsets = [one for one in course.offset_hz if one == one]
     return {
-        "samples": receiver.samples,
-        "seconds": receiver.samples / receiver.sample_rate,
+        "samples": radio["samples"],
+        "seconds": radio["samples"] / samples.sample_rate,
+        "lost_samples": radio["lost"],
+        # The last ends with the samples.
+        "breaks": max(radio["breaks"] - 1, 0),
         "took_s": round(seconds, 3),
-        "msps": round(receiver.samples / seconds / 1e6, 3),
-        "locks": status.locks,
-        "losses": status.losses,
+        "msps": round(radio["samples"] / seconds / 1e6, 3),
+        "locks": radio["locks"],
+        "losses": radio["losses"],
         "ebn0_db": round(sorted(heard)[len(heard) // 2], 2) if heard else None,
         "offset_hz": [round(min(offsets), 1), round(max(offsets), 1)] if offsets else None,
         **{
@@ -437,6 +477,11 @@ def _print(found: dict[str, Any]) -> None:
         f"samples    {found['samples']:,}, {found['seconds']:.1f} s, in {found['took_s']:.1f} s: "
         f"{found['msps']:.2f} Msps, {speed:.1f} times real time"
     )
+    if found["lost_samples"] or found["breaks"]:
+        print(
+            f"missing    {found['lost_samples']:,} samples as far as is known; the carrier was "
+            f"looked for anew {found['breaks']} times"
+        )
     if found["ebn0_db"] is None:
         print("carrier    none found; --range-hz and --symbol-rate say where to look")
     else:

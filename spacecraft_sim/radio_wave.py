@@ -52,6 +52,8 @@ def waveform(scenario: Scenario) -> Waveform:
         rolloff=radio.rolloff,
         index_rad=radio.index_rad,
         subcarrier_hz=radio.subcarrier_hz,
+        subcarrier=radio.subcarrier,
+        bt=radio.bt,
     )
 
 
@@ -93,7 +95,7 @@ class RadioWave:
 
     tuned_hz: what becomes 0 Hz, against the carrier without Doppler.  Outages of the scenario's
     channel, in spacecraft time since its start, are silence but for the noise.
-    Raises LocalError for a sample rate under twice the symbol rate.
+    Raises LocalError for a sample rate under twice the symbol rate, with that of a subcarrier.
     """
 
     def __init__(
@@ -107,10 +109,11 @@ class RadioWave:
         tuned_hz: float = 0.0,
     ) -> None:
         self.waveform = waveform(scenario)
-        if sample_rate < 2 * self.waveform.symbol_rate:
+        least = 2 * self.waveform.edge_hz
+        if sample_rate < least:
             raise LocalError(
-                f"sample rate {sample_rate:g}: {2 * self.waveform.symbol_rate:g} or more wanted, "
-                f"twice the {self.waveform.symbol_rate:g} symbols/s of this scenario"
+                f"sample rate {sample_rate:g}: {least:g} or more wanted, twice the "
+                f"{self.waveform.edge_hz:g} Hz of this scenario's symbols and subcarrier"
             )
         self.scenario, self.sample_rate, self.start_ns = scenario, float(sample_rate), start_ns
         self._light_time = light_time

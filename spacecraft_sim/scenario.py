@@ -234,6 +234,9 @@ class RadioSettings:
     #: Peak phase deviation where a carrier is left over, and the subcarrier of `pm/psk`.
     index_rad: float = number(1.0, 0.1, 1.5)
     subcarrier_hz: float = number(0.0, 0.0, 10_000_000.0)
+    subcarrier: str = choice("sine", "sine", "square")
+    #: Of GMSK's Gaussian filter, times one bit.
+    bt: float = number(0.5, 0.2, 1.0)
     #: Convolutional code (131.0-B) outside of the Reed-Solomon code.
     convolutional: str = choice("1/2", "none", "1/2", "2/3", "3/4", "5/6", "7/8")
     transmit_w: float = number(55.0, 1e-6, 10_000.0)

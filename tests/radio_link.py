@@ -17,8 +17,9 @@ from protocols.coding.randomiser import randomise
 from protocols.coding.reed_solomon import ReedSolomon
 from protocols.coding.sync import ASM, FrameSynchroniser
 from protocols.physical import channel
-from protocols.physical.demodulator import Demodulator, Reception
+from protocols.physical.demodulator import Reception
 from protocols.physical.modulator import Modulator
+from protocols.physical.residual import open_demodulator
 from protocols.physical.waveform import Modulation, Waveform
 
 
@@ -144,7 +145,7 @@ class Receiver:
     def __init__(
         self, waveform: Waveform, sample_rate: float, coding: Coding, reception: Reception
     ) -> None:
-        self.demodulator = Demodulator(waveform, sample_rate, reception)
+        self.demodulator = open_demodulator(waveform, sample_rate, reception)
         self.symbols = (
             CodedSymbols(waveform, coding.convolutional)
             if coding.convolutional

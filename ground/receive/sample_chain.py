@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from ground.receive.chain import ReceiveChain
 from ground.receive.output import ChainOutput, ChainStatistics, nothing
@@ -28,6 +29,8 @@ DRIFT_NS: Final = 250_000_000
 
 SNAPSHOT_VERSION = 1
 
+Heard = tuple[npt.NDArray[np.uint8], ChainOutput]
+
 #: silent: samples for which silence stood; lost: samples missing as far as anybody knows; breaks:
 #: receivers that ended; malformed: chunks that held no samples; unpredicted: segments for which
 #: nobody could say where the carrier should be.
@@ -36,16 +39,23 @@ _COUNTS: Final = ("samples", "silent", "lost", "breaks", "malformed", "unpredict
 
 class SampleChain:
     """profile: with its radio.  predict: the carrier's Doppler shift; None: it is looked for.
+    expect: instead of that, where the carrier stands in the samples.
 
     Raises LocalError for a profile without a radio.
     """
 
     def __init__(
-        self, profile: LinkProfile, *, predict: Expect | None = None, digests: bool = False
+        self,
+        profile: LinkProfile,
+        *,
+        predict: Expect | None = None,
+        expect: Expect | None = None,
+        digests: bool = False,
     ) -> None:
         self._chain = open_receive_chain(profile, digests=digests)
         assert profile.radio is not None
-        self._given, self._radio, self._predict = profile, profile.radio, predict
+        self._given, self._radio = profile, profile.radio
+        self._predict, self._expect = predict, expect
         self._receiver: RadioReceiver | None = None
         self._centre_hz = 0.0
         self._counts = dict.fromkeys(_COUNTS, 0)
@@ -75,13 +85,13 @@ class SampleChain:
                 block = parse_sample_block(octets)
             except RemoteError:
                 self._counts["malformed"] += 1
-                outputs.append(self._break_off())
+                outputs.append(self._break_off()[1])
                 continue
-            outputs += self._take(block, ert_ns)
+            outputs.append(self.push(block, ert_ns)[1])
         return ChainOutput.join(outputs) if outputs else nothing()
 
     def finish(self) -> ChainOutput:
-        return ChainOutput.join([self._break_off(), self._chain.finish()])
+        return self.end()[1]
 
     def statistics(self) -> ChainStatistics:
         found = self._chain.statistics()
@@ -98,8 +108,10 @@ class SampleChain:
 
     # -- samples -----------------------------------------------------------------------------
 
-    def _take(self, block: SampleBlock, ert_ns: int) -> list[ChainOutput]:
-        outputs: list[ChainOutput] = []
+    def push(self, block: SampleBlock, ert_ns: int) -> Heard:
+        """As `RadioReceiver.push`: octets of the decoded stream, and what the chain made of them.
+        LocalError: a sample rate too low for the symbols."""
+        heard: list[Heard] = []
         receiver = self._receiver
         self._counts["lost"] += max(block.lost, 0)
         if receiver is not None and (
@@ -107,22 +119,26 @@ class SampleChain:
             or block.centre_hz != self._centre_hz
             or not 0 <= block.lost <= SILENCE_S * receiver.sample_rate
         ):
-            outputs.append(self._break_off())
+            heard.append(self._break_off())
             receiver = None
         samples = block.samples()
-        if not len(samples):
-            return outputs
-        if receiver is None:
-            receiver = self._begin(block, ert_ns)
-        elif block.lost:
-            self._counts["silent"] += block.lost
-            samples = np.concatenate([np.zeros(block.lost, np.complex64), samples])
-            ert_ns -= round(block.lost / receiver.sample_rate * 1e9)
-        if abs(ert_ns - receiver.time_ns) > DRIFT_NS:
-            receiver.start_ns += ert_ns - receiver.time_ns
-        self._counts["samples"] += len(samples)
-        outputs.append(receiver.push(samples)[1])
-        return outputs
+        if len(samples):
+            if receiver is None:
+                receiver = self._begin(block, ert_ns)
+            elif block.lost:
+                self._counts["silent"] += block.lost
+                samples = np.concatenate([np.zeros(block.lost, np.complex64), samples])
+                ert_ns -= round(block.lost / receiver.sample_rate * 1e9)
+            if abs(ert_ns - receiver.time_ns) > DRIFT_NS:
+                receiver.start_ns += ert_ns - receiver.time_ns
+            self._counts["samples"] += len(samples)
+            heard.append(receiver.push(samples))
+        return _joined(heard)
+
+    def end(self) -> Heard:
+        """What is still in it."""
+        octets, output = self._break_off()
+        return octets, ChainOutput.join([output, self._chain.finish()])
 
     def _begin(self, block: SampleBlock, ert_ns: int) -> RadioReceiver:
         self._centre_hz = block.centre_hz
@@ -135,7 +151,7 @@ class SampleChain:
             sample_rate=sample_rate,
             start_ns=start_ns,
             reception=self._radio.reception(),
-            expect=expectation(self._radio, self._centre_hz, self._predicted()),
+            expect=self._expect or expectation(self._radio, self._centre_hz, self._predicted()),
             chain=self._chain,
             first_symbol=self._symbols,
         )
@@ -155,16 +171,16 @@ class SampleChain:
 
         return predicted
 
-    def _break_off(self) -> ChainOutput:
+    def _break_off(self) -> Heard:
         receiver, self._receiver = self._receiver, None
         if receiver is None:
-            return nothing()
-        output = receiver.break_off()[1]
+            return _joined([])
+        heard = receiver.break_off()
         self._counts["breaks"] += 1
         self._locks += receiver.status.locks
         self._losses += receiver.status.losses
         self._symbols = receiver.symbols
-        return output
+        return heard
 
     def _radio_counts(self) -> dict[str, int]:
         status = None if self._receiver is None else self._receiver.status
@@ -203,6 +219,13 @@ class SampleChain:
             sample_rate, start_ns, receiver = state["receiver"]
             self._receiver = self._open(sample_rate, start_ns)
             self._receiver.restore(receiver)
+
+
+def _joined(heard: list[Heard]) -> Heard:
+    if len(heard) == 1:
+        return heard[0]
+    octets = [np.empty(0, np.uint8), *(one for one, _ in heard)]
+    return np.concatenate(octets), ChainOutput.join([nothing(), *(one for _, one in heard)])
 
 
 def expectation(radio: RadioParameters, centre_hz: float, predict: Expect | None) -> Expect | None:

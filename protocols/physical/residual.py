@@ -141,6 +141,11 @@ class ResidualDemodulator:
     ) -> None:
         if not waveform.residual:
             raise LocalError(f"{waveform.modulation} has no residual carrier")
+        if waveform.modulation == Modulation.PM_PSK and sample_rate < 2 * waveform.edge_hz:
+            raise LocalError(
+                f"sample rate of {sample_rate:g} for a subcarrier of {waveform.subcarrier_hz:g} Hz "
+                f"and {waveform.symbol_rate:g} symbols/s; at least {2 * waveform.edge_hz:g} wanted"
+            )
         self.waveform = waveform
         self.reception = reception = Reception() if reception is None else reception
         self.sample_rate = float(sample_rate)

@@ -81,6 +81,12 @@ class Waveform:
         return 2 if self.modulation in (Modulation.QPSK, Modulation.OQPSK) else 1
 
     @property
+    def edge_hz(self) -> float:
+        """From the carrier to the far end of the main lobe."""
+        subcarrier = self.subcarrier_hz if self.modulation == Modulation.PM_PSK else 0.0
+        return subcarrier + self.symbol_rate
+
+    @property
     def residual(self) -> bool:
         return self.modulation in RESIDUAL
 

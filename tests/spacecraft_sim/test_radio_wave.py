@@ -144,9 +144,28 @@ def test_the_same_seed_gives_the_same_samples_in_pieces_of_any_size() -> None:
     assert np.array_equal(np.concatenate(pieces), whole)
 
 
+@pytest.mark.parametrize(
+    ("radio", "sps"),
+    [
+        ({"modulation": "pm/psk", "subcarrier_hz": 60e3, "subcarrier": "square"}, 16.0),
+        ({"modulation": "gmsk", "bt": 0.25}, 4.0),
+    ],
+)
+def test_a_scenario_says_subcarrier_and_bt(radio: dict[str, object], sps: float) -> None:
+    one = wave(with_radio(convolutional="none", **radio), sps=sps)
+    for key, value in radio.items():
+        assert getattr(one.waveform, key) == value
+    _, frames = heard(one, 4, Reception(range_hz=500.0))
+    expected = sent(one, 4)
+    assert len(frames) >= 2
+    assert all((expected == frame).all(axis=1).any() for frame in frames)
+
+
 def test_what_does_not_go_together_is_said() -> None:
     with pytest.raises(LocalError, match="or more wanted, twice the 18353"):
         wave(QUIET, sps=1.5)
+    with pytest.raises(LocalError, match=r"73413\.5: 156707 or more wanted"):
+        wave(with_radio(modulation="pm/psk", subcarrier_hz=60e3, convolutional="none"))
     with pytest.raises(LocalError, match="subcarrier of 0"):
         wave(with_radio(modulation="pm/psk"))
 

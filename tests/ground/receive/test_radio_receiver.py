@@ -12,13 +12,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from ground.adapters.radio.adapter import Block, Signal
+from ground.adapters.radio.sigmf_file import SigMFWriter, read_recording
 from ground.cli import app
 from ground.config import free_base_port
+from ground.radio_decode_command import _from
 from ground.receive.chain import ReceiveChain
 from ground.receive.profile import load_profile
 from ground.receive.radio_receiver import RadioReceiver
 from protocols.errors import LocalError
 from protocols.physical.demodulator import Reception
+from protocols.physical.sample_block import UNKNOWN
 from spacecraft_sim.__main__ import main
 from spacecraft_sim.channel import FixedLightTime
 from spacecraft_sim.radio_wave import RadioWave, waveform
@@ -119,6 +123,45 @@ def test_the_command_decodes_a_recording(tmp_path: Path) -> None:
     assert "frames     0, 0 good" in deaf.stdout
     wrong = CliRunner().invoke(app, [*arguments, "--prediction", "fast"])
     assert "--prediction 'fast': numbers with commas between wanted" in str(wrong.exception)
+
+
+def test_the_command_decodes_on_behind_what_is_missing(tmp_path: Path) -> None:
+    """As `l4 radio record` leaves it where a device has overflowed, by file and by adapter."""
+    whole, gaps, kept = (tmp_path / f"{name}.sigmf-meta" for name in ("whole", "gaps", "kept"))
+    assert main(["--iq", str(whole), "--duration", "6", "--light-time", "499"]) == 0
+    recording, data = read_recording(whole)
+    signal = Signal(recording.format, recording.sample_rate_hz, 8.42e9)
+    octets, size = data.read_bytes(), recording.format.octets
+    # A few frames each: 500 samples missing between them, then nobody knows how many.
+    first, second = 150_000, 300_000
+    writer = SigMFWriter(gaps, signal)
+    begin_ns = recording.segments[0].ert_ns
+    for at, end, lost in ((0, first, 0), (first + 500, second, 500), (second + 9, None, UNKNOWN)):
+        ert_ns = begin_ns + round(at / signal.sample_rate_hz * 1e9)
+        writer.write([Block(octets[at * size : end and end * size], ert_ns, lost)])
+    writer.close()
+    found = []
+    for source, more in ((str(gaps), []), (f"sigmf:{gaps}", ["--record", str(kept)])):
+        arguments = ["radio", "decode", source, "-m", "l4_relay", "--frequency-hz", "8.42e9"]
+        done = CliRunner().invoke(app, [*arguments, "--json", *more])
+        assert done.exit_code == 0, (done.output, done.exception)
+        found.append(json.loads(done.stdout))
+    assert (found[0]["lost_samples"], found[0]["breaks"], found[0]["locks"]) == (500, 1, 2)
+    assert found[0]["frames"]["good"] >= 6
+    for key in ("frames", "samples", "lost_samples", "breaks", "locks"):
+        assert found[0][key] == found[1][key], key
+    assert read_recording(kept)[0].losses == (0, 500, UNKNOWN)
+    empty = tmp_path / "empty.sigmf-meta"
+    SigMFWriter(empty, signal).close()
+    for source in (str(empty), f"sigmf:{empty}"):
+        nothing = CliRunner().invoke(app, ["radio", "decode", source, "-m", "l4_relay"])
+        assert "a sample" in str(nothing.exception)
+
+
+def test_a_prediction_from_the_first_sample_is_told_as_seen_from_later_ones() -> None:
+    expect = _from(START, (5.0, -2.0, 0.5))
+    assert expect(START, 60.0) == (5.0, -2.0, 0.5)
+    assert expect(START + 60 * 10**9, 60.0) == (5.0 - 120.0 + 1_800.0, -2.0 + 60.0, 0.5)
 
 
 #: Downlink of the scenario, coding of the mission, and Eb/N0 a few tenths of a decibel above where
