@@ -188,7 +188,8 @@ def run(
     """Start the simulated spacecraft and the ground services, and watch them. Ctrl-C stops all.
 
     All of a run is in its directory; a run started there again goes on where it was. Another
-    --run-dir starts anew. Scenarios: nominal, storm, safe_mode, conjunction, lost_station, optical.
+    --run-dir starts anew. Scenarios: nominal, storm, storm_safe, safe_mode,
+    conjunction, lost_station, optical.
     """
     from ground.run import RunOptions, run_site
     from protocols.errors import LocalError

@@ -79,7 +79,10 @@ def token(
     with _accounts(run_dir) as (settings, accounts):
         people = accounts.people()
         if name not in people:
-            known = ", ".join(people) or "nobody yet: open the link in console/setup-link"
+            known = (
+                ", ".join(people)
+                or "nobody yet: `l4 console set-up NAME`, or the link in console/setup-link"
+            )
             raise LocalError(f"nobody is called {name!r}; there is {known}")
         if role and role.upper() not in Role.__members__:
             raise LocalError(f"--role {role!r}: viewer, operator, approver or admin wanted")
@@ -146,7 +149,8 @@ def set_up(
         accounts.set_up(link, name, _password(), time.time())
         _audit(accounts, "l4 console set-up", name)
         settings.setup_link.unlink(missing_ok=True)
-    print(f"{name} is the administrator; `l4 console token {name} --keep` signs `l4` in")
+    where = "" if run_dir == _RUN else f" --run-dir {run_dir}"
+    print(f"{name} is the administrator; `l4 console token {name} --keep{where}` signs `l4` in")
 
 
 @console_app.command(epilog="Example: l4 console people --json")
@@ -272,4 +276,8 @@ def show_rows(rows: list[dict[str, Any]], *, as_json: bool, none: str) -> None:
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     # Names are there to be copied: on a narrow screen lines wrap, nothing is shortened.
-    Console(width=max(Console().width, 300), soft_wrap=True).print(table, crop=False)
+    console = Console(width=max(Console().width, 300), soft_wrap=True)
+    with console.capture() as text:
+        console.print(table, crop=False)
+    # The spaces behind the last column would wrap into lines of nothing.
+    print("\n".join(line.rstrip() for line in text.get().splitlines()))

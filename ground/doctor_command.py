@@ -58,5 +58,6 @@ def doctor(
         console.print(line.append(one.text), soft_wrap=True)
         if one.do:
             console.print(Text(f"{'':8}{'':18}→ {one.do}", style="cyan"), soft_wrap=True)
-    console.print(f"{errors} errors, {warnings} warnings")
+    plural = {one: "" if one == 1 else "s" for one in (errors, warnings)}
+    console.print(f"{errors} error{plural[errors]}, {warnings} warning{plural[warnings]}")
     raise typer.Exit(1 if errors else 0)

@@ -304,24 +304,26 @@ def _print(holders: Iterable[Holder], directory: Path, as_json: bool) -> None:
         return
     from datetime import UTC, datetime
 
-    from rich.console import Console
-    from rich.table import Table
-
+    from ground.console_commands import show_rows
     from protocols.bus.access import PEOPLE
 
     print(directory)
-    table = Table(box=None, header_style="dim")
-    for title in ("name", "role", "secret", "fingerprint", "valid from", ""):
-        table.add_column(title, no_wrap=True)
+    rows: list[dict[str, Any]] = []
     for one in told:
         for i, key in enumerate(one["keys"]):
             when = datetime.fromtimestamp(key["valid_from_unix_s"], UTC)
-            role = one["role"] if one["role"] in PEOPLE else ""
-            first = (one["name"], role, "here" if one["secret_here"] else "")
-            table.add_row(
-                *(first if i == 0 else ("", "", "")),
-                key["fingerprint"],
-                f"{when:%Y-%m-%dT%H:%M:%SZ}",
-                key["state"],
+            row = {
+                "name": one["name"],
+                "role": one["role"] if one["role"] in PEOPLE else "",
+                "ours": "yes" if one["secret_here"] else "",
+            }
+            rows.append(
+                (row if i == 0 else dict.fromkeys(row, ""))
+                | {
+                    "fingerprint": key["fingerprint"],
+                    "valid from": f"{when:%Y-%m-%dT%H:%M:%SZ}",
+                    "": key["state"],
+                }
             )
-    Console().print(table)
+    # Fingerprints are compared by eye between hosts: none is shortened.
+    show_rows(rows, as_json=False, none="nobody is trusted here")

@@ -224,7 +224,28 @@ def pass_list(run_dir: RunDir = _RUN, json_: Json = False) -> None:
 @pass_app.command(epilog="Example: l4 pass views --json")
 def views(run_dir: RunDir = _RUN, json_: Json = False) -> None:
     """When antennas see the spacecraft, and what is free of that."""
-    _shown(run_dir, lambda one: one.passes_views(), as_json=json_)
+    if json_:
+        _shown(run_dir, lambda one: one.passes_views(), as_json=True)
+        return
+    with ground(run_dir) as one:
+        found = one.passes_views()
+    show_rows([_view(each) for each in found["views"]], as_json=False, none="no views")
+    print(f"version {found['version']} of the passes; planned until {found['horizon_end_utc']}")
+
+
+def _view(one: dict[str, Any]) -> dict[str, str]:
+    from ground.terminal_console.views import clock
+
+    free = [f"{clock(span['from_ms'])}–{clock(span['to_ms'])}" for span in one["free"]]
+    return {
+        "antenna": one["antenna"],
+        "complex": one["complex"],
+        "AOS": clock(one["aos_ms"], date=True),
+        "LOS": clock(one["los_ms"], date=True),
+        "highest": f"{one['elevation_deg']:.0f}°",
+        "free": ", ".join(free) or "–",
+        "held by": ", ".join(sorted({each["who"] or each["kind"] for each in one["held"]})),
+    }
 
 
 Antenna = Annotated[str, typer.Argument(help="As `l4 pass views` names them.")]

@@ -34,7 +34,7 @@ from ground.config import (
 )
 from ground.health import running
 from ground.live_view import LiveModel, pass_lines, render
-from ground.ports import Bus, Clock
+from ground.ports import Bus, Clock, LinkState
 from ground.supervisor import CANNOT_START, Supervisor, python_module
 from ground.wiring import open_clock, open_viewer
 from protocols.errors import LocalError
@@ -362,6 +362,8 @@ def _line(model: LiveModel, supervisor: Supervisor, now_ns: int) -> str:
     if model.link is not None:
         frames = sum(counts.get("frames", 0) for counts in model.link.virtual_channels.values())
         link = f"link {model.link.state}, {frames:,} frames"
+        if model.link.state != LinkState.OK and model.link.detail:
+            link += f" ({model.link.detail})"
     if model.passes is not None and model.passes.receiving(now_ns) is None:
         link += ", " + ", ".join(line.plain for line in pass_lines(model.passes, now_ns))
     restarts = sum(_restarts(supervisor).values())
@@ -486,7 +488,8 @@ def _print_status(model: LiveModel, now_ns: int, problems: list[str]) -> None:
         frames = sum(counts.get("frames", 0) for counts in model.link.virtual_channels.values())
         silent = model.silent(model.link.time_ns, now_ns)
         state = "unknown, last said " if silent else ""
-        state += f"{model.link.state}, {frames:,} frames {model.link.detail}"
+        state += f"{model.link.state}, {frames:,} frames"
+        state += f", {model.link.detail}" if model.link.detail else ""
         console.print(f"link {model.link.link}: {state}")
     if model.passes is not None:
         for line in pass_lines(model.passes, now_ns):

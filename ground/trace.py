@@ -85,8 +85,8 @@ def _event(settings: RunSettings, wanted: str) -> tuple[EventMessage, int, int]:
                 newest = message, number, record.sequence
     if newest is None:
         raise LocalError(
-            f"{settings.run_dir}: no event {wanted!r}; its number, or the name of a parameter, "
-            "packet or on-board event, as events, alarms and logs say them, wanted"
+            f"{settings.run_dir}: there has been no event {wanted!r}: nothing of that name was out "
+            "of limits, stale or reported; `l4 archive events --json` lists names and numbers"
         )
     return newest
 

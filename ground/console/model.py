@@ -105,7 +105,12 @@ class ConsoleModel:
             self._changed.setdefault("commands", []).append(change)
         elif topic.startswith(Topic.RADIO):
             radio = parse(RadioMessage, message.body)
-            self._radios[radio.receiver] = _radio(radio)
+            known = self._radios.get(radio.receiver, {})
+            shown = _radio(radio)
+            # Its samples may be of another day, and it goes on saying how the last of them were.
+            moved = known.get("time") != shown["time"]
+            shown["heard"] = ms(now_ns) if moved else known["heard"]
+            self._radios[radio.receiver] = shown
             self._radios_new.add(radio.receiver)
         elif topic == Topic.BUNDLES:
             self._bundles.extend(map(_bundle, parse(BundlesMessage, message.body).bundles))

@@ -70,6 +70,16 @@ def test_the_present(site: Served) -> None:
     assert run("pass", "list") == (0, "no passes\n")
 
 
+def test_views_are_a_table_for_people(site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told = json.loads(run("pass", "views", "--json")[1])
+    head, *lines, last = run("pass", "views")[1].splitlines()
+    assert head.split() == ["antenna", "complex", "AOS", "LOS", "highest", "free", "held", "by"]
+    assert [line.split()[0] for line in lines] == [one["antenna"] for one in told["views"]] != []
+    assert last.startswith("version ")
+    assert not [line for line in lines if line != line.rstrip() or "_utc" in line]
+
+
 def test_a_run_on_this_machine_is_set_up_and_signed_in_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,4 +118,10 @@ def test_a_receivers_spectrum_keeps_its_lines_and_is_told_seldom() -> None:
     later = model.changes(wall_s=100.0 + RADIO_S)["radios"]["yeoju-x"]
     assert later["time"] > shown["time"] - 1e-3
     assert model.changes(wall_s=200.0) == {}
+    # Samples of whatever day: it has been heard when they last went on.
+    model.take(heard(1, spectrum), START_NS + 10**10)
+    silent = model.changes(wall_s=300.0)["radios"]["yeoju-x"]
+    model.take(heard(10**9, spectrum), START_NS + 10**10)
+    fresh = model.changes(wall_s=400.0)["radios"]["yeoju-x"]
+    assert (silent["heard"], fresh["heard"] - silent["heard"]) == (later["heard"], 10_000.0)
     msgspec.json.encode(model.snapshot())

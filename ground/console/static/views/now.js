@@ -1,5 +1,5 @@
 // At a glance: pass and link, what is out of limits, alarms, commands under way, services.
-import { clock, html, number, severity, span, until } from "../lib.js";
+import { clock, html, number, severity, span, stamp, until } from "../lib.js";
 import { alarms, commands, events, link, now, onboard, parameters, services, windows } from "../live.js";
 import { session } from "../lib.js";
 
@@ -21,9 +21,9 @@ export function LinkPanel() {
   const c = l.counts;
   return html`<section class=${"panel" + (old ? " stale" : "")} aria-label="Link"><h2>Link ${l.link}</h2>
     <p><span class=${"tag " + (old || l.state !== "OK" ? "warning" : "nominal")}>${old ? `SILENT, last said ${l.state}` : l.state}</span>
-      ${" "}${l.carrier ? "carrier locked" : "no carrier"} ${l.detail}</p>
+      ${" "}${l.carrier ? "carrier locked" : "no carrier"}${l.detail && ` · ${l.detail}`}</p>
     <table><tbody>
-      <tr><td>last frame</td><td class="num">${clock(l.last_ert)} ${l.last_ert ? (l.last_ert >= t ? "now" : until(l.last_ert, t)) : ""}</td></tr>
+      <tr><td>last frame</td><td class="num">${(Math.abs(l.last_ert - t) < 43_200_000 ? clock : stamp)(l.last_ert)} ${l.last_ert ? (l.last_ert >= t && l.last_ert - t < 5000 * session.value.speed ? "now" : until(l.last_ert, t)) : ""}</td></tr>
       <tr><td>frames</td><td class="num">${number(c.frames?.good ?? 0)}</td></tr>
       <tr><td>gaps</td><td class="num">${number(Object.values(l.virtual_channels).reduce((s, v) => s + (v.missing ?? 0), 0))}</td></tr>
       <tr><td>corrected symbols</td><td class="num">${number(c.coding?.corrected_symbols ?? 0)}</td></tr>

@@ -58,11 +58,11 @@ const Lock = ({ on, name }) => html`<span class=${"tag " + (on ? "nominal" : "wa
 export function Radios() {
   const t = now.value;
   return Object.values(radios.value).map((r) => {
-    const old = t - r.time > 5000 * session.value.speed;
+    const old = t - r.heard > 5000 * session.value.speed;
     return html`<section class=${"panel" + (old ? " stale" : "")} key=${r.receiver} aria-label=${`Receiver ${r.receiver}`}>
-      <h2>Receiver ${r.receiver} <span class="dim">${r.station} ${r.modulation}</span> ${old && html`<span class="tag warning">SILENT ${until(r.time, t)}</span>`}</h2>
+      <h2>Receiver ${r.receiver} <span class="dim">${r.station} ${r.modulation}</span> ${old && html`<span class="tag warning">SILENT ${until(r.heard, t)}</span>`}</h2>
       <p><${Lock} on=${r.carrier_lock} name="carrier" /><${Lock} on=${r.symbol_lock} name="symbols" /><${Lock} on=${r.frame_lock} name="frames" /></p>
-      <div class="radio"><table><tbody><tr><td>Eb/N0</td><td class="num"><b>${decibel(r.ebn0_db)}</b></td></tr><tr><td>carrier offset</td><td class="num">${hertz(r.carrier_offset_hz)}</td></tr>
+      <div class="radio"><table><tbody><tr><td>Eb/N0</td><td class="num"><b>${decibel(r.ebn0_db)}</b></td></tr><tr><td>carrier offset</td><td class="num">${hertz(Math.round(r.carrier_offset_hz * 10) / 10)}</td></tr>
         <tr><td>symbol rate</td><td class="num">${number(r.symbol_rate)} /s</td></tr><tr><td>input level</td><td class="num">${decibel(r.level_db)}FS</td></tr></tbody></table>
       ${r.constellation.length > 0 ? html`<${Canvas} width=${190} height=${190} draw=${constellation(r)} of=${r} label=${`Constellation, ${r.constellation.length} symbols`} />` : html`<p class="dim">no constellation without symbol lock</p>`}
       ${r.spectrum.length > 0 && html`<${Canvas} width=${560} height=${190} draw=${spectrum(r)} of=${r} label=${`Spectrum, ${hertz(r.span_hz)} wide; carrier at ${hertz(r.carrier_offset_hz)}`} />`}</div></section>`;
