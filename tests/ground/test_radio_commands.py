@@ -56,6 +56,18 @@ def test_probe_says_what_comes(frames: str) -> None:
     assert report["begins"] == bytes(range(16)).hex(" ")
 
 
+def test_probe_of_samples_says_how_strong_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "x.sigmf-meta"
+    writer = SigMFWriter(path, Signal(sample_format("ci8"), 1e6, 1e9))
+    writer.write([Block(bytes([64, 0]) * 1000, 1000)])
+    writer.close()
+    found = l4("probe", f"sigmf:{path}", "--seconds", "0.5")
+    assert found.exit_code == 0, found.exception
+    # Half of full scale.
+    assert "level db        -6.02" in found.stdout
+    assert "sample rate hz  1,000,000" in found.stdout
+
+
 def test_probe_of_nobody_is_not_well() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

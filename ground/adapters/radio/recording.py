@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -192,7 +193,7 @@ def _levels(adapter: Adapter, blocks: Sequence[Block]) -> dict[str, Any]:
     power = float(np.mean(np.abs(samples) ** 2))
     peak = np.maximum(np.abs(samples.real), np.abs(samples.imag))
     return {
-        "level_db": round(10 * np.log10(power), 2) if power > 0 else None,
+        "level_db": round(10 * math.log10(power), 2) if power > 0 else None,
         "clipped": round(float(np.mean(peak >= 0.999)), 6),
         "dc": [round(float(samples.real.mean()), 5), round(float(samples.imag.mean()), 5)],
     }
