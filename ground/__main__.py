@@ -15,7 +15,7 @@ from ground.config import ALL_SERVICES, RECEIVE, load_settings
 from ground.logs import FORMATS, set_up
 from ground.ports import Stop
 from ground.supervisor import EXIT_WITH_STDIN
-from ground.wiring import run_service
+from ground.wiring_services import run_service
 from protocols.bus.access import is_key_name
 from protocols.errors import ProtocolError
 

@@ -327,7 +327,8 @@ def _replay_live(
     from ground.live_view import Followers
     from ground.receive.replay import open_timed
     from ground.supervisor import EXIT_WITH_STDIN
-    from ground.wiring import open_viewer, replay_as_receiver
+    from ground.wiring import open_viewer
+    from ground.wiring_services import replay_as_receiver
 
     if profile is None:
         raise LocalError("--live wants --mission or link parameters")

@@ -24,7 +24,8 @@ from ground.keyring import Keyring
 from ground.receive.chain import ReceiveChain
 from ground.receive.profile import load_profile
 from ground.supervisor import EXIT_WITH_STDIN
-from ground.wiring import open_bus, run_service
+from ground.wiring import open_bus
+from ground.wiring_services import run_service
 from protocols.bus.messages import PacketsMessage, parse
 from protocols.timecodes.tai import tai_ns_from_utc_iso
 from tests.site_keys import make_keys

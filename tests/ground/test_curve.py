@@ -23,7 +23,7 @@ from ground.config import RunSettings, free_base_port
 from ground.curve import is_loopback
 from ground.keyring import Keyring, read_trusted, write_secret, write_trusted
 from ground.relay.client import BundleClient
-from ground.wiring import run_service
+from ground.wiring_services import run_service
 from protocols.errors import LocalError
 from spacecraft_sim.adapters.curve import StationKeys
 from spacecraft_sim.adapters.zmq_link import ZmqStation
