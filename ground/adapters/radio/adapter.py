@@ -14,6 +14,8 @@ An adapter says how to connect, read, write and disconnect; here is all the rest
 What an adapter raises says what becomes of it.  OSError, RemoteError: the connection is lost and
 is made again.  EOFError: that was all, for ever (a file).  LocalError: it cannot work as set up,
 nothing is tried again; so with any other exception, which is a bug in the adapter.
+
+A few lines above 600: whoever writes an adapter reads this one file, policy and vocabulary.
 """
 
 from __future__ import annotations
