@@ -417,6 +417,16 @@ def _codecs(kind: type[Declared]) -> tuple[tuple[str, Codec], ...]:
     return tuple((field.name, field.metadata["codec"]) for field in dataclasses.fields(kind))
 
 
+@cache
+def _defaulted(kind: type[Declared]) -> frozenset[str]:
+    missing = dataclasses.MISSING
+    return frozenset(
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.default is not missing or field.default_factory is not missing
+    )
+
+
 def to_map(message: Declared) -> dict[str, object]:
     entries: dict[str, object] = {}
     name = ""
@@ -429,13 +439,16 @@ def to_map(message: Declared) -> dict[str, object]:
 
 
 def from_map(kind: type[M], value: object) -> M:
-    """RemoteError if a field is missing or wrong.  Unknown fields are a newer sender's: ignored."""
+    """RemoteError if a field without a default is missing, or one is wrong.  Unknown fields are a
+    newer sender's: ignored; those with a default may not have been known to an older one."""
     if not isinstance(value, dict):
         raise _wrong(value, kind.__name__)
     entries = cast(dict[str, object], value)
     values: dict[str, object] = {}
     for name, codec in _codecs(kind):
         if name not in entries:
+            if name in _defaulted(kind):
+                continue
             raise RemoteError(f"{kind.__name__}.{name} is missing")
         try:
             values[name] = codec.unpack(entries[name])

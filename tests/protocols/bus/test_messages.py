@@ -408,6 +408,17 @@ def test_a_newer_senders_further_field_is_ignored() -> None:
     assert parse(EventMessage, msgpack.packb([name, version, fields | {"new": 1}])) == message
 
 
+def test_a_field_that_an_older_sender_did_not_know_has_its_default() -> None:
+    """As journals of a version before are: a run goes on, its archive can be made again."""
+    message = messages.LinkMessage("downlink", 1, "OK", "")
+    name, version, fields = msgpack.unpackb(message.build())
+    del fields["owlt_s"], fields["counts"]
+    assert parse(messages.LinkMessage, msgpack.packb([name, version, fields])) == message
+    del fields["time_ns"]
+    with pytest.raises(RemoteError, match="time_ns is missing"):
+        parse(messages.LinkMessage, msgpack.packb([name, version, fields]))
+
+
 def radio(**changed: object) -> RadioMessage:
     fields: dict[str, object] = {
         **dict.fromkeys(("station", "receiver", "modulation"), "x"),
