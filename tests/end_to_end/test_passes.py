@@ -101,7 +101,7 @@ def test_a_station_that_is_not_known_is_named_at_once(tmp_path: Path, stations: 
 def test_without_passes_the_link_is_always_up(tmp_path: Path) -> None:
     got = l4(
         *("run", "--run-dir", str(tmp_path / "r"), "--no-passes", "--speed", "60"),
-        *("--duration", "15", "--no-view", "--json"),
+        *("--duration", "8", "--no-view", "--json"),
     )
     report = json.loads(got.stdout)
     assert report["pass"] is None

@@ -124,7 +124,7 @@ def test_accounts_from_before_there_were_tokens_are_opened(tmp_path: Path) -> No
 def test_samples_are_the_archive_s(site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sample_routes, "SLICE", 1_000)
     with site.console.context.archive() as archive:
-        path = archive.path  # pyright: ignore[reportAttributeAccessIssue]
+        path = archive.where  # pyright: ignore[reportAttributeAccessIssue]
     from ground.archive.store import ArchiveStore
 
     scet = START_NS + np.arange(10_000) * S

@@ -31,7 +31,7 @@ TOPICS = {
     StatusMessage: "status.x",
     TimeMessage: Topic.TIME,
 }
-PUBLISHER = Publisher(BrokerSettings(host="h", port=1883, tls=False, mission="l4_relay"))
+PUBLISHER = Publisher(BrokerSettings(host="localhost", port=1883, tls=False, mission="l4_relay"))
 
 
 def refuse(constant: str) -> None:

@@ -21,6 +21,9 @@ from pathlib import Path
 from ground.scheduling.requests_views import read_problem
 from ground.scheduling.solve import solve
 
+# Whoever starts the tests in the background leaves it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def press(progress):
     if progress.phase == "exact":
         signal.raise_signal(signal.SIGINT)  # to this thread: CP-SAT's may still be there
