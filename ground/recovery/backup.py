@@ -26,7 +26,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -192,8 +192,7 @@ def back_up(settings: RunSettings, target: Path, progress: Progress | None = Non
         if path.is_file() and path.name not in _LEFT_OUT:
             copying.file(path)
     copying.tree(settings.capture_dir)
-    for directory in {(target / name).parent for name in copying.files}:
-        sync_directory(directory)
+    _like(run, target, copying.files)
     made = Backup(str(target), copying.files)
     manifest = {"version": VERSION, "of": str(run), "files": made.files}
     replace_file(target / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
@@ -255,13 +254,22 @@ def restore(backup: Path, run_dir: Path, progress: Progress | None = None) -> Ba
         _digest(target, sync=True)
         if progress is not None:
             progress(octets, name)
-    for directory in {(making / name).parent for name in found.files}:
-        sync_directory(directory)
+    _like(backup, making, found.files)
     if run_dir.exists():
         run_dir.rmdir()
     making.rename(run_dir)
     sync_directory(run_dir.parent)
     return Backup(str(run_dir), found.files)
+
+
+def _like(source: Path, target: Path, files: Iterable[str]) -> None:
+    """Directories of what was copied get the modes of theirs (keys lie in one that is nobody
+    else's), and are synced."""
+    for inside in {parent for name in files for parent in Path(name).parents}:
+        # The outermost is as whoever asked for it wants it.
+        if inside != Path():
+            os.chmod(target / inside, (source / inside).stat().st_mode & 0o777)
+        sync_directory(target / inside)
 
 
 def _is_database(path: Path) -> bool:

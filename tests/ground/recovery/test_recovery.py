@@ -197,11 +197,20 @@ def test_an_archive_without_checksums_is_taken_over(run: RunSettings) -> None:
 
 
 def test_a_backup_is_restored_as_it_was(run: RunSettings, tmp_path: Path) -> None:
+    (run.run_dir / "keys" / "secret").mkdir(parents=True, mode=0o700)
+    (run.run_dir / "keys" / "secret" / "link").write_bytes(b"k")
+    (run.run_dir / "keys" / "secret" / "link").chmod(0o600)
     made = back_up(run, tmp_path / "backup")
     assert "archive/archive.sqlite" in made.files
     assert audit(load_settings(tmp_path / "backup")).problems == []
     restored = restore(tmp_path / "backup", tmp_path / "again")
     assert restored.files == made.files
+    for copy in ("backup", "again"):
+        secret = tmp_path / copy / "keys" / "secret"
+        assert [oct(p.stat().st_mode & 0o777) for p in (secret, secret / "link")] == [
+            "0o700",
+            "0o600",
+        ]
     assert audit(load_settings(tmp_path / "again")).problems == []
     with pytest.raises(LocalError, match="not empty"):
         restore(tmp_path / "backup", tmp_path / "again")
