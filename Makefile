@@ -37,6 +37,9 @@ test: $(VENV)/.installed-test  ## all tests, style, types and import rules
 	$(BIN)/pyright
 	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
+test-long: $(VENV)/.installed-test  ## more of what `make test` does once: further real weeks, objectives, stations
+	$(BIN)/pytest -m long $(ARGS)
+
 check: $(VENV)/.installed-test  ## style, types and import rules only
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/pyright
 

@@ -90,7 +90,7 @@ def test_nothing_is_received_after_the_pass_and_the_site_says_when_the_next_begi
     assert len(calendar.events) == len(passes.passes)
 
 
-@pytest.mark.parametrize("stations", ["YEOJU,NOSUCH", "TWO"])
+@pytest.mark.parametrize("stations", ["YEOJU,NOSUCH", pytest.param("TWO", marks=pytest.mark.long)])
 def test_a_station_that_is_not_known_is_named_at_once(tmp_path: Path, stations: str) -> None:
     got = l4("run", "--run-dir", str(tmp_path / "r"), "--stations", stations, "--no-view")
     assert got.returncode == 2

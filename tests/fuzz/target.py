@@ -39,7 +39,7 @@ class Target:
     seconds: float = 2.0
     tokens: tuple[bytes, ...] = ()
     #: Mutations in the suite; less where one takes long.
-    short: int = 150
+    short: int = 60
 
     @cached_property
     def corpus(self) -> list[bytes]:

@@ -21,7 +21,7 @@ def week(shared: Path) -> list[object]:
     return [folder / "problems.json", "--maintenance", folder / "maintenance.csv"]
 
 
-@pytest.mark.parametrize("objective", ["hours", "fairness"])
+@pytest.mark.parametrize("objective", ["hours", pytest.param("fairness", marks=pytest.mark.long)])
 def test_solves_a_week_and_proves_a_bound(
     week: list[object], shared: Path, tmp_path: Path, objective: str
 ) -> None:
