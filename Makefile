@@ -4,6 +4,8 @@ VENV ?= .venv
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python,$(if $(shell $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo ok),$(p))))
 BIN := $(VENV)/bin
 ARGS ?=
+# Half as many again as cores: tests of whole sites wait more than they compute.
+WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )))
 # Where it is set, every process would compile all it imports anew: 2 to 3 s of a core at each start.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -35,7 +37,7 @@ test: $(VENV)/.installed-test  ## all tests, style, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
-	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-long: $(VENV)/.installed-test  ## more of what `make test` does once: further real weeks, objectives, stations
 	$(BIN)/pytest -m long $(ARGS)
