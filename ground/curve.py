@@ -12,7 +12,6 @@ is trusted no more; what is lost on the live bus meanwhile comes out of the jour
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import sys
 import threading
 import time
@@ -24,7 +23,7 @@ import zmq
 from zmq.utils import z85
 
 from ground.keyring import Keyring
-from protocols.bus.access import Door, Holder, Key, holder_of, may_publish
+from protocols.bus.access import Door, Holder, Key, holder_of, is_loopback_host, may_publish
 from protocols.bus.zap import CURVE, ENDPOINT, OK, TRY_AGAIN, ZapRequest, build_reply
 from protocols.errors import LocalError, RemoteError
 
@@ -41,13 +40,7 @@ def is_loopback(endpoint: str) -> bool:
     """Whether only this machine can reach a tcp:// endpoint; inproc and ipc stay on it too."""
     if endpoint.startswith(("inproc://", "ipc://")):
         return True
-    host = urlsplit(endpoint).hostname or ""
-    if host == "localhost":
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    # A name may mean any machine, * means all of ours.
-    return False
+    return is_loopback_host(urlsplit(endpoint).hostname or "")
 
 
 def require_loopback(endpoint: str, what: str, remedy: str) -> None:

@@ -10,6 +10,15 @@ import os
 from pathlib import Path
 
 
+def sync_file(path: Path) -> None:
+    """Wait until the disk has what others wrote into it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_directory(directory: Path) -> None:
     """Wait until the disk has the names in it."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -42,4 +51,4 @@ def replace_file(path: Path, octets: bytes) -> None:
     sync_directory(path.parent)
 
 
-__all__ = ["make_directory", "replace_file", "sync_directory"]
+__all__ = ["make_directory", "replace_file", "sync_directory", "sync_file"]

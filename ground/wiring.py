@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ground.config import JOURNALING, LOOPBACK, RECEIVE, RunSettings
-from ground.curve import is_loopback
 from ground.keyring import Keyring, person
 from ground.ports import Bus, Clock, Dictionaries, Link, Message, StateStore
-from protocols.bus.access import role_of
+from protocols.bus.access import is_loopback_host, role_of
 from protocols.errors import LocalError, ProtocolError
 from protocols.identifiers import Topic, VirtualChannel
 from protocols.telemetry.declaration import Dictionary
@@ -234,7 +233,7 @@ def observed(settings: RunSettings, service: str, clock: Clock) -> Iterator[Obse
     }
     # Several antennas' receivers on one machine have loopback addresses of their own.
     host = settings.host(service)
-    host = host if "." in service and is_loopback(f"tcp://{host}:1") else LOOPBACK
+    host = host if "." in service and is_loopback_host(host) else LOOPBACK
     server = Exposition(host, settings.metrics_ports[role_of(service)], pages)
     try:
         yield one

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import msgpack
 
-from ground.durable_files import make_directory, sync_directory
+from ground.durable_files import make_directory, sync_directory, sync_file
 from ground.sqlite_file import open_file
 from protocols.errors import LocalError
 from protocols.files.records import (
@@ -135,7 +135,7 @@ class FileStore:
         except OSError as error:
             held.unlink(missing_ok=True)
             raise LocalError(f"{name}: {error.strerror or error}") from error
-        _sync(held)
+        sync_file(held)
         sync_directory(self._spool)
         # Of the copy: the file may have grown meanwhile.
         return held.stat().st_size
@@ -300,11 +300,3 @@ def _record(body: bytes) -> Record:
             plain[name] = tuple(plain[name])
     plain["messages"] = tuple(plain["messages"])
     return Record(**{**plain, "kind": Kind(plain["kind"]), "state": State(plain["state"])})
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

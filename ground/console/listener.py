@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ground.curve import is_loopback
 from ground.keyring import check_secret
+from protocols.bus.access import is_loopback_host
 from protocols.errors import LocalError
 
 
@@ -29,10 +29,7 @@ class Listener:
     behind_proxy: bool = False
 
     def __post_init__(self) -> None:
-        bracketed = f"[{self.host}]" if ":" in self.host else self.host
-        if not (
-            is_loopback(f"tcp://{bracketed}:{self.port}") or self.certificate or self.behind_proxy
-        ):
+        if not (is_loopback_host(self.host) or self.certificate or self.behind_proxy):
             raise LocalError(
                 f"console: {self.host} is not a loopback address, and passwords would pass in "
                 "clear; console_certificate and console_private_key serve it over TLS, "

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from ground.curve import is_loopback
 from ground.documents import toml_of
 from ground.keyring import check_secret
+from protocols.bus.access import is_loopback_host
 from protocols.errors import LocalError
 
 ROOT: Final = "l4r/v1"
@@ -68,8 +68,7 @@ class BrokerSettings:
             raise LocalError("certificate and key: both or none wanted")
         if self.password and not self.user:
             raise LocalError("a password without user")
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        if not (self.tls or self.plain or is_loopback(f"tcp://{host}:{self.port}")):
+        if not (self.tls or self.plain or is_loopback_host(self.host)):
             raise LocalError(
                 f"mqtt://{self.host}: another machine, and nothing protects what passes: "
                 "mqtts:// wanted, or plain = true in the file"

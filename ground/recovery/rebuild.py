@@ -27,7 +27,7 @@ from ground.archive.decoding import Decoder
 from ground.archive.model import Position, Samples, Store, StoredPacket
 from ground.archive.store import ArchiveStore
 from ground.config import MONITOR, RECEIVE, RunSettings
-from ground.durable_files import sync_directory
+from ground.durable_files import sync_directory, sync_file
 from ground.receive.profile import load_profile
 from ground.recovery.capture import DecodedCapture, Progress, ToldPackets
 from ground.wiring import open_dictionaries, open_sampler, playback_channels
@@ -302,11 +302,7 @@ def _fold_log(made: Path) -> None:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.close()
-    descriptor = os.open(made, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_file(made)
     for suffix in ("-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             made.with_name(made.name + suffix).unlink()

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -30,7 +29,7 @@ import numpy as np
 
 from ground.archive.decoding import Decoder
 from ground.archive.parquet_sink import ParquetSink
-from ground.durable_files import make_directory, sync_directory
+from ground.durable_files import make_directory, sync_directory, sync_file
 from ground.receive.capture import START, CapturePosition, CaptureReader
 from ground.receive.chain import ReceiveChain
 from ground.receive.output import ChainOutput
@@ -128,7 +127,7 @@ def _decode(job: Job, scratch: Path) -> dict[str, Any]:
         for path in sorted(scratch.glob("*.parquet"))
     ]
     for path in scratch.glob("*.parquet"):
-        _sync(path)
+        sync_file(path)
     return {
         "format": FORMAT,
         "settings": job.settings,
@@ -240,15 +239,7 @@ def read_manifest(place: Path) -> dict[str, Any] | None:
 
 def _write(path: Path, octets: bytes) -> None:
     path.write_bytes(octets)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+    sync_file(path)
 
 
 def _sha256(path: Path) -> str:

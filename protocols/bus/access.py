@@ -10,7 +10,9 @@ A role says which sockets may be connected to and which topics published.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import ipaddress
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,6 +33,14 @@ _Z85_LENGTH: Final = 40
 _Z85: Final = frozenset(
     "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 )
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether only its own machine can reach it.  A name may mean any machine, `*` means all
+    addresses of one."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host.lower() == "localhost"
 
 
 class Door(StrEnum):

@@ -7,7 +7,6 @@ neither imports the other.  A key that is taken up, or trusted no more, counts f
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import stat
 import sys
 import threading
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 import zmq
 from zmq.utils import z85
 
-from protocols.bus.access import Door, Holder, holder_of
+from protocols.bus.access import Door, Holder, holder_of, is_loopback_host
 from protocols.bus.zap import CURVE, ENDPOINT, OK, TRY_AGAIN, ZapRequest, build_reply
 from protocols.errors import LocalError, RemoteError
 
@@ -30,10 +29,8 @@ LOOK_S: Final = 0.5
 
 def require_loopback(endpoint: str) -> None:
     """LocalError: without keys the station would serve, and obey, anybody who reaches it."""
-    host = urlsplit(endpoint).hostname or ""
-    with contextlib.suppress(ValueError):
-        if host == "localhost" or ipaddress.ip_address(host).is_loopback:
-            return
+    if is_loopback_host(urlsplit(endpoint).hostname or ""):
+        return
     raise LocalError(
         f"--link {endpoint} is not a loopback address, and nothing protects it: --keys DIR, "
         f"with keys of `l4 keys new {NAME}`, wanted"
