@@ -16,8 +16,9 @@ were answered.  Round after round, each in a fresh directory:
     backup  it is backed up under load; restored elsewhere it goes on, and holds what it should
 
 Then the site comes to rest and `l4 audit` proves, from the capture, that archive, command history,
-bundles, files, passes and alarms hold what was promised, each once.  What is done is kept in
-DIR/rounds.jsonl: started again with the same --dir it goes on.
+bundles, files, passes and alarms hold what was promised, each once; a listener at a broker has
+heard all that the MQTT bridge was to tell.  What is done is kept in DIR/rounds.jsonl: started again
+with the same --dir it goes on.
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ from typing import Any
 from ground.config import load_settings
 from ground.recovery.backup import back_up, restore
 from protocols.timecodes.tai import tai_ns_from_utc_iso
+from tests.conftest import PROGRAM_PATH
 from tests.long.crash_bus import BadNetwork
 from tests.long.crash_load import Load, make_operators
+from tests.long.crash_mqtt import Broker
 from tests.long.crash_site import TrialSite, audit
 
 KINDS = ("kill", "disk", "clock", "leap", "bus", "backup")
@@ -86,11 +89,19 @@ def run_round(
     began = time.monotonic()
     rng = random.Random(seed)
     leap = tai_ns_from_utc_iso("2016-12-31T23:50:00Z") if kind == "leap" else None
-    site = TrialSite(directory, seed, origin_tai_ns=leap, network=kind == "bus", whole=whole)
     promises = directory / "promises.jsonl"
-    promises.touch()
-    load = Load(site.settings, make_operators(site.settings), promises, seed)
     with ExitStack() as stack:
+        broker = None
+        if shutil.which("mosquitto", path=PROGRAM_PATH):
+            broker = stack.enter_context(Broker(_beside(directory, "mqtt")))
+        else:
+            result.notes["MQTT"] = "no mosquitto here: the bridge is left out"
+        site = TrialSite(
+            directory, seed, origin_tai_ns=leap, mqtt=broker.address if broker else "",
+            network=kind == "bus", whole=whole,
+        )  # fmt: skip
+        promises.touch()
+        load = Load(site.settings, make_operators(site.settings), promises, seed)
         network = None
         if site.broker is not None:
             here, there = site.settings, site.broker
@@ -116,13 +127,14 @@ def run_round(
                 _kill(site, result, rng, kills, pace_s)
             load.stop()
             site.settle()
+            told = broker.audit(site.settings) if broker else ({}, [])
         finally:
             site.stop()
     found = audit(site.settings, promises)
     result.answered, result.unanswered = dict(load.answered), dict(load.unanswered)
     result.refused = dict(load.refused)
-    result.counts = found["counts"]
-    result.problems = [*load.failed, *site.unwanted, *site.tracebacks()]
+    result.counts = found["counts"] | told[0]
+    result.problems = [*told[1], *load.failed, *site.unwanted, *site.tracebacks()]
     result.problems += found["problems"]
     if kind == "backup":
         _restore(result, directory, seed)
@@ -243,7 +255,7 @@ def _restore(result: Round, directory: Path, seed: int) -> None:
 
 def _remove(directory: Path) -> None:
     """A round's, with what is beside it."""
-    for what in ("backup", "restored"):
+    for what in ("backup", "restored", "mqtt"):
         shutil.rmtree(_beside(directory, what), ignore_errors=True)
     _beside(directory, "promises").unlink(missing_ok=True)
     shutil.rmtree(directory, ignore_errors=True)

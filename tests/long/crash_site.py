@@ -133,7 +133,7 @@ class TrialSite:
         ), READY_S)  # fmt: skip
 
     def _serving(self) -> list[str]:
-        return [name for name in self.services if name not in (BUS, "mqtt_bridge")]
+        return [name for name in self.services if name != BUS]
 
     def _supervise(self) -> None:
         viewer = open_viewer(self.settings, "trial", [Topic.STATUS])
