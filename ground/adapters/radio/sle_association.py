@@ -29,6 +29,8 @@ CONNECT_S: Final = 3.0
 #: For STOP and UNBIND at the end; a provider that is slower is left without.
 END_S: Final = 1.0
 READ_OCTETS: Final = 1 << 18
+#: Read after a connection has ended, at most: what the sockets of both ends may hold.
+LAST_OCTETS: Final = 16 << 20
 #: Why BIND is refused where trying again is of no use: it is our configuration, or theirs.
 _HOPELESS: Final = frozenset(
     {
@@ -112,6 +114,10 @@ class Association:
         self._user: User | None = None
         # What came while it was started, or while somebody waited for something else.
         self._kept: list[Any] = []
+        # The provider's abort, and what else ended it: raised when all that has come is read.
+        self._abort: int | None = None
+        self._failure: Exception | None = None
+        self._last_octets = 0
 
     def open(self) -> None:
         """Connect, BIND, START.  ConnectionError: not now; LocalError: never like this."""
@@ -125,6 +131,8 @@ class Association:
             )
             user.connected(self._now_ns())
             self._kept = []
+            self._abort = self._failure = None
+            self._last_octets = 0
             bound = self._await(lambda pdu: isinstance(pdu, common.BindReturn))
             if isinstance(bound.result, Refused):
                 raise _refusal(f"BIND to {self._binding.instance}", bound.result, _HOPELESS)
@@ -142,7 +150,7 @@ class Association:
             if self._user is None or self._user.state is State.ENDED:
                 raise ConnectionResetError("the association has ended")
             ident = operation(self._user, self._now_ns())
-            self._flush()
+            self._send()
             return ident
 
     def answer(self, ident: int) -> Any:
@@ -178,34 +186,81 @@ class Association:
     def beat(self) -> None:
         """Heartbeats, while what comes is left where it is: the provider has to wait."""
         with self._lock:
-            if self._socket is None or self._user is None:
+            own, user = self._socket, self._user
+            if own is None or user is None or user.state is State.ENDED:
                 return
-            now_ns = self._now_ns()
-            if select.select([self._socket], [], [], 0)[0]:
-                self._user.not_reading(now_ns)
-            self._user.timeout(now_ns)
-            self._flush()
+            waiting = bool(select.select([own], [], [], 0)[0])
+            self._attend(user, waiting=waiting)
+            if self._failure is not None and not waiting:
+                raise self._failure
 
     def _exchange(self, timeout_s: float) -> list[Any]:
+        """What has come comes first, whatever ends the association meanwhile: the provider counts
+        it as delivered, and does not send it again."""
         own, user = self._socket, self._user
-        if own is None or user is None or user.state is State.ENDED:
-            if user is not None:
+        if own is None or user is None:
+            raise ConnectionResetError("the association has ended")
+        if user.state is State.ENDED:
+            if self._failure is None:
                 # What ended it, where something else came before that and was given first.
                 user.receive(self._now_ns(), b"")
-            raise ConnectionResetError("the association has ended")
-        user.timeout(self._now_ns())
-        self._flush()
-        readable, _, urgent = select.select([own], [], [own], timeout_s)
-        if urgent:
-            raise user.aborted(own.recv(1, socket.MSG_OOB)[0])
-        if not readable:
+            raise self._failure or ConnectionResetError("the association has ended")
+        ending = self._abort is not None or self._failure is not None
+        if not ending:
+            self._flush()
+        octets = self._read(own, 0 if ending else timeout_s)
+        if octets is None and not ending and self._abort is None:
+            user.timeout(self._now_ns())
+            self._flush()
             return []
-        octets = own.recv(READ_OCTETS)
-        if not octets:
-            raise ConnectionResetError("the provider has closed the connection")
-        return user.receive(self._now_ns(), octets)
+        if not octets or self._last_octets > LAST_OCTETS:
+            if self._abort is not None:
+                raise user.aborted(self._abort)
+            raise self._failure or ConnectionResetError("the provider has closed the connection")
+        if ending:
+            self._last_octets += len(octets)
+        found = user.receive(self._now_ns(), octets)
+        self._attend(user, waiting=len(octets) == READ_OCTETS)
+        return found
+
+    def _read(self, own: socket.socket, timeout_s: float) -> bytes | None:
+        """What is there within the time, b"": the end; None: nothing.  An abort overtakes what was
+        sent before it, which is read all the same."""
+        readable, _, urgent = select.select([own], [], [own], timeout_s)
+        try:
+            if urgent and self._abort is None:
+                octet = own.recv(1, socket.MSG_OOB)
+                self._abort = octet[0] if octet else AbortDiagnostic.OTHER_REASON
+                readable = select.select([own], [], [], 0)[0]
+            return own.recv(READ_OCTETS) if readable else None
+        except BlockingIOError:
+            return None
+        except OSError:
+            if self._abort is None and self._failure is None:
+                raise
+            return b""
+
+    def _attend(self, user: User, *, waiting: bool) -> None:
+        """Heartbeats, and what is late, unless it may be among what waits.  What fails here ends
+        the association when all is read that has come."""
+        now_ns = self._now_ns()
+        if waiting:
+            user.not_reading(now_ns)
+        try:
+            user.timeout(now_ns)
+        except RemoteError as error:
+            self._failure = error
+        if self._failure is None:
+            self._flush()
 
     def _flush(self) -> None:
+        """What is to be sent; a failure shows when nothing is left to be read."""
+        try:
+            self._send()
+        except OSError as error:
+            self._failure = error
+
+    def _send(self) -> None:
         assert self._socket is not None
         assert self._user is not None
         deadline = time.monotonic() + CONNECT_S
@@ -218,24 +273,24 @@ class Association:
                     raise TimeoutError(f"the provider has taken nothing for {CONNECT_S:g} s")
                 left = left[self._socket.send(left) :]
 
-    def close(self) -> None:
-        """STOP, UNBIND and disconnect, in `END_S`; or say why not, and disconnect."""
+    def close(self) -> Sequence[Any]:
+        """STOP, UNBIND and disconnect, in `END_S`; or say why not, and disconnect.  What came in
+        the meantime."""
         with self._lock:
             own, user = self._socket, self._user
-            self._socket = self._user = None
             if own is None or user is None:
-                return
+                return ()
             with suppress(OSError, RemoteError, LocalError):
-                self._socket, self._user = own, user
                 self._end(user)
             self._socket = self._user = None
+            last, self._kept = self._kept, []
             if user.urgent is not None:
                 with suppress(OSError):
                     own.send(bytes([user.urgent]), socket.MSG_OOB)
             own.close()
+            return last
 
     def _end(self, user: User) -> None:
-        """What comes in the meantime is nobody's any more."""
         deadline = time.monotonic() + END_S
         if user.state is State.ACTIVE:
             user.stop(self._now_ns())
@@ -246,7 +301,7 @@ class Association:
             if left <= 0:
                 user.abort(AbortDiagnostic.OPERATIONAL_REQUIREMENT)
                 return
-            self._exchange(left)
+            self._kept += self._exchange(left)
 
 
 def _refusal(what: str, refused: Refused, hopeless: frozenset[Any]) -> Exception:
