@@ -4,27 +4,27 @@ Each antenna has a receiver of its own (`receive.yeoju`), with its link, capture
 host of its own if need be.  This service follows their journals and writes what it has not told yet
 into its own, under the name that everybody follows: nobody behind it knows how many antennas there
 are.  A packet is told once: the same octets on the same virtual channel, received by another
-antenna within `SAME_NS`, are the same packet.  What an antenna alone has heard is told however late
-it comes, as playback where it is no longer the present.
+antenna at the same time, are the same packet (`seen.py`).  What an antenna alone has heard is told
+however late it comes, as playback where it is no longer the present.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import blake2b
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from ground.ports import Bus, Clock, Message, StateStore, Stop
+from ground.receive.antennas import Antennas
+from ground.receive.seen import Seen, parts_of
 from ground.status import StatusReporter
 from protocols.bus.messages import (
     LinkMessage,
+    OcfMessage,
     OpaqueMessage,
     PacketsMessage,
     ServiceState,
@@ -33,57 +33,11 @@ from protocols.bus.messages import (
 from protocols.errors import RemoteError
 from protocols.identifiers import Topic
 
-#: Two antennas on Earth hear the same within 43 ms, the light time of its diameter; the rest is for
-#: stations' clocks.  Nothing is sent twice within it on one virtual channel but by mistake.
-SAME_NS: Final = 500_000_000
-#: Packets that are known when another antenna brings them: hours of this spacecraft's.
-REMEMBERED: Final = 500_000
 #: So many wall seconds behind the newest, what one antenna alone has heard is the present no more.
 LATE_S: Final = 5.0
-#: A receiver that has said nothing of its link for so long, wall seconds, is not chosen.
-SILENCE_S: Final = 5.0
-SNAPSHOT_S: Final = 10.0
+SNAPSHOT_S: Final = 30.0
 TURN_S: Final = 0.2
-STATE_VERSION: Final = 1
-
-Flags = npt.NDArray[np.bool_]
-
-
-class Seen:
-    """What has been told, by whom it was heard, and when."""
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
-
-    def fresh(
-        self, antenna: int, parts: Sequence[bytes], vcid: Sequence[int], ert_ns: Sequence[int]
-    ) -> Flags:
-        """bool [n]: no other antenna has brought it; from now on it is known."""
-        fresh = np.ones(len(parts), np.bool_)
-        for i, (octets, channel, at_ns) in enumerate(zip(parts, vcid, ert_ns, strict=True)):
-            key = blake2b(octets, digest_size=8, salt=bytes((channel,))).digest()
-            known = self._known.get(key)
-            if known is not None and known[1] != antenna and abs(known[0] - at_ns) <= SAME_NS:
-                fresh[i] = False
-                continue
-            self._known[key] = at_ns, antenna
-            self._known.move_to_end(key)
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-        return fresh
-
-    def kept(self) -> dict[str, bytes]:
-        """For a snapshot."""
-        values = np.array(list(self._known.values()), np.int64).reshape(-1, 2)
-        return {"keys": b"".join(self._known), "values": values.tobytes()}
-
-    def restore(self, kept: dict[str, bytes]) -> None:
-        """The inverse."""
-        values = np.frombuffer(kept["values"], np.int64).reshape(-1, 2).tolist()
-        keys = kept["keys"]
-        self._known = OrderedDict(
-            (keys[8 * i : 8 * i + 8], (at_ns, antenna)) for i, (at_ns, antenna) in enumerate(values)
-        )
+STATE_VERSION: Final = 2
 
 
 class MergeService:
@@ -109,8 +63,8 @@ class MergeService:
         self._positions: dict[tuple[str, str], tuple[str, int]] = {}
         self._packets = self._zones = 0
         self._newest_ns: int | None = None
-        self._links: dict[str, tuple[float, LinkMessage]] = {}
-        self._counts: Counter[str] = Counter(duplicates=0, late=0, malformed=0)
+        self._antennas = Antennas(sources, clock, self._late_ns)
+        self._counts: Counter[str] = Counter(duplicates=0, late=0, malformed=0, told_anew=0)
         self._saved_s = time.monotonic()
         self._changed = False
 
@@ -161,8 +115,9 @@ class MergeService:
         for topic, after in told.items():
             for message in self._bus.history(topic, after + 1) if ends[topic] > after else ():
                 body = self._parsed(message)
-                self._fresh(topic, body.origin, body)
-                self._positions[topic, body.origin] = body.origin_journal, body.origin_sequence
+                self._step(topic, body.origin, body.origin_journal, body.origin_sequence)
+                if body.origin in self._sources:
+                    self._seen[topic].tell(self._sources.index(body.origin), *_columns(body))
                 self._count(body)
 
     def _save(self, *, wait: bool = True) -> None:
@@ -204,8 +159,9 @@ class MergeService:
 
     def _merge(self, message: Message) -> None:
         body = self._parsed(message)
-        fresh = self._fresh(message.topic, message.source, body)
-        self._positions[message.topic, message.source] = message.journal, message.sequence
+        source = self._sources.index(message.source)
+        self._step(message.topic, message.source, message.journal, message.sequence)
+        fresh = self._seen[message.topic].fresh(source, *_columns(body))
         self._changed = True
         self._counts["duplicates"] += int(np.count_nonzero(~fresh))
         if not fresh.any():
@@ -235,44 +191,64 @@ class MergeService:
         if isinstance(told, PacketsMessage):
             self._packets = told.first_packet + len(told.packets)
             newest = int(told.packets.ert_ns.max()) if len(told.packets) else 0
-            self._newest_ns = max(self._newest_ns or 0, newest)
+            # A station's clock that is ahead must not make all that the others hear late.
+            self._newest_ns = max(self._newest_ns or 0, min(newest, self._clock.now_ns()))
         else:
             self._zones = told.first_zone + len(told)
 
-    def _fresh(self, topic: str, source: str, body: PacketsMessage | OpaqueMessage) -> Flags:
-        if source not in self._sources:
-            # Of a journal that another set of antennas wrote.
-            return np.ones(len(body.packets if isinstance(body, PacketsMessage) else body), bool)
-        batch = body.packets if isinstance(body, PacketsMessage) else body
-        octets, at = batch.octets.tobytes(), batch.offsets.tolist()
-        parts = [octets[a:b] for a, b in pairwise(at)]
-        return self._seen[topic].fresh(
-            self._sources.index(source), parts, batch.vcid.tolist(), batch.ert_ns.tolist()
-        )
+    def _step(self, topic: str, source: str, journal: str, sequence: int) -> None:
+        """A receiver's message is dealt with.  One that was made again, of a journal that was lost
+        or has lost its end, tells what may have been told before."""
+        before = self._positions.get((topic, source))
+        if before is not None and (journal != before[0] or sequence <= before[1]):
+            self._counts["told_anew"] += 1
+            if source in self._sources:
+                self._seen[topic].forget(self._sources.index(source))
+        self._positions[topic, source] = journal, sequence
 
     # ------------------------------------------------------------ the link that is shown
 
     def _choose(self, message: Message) -> None:
         """What receivers say of their links; that of the best is the site's, and its CLCWs are."""
-        if message.topic.startswith(f"{Topic.LINK}."):
-            self._links[message.source] = time.monotonic(), parse(LinkMessage, message.body)
-        if message.source == self._best():
-            topic = message.topic.partition(".")[0]
-            self._bus.publish(topic, message.body, time_ns=message.time_ns)
+        source, time_ns = message.source, message.time_ns
+        if message.topic == f"{Topic.LINK}.{_antenna(source)}":
+            new = self._antennas.hear(source, parse(LinkMessage, message.body))
+            if new and source == self._antennas.best():
+                self._bus.publish(Topic.LINK, message.body, time_ns=time_ns)
+            return
+        if message.topic != f"{Topic.OCF}.{_antenna(source)}":
+            return
+        # As old as what would be playback is no news of the spacecraft's receiver either.
+        floor_ns = (self._newest_ns or 0) - self._late_ns
+        ocf = self._antennas.present(source, parse(OcfMessage, message.body), floor_ns)
+        if ocf is not None:
+            self._bus.publish(Topic.OCF, ocf.build(), time_ns=time_ns)
 
-    def _best(self) -> str:
-        """The first that hears the spacecraft, else the first that is connected, else the first."""
-        now_s = time.monotonic()
-        speaking = {
-            source: link
-            for source, (heard_s, link) in self._links.items()
-            if now_s - heard_s <= SILENCE_S
-        }
-        up = [one for one in self._sources if one in speaking and speaking[one].state == "OK"]
-        hearing = [one for one in up if speaking[one].carrier]
-        return next(iter((*hearing, *up, *self._sources)))
+    def _detail(self) -> str:
+        told = f"from {len(self._sources)} antennas, link of {_antenna(self._antennas.best())}"
+        if silent := self._antennas.silent:
+            told += f"; no word from {', '.join(map(_antenna, silent))}"
+        for number, source in enumerate(self._sources):
+            apart_ns = self._seen[Topic.PACKETS].apart_ns(number)
+            if apart_ns is not None:
+                told += (
+                    f"; clock of {_antenna(source)} is {apart_ns / 1e9:+.1f} s off another's: "
+                    "what both hear is told twice"
+                )
+        return told
 
     def _tick(self, *, now: bool = False) -> None:
-        self._status.detail = f"from {len(self._sources)} antennas, link of {self._best()}"
+        self._status.detail = self._detail()
         counters = {"packets": self._packets, "opaque_zones": self._zones, **self._counts}
         self._status.tick(counters, newest_ns=self._newest_ns, now=now)
+
+
+def _columns(body: PacketsMessage | OpaqueMessage) -> tuple[list[bytes], list[int], list[int]]:
+    """Octets, virtual channel and ERT of each."""
+    batch = body.packets if isinstance(body, PacketsMessage) else body
+    parts = list(parts_of(batch.octets, batch.offsets))
+    return parts, batch.vcid.tolist(), batch.ert_ns.tolist()
+
+
+def _antenna(source: str) -> str:
+    return source.partition(".")[2]

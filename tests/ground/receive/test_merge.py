@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import shutil
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -14,24 +16,12 @@ from ground.adapters.journal import FileJournal
 from ground.adapters.loopback import LoopbackBus, LoopbackExchange
 from ground.adapters.state_file import StateFile
 from ground.receive import merge
-from ground.receive.merge import SAME_NS, MergeService, Seen
-from protocols.bus.messages import LinkMessage, OpaqueMessage, PacketsMessage, parse
+from ground.receive.merge import MergeService
+from protocols.bus.messages import LinkMessage, OcfMessage, OpaqueMessage, PacketsMessage, parse
 from protocols.packets.batch import PacketBatch
 
 S = 1_000_000_000
 ANTENNAS = ("receive.a", "receive.b", "receive.c")
-
-
-def test_the_same_is_what_another_antenna_heard_at_that_time() -> None:
-    seen = Seen()
-    assert seen.fresh(0, [b"one", b"two"], [1, 1], [0, S]).tolist() == [True, True]
-    assert seen.fresh(1, [b"one", b"two"], [1, 1], [SAME_NS, S]).tolist() == [False, False]
-    # Another channel, another time, and the same antenna again: packets of their own.
-    assert seen.fresh(1, [b"one", b"two"], [2, 1], [0, 2 * S]).tolist() == [True, True]
-    assert seen.fresh(0, [b"one"], [1], [10]).tolist() == [True]
-    again = Seen()
-    again.restore(seen.kept())
-    assert again.fresh(2, [b"one"], [1], [20]).tolist() == [False]
 
 
 class Killed(Exception):
@@ -143,31 +133,145 @@ def test_what_comes_late_says_nothing_about_the_present(tmp_path: Path) -> None:
     assert (late.link, late.playback.tolist()) == ("b", [True, False])
 
 
+class Links:
+    """A merging service that takes what the test says; what it passes on."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._viewer = LoopbackBus("viewer", world.exchange)
+        for topic in ("link", "ocf"):
+            self._viewer.subscribe(topic)
+        self.bus = world.bus("receive")
+        state = StateFile(world.directory / "receive.state")
+        self.service = MergeService(ANTENNAS, self.bus, world.clock, state, service="receive")
+        for topic in ("link.", "ocf."):
+            self.bus.subscribe(topic)
+        self.now_ns = world.clock.now_ns()
+        self._words = 0
+        for antenna in ANTENNAS:
+            # The broker's, of whoever was there once.
+            self.say(antenna, "OK", True)
+
+    def say(
+        self, antenna: str, state: str, carrier: bool, ert_ns: int = 0, *, word: int = 0
+    ) -> int:
+        """word: said again as it was."""
+        self._words += 1
+        word = word or self._words
+        ert_ns = ert_ns or self.now_ns
+        link = LinkMessage(antenna[-1], word, state, "", carrier, 499.0, ert_ns, "", {}, {})
+        self.world.receivers[antenna].publish(f"link.{antenna[-1]}", link.build(), time_ns=0)
+        return word
+
+    def ocf(self, antenna: str, *runs: tuple[int, int, int]) -> None:
+        """runs: word, first and last ERT in ns from the beginning."""
+        words, first, last = (np.array(column, np.int64) for column in zip(*runs, strict=True))
+        times = first + self.now_ns, last + self.now_ns
+        ones = np.ones(len(words), np.int64)
+        message = OcfMessage(antenna[-1], words.astype(np.uint32), ones, *times)
+        self.world.receivers[antenna].publish(f"ocf.{antenna[-1]}", message.build(), time_ns=0)
+
+    def passed(self) -> tuple[list[str], list[int]]:
+        """Links and words of OCFs since the last time."""
+        for message in self.bus.receive(0):
+            self.service._take(message)
+        told = self._viewer.receive(0)
+        ocfs = [parse(OcfMessage, m.body).word.tolist() for m in told if m.topic == "ocf"]
+        links = [parse(LinkMessage, m.body).link for m in told if m.topic == "link"]
+        return links, [word for words in ocfs for word in words]
+
+    def close(self) -> None:
+        self.bus.close()
+        self.world.close()
+
+
 def test_the_link_is_that_of_the_first_antenna_that_hears(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    viewer = LoopbackBus("viewer", world.exchange)
-    viewer.subscribe("link")
+    links = Links(World(tmp_path))
+    # Nobody is alive for being remembered by the broker.
+    assert links.passed() == ([], [])
     seen: list[str] = []
-
-    def say(antenna: str, state: str, carrier: bool) -> None:
-        link = LinkMessage(antenna[-1], 0, state, "", carrier, 499.0, 0, "", {}, {})
-        world.receivers[antenna].publish(f"link.{antenna[-1]}", link.build(), time_ns=0)
-
-    bus = world.bus("receive")
-    state = StateFile(tmp_path / "receive.state")
-    service = MergeService(ANTENNAS, bus, world.clock, state, service="receive")
-    for topic in ("link.", "ocf."):
-        bus.subscribe(topic)
     for a_hears, b_hears in ((True, True), (False, True), (False, False), (True, False)):
-        say("receive.a", "OK" if a_hears else "UNAVAILABLE", a_hears)
-        say("receive.b", "OK", b_hears)
-        for message in bus.receive(0):
-            service._take(message)
-        told = [m for m in viewer.receive(0) if m.topic == "link"]
-        seen.append(parse(LinkMessage, told[-1].body).link)
+        links.say("receive.a", "OK" if a_hears else "UNAVAILABLE", a_hears)
+        links.say("receive.b", "OK", b_hears)
+        seen.append(links.passed()[0][-1])
     assert seen == ["a", "b", "b", "a"]
-    bus.close()
+    links.close()
+
+
+def test_a_word_that_is_said_again_is_no_sign_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    links = Links(World(tmp_path))
+    last = links.say("receive.a", "OK", True)
+    links.say("receive.b", "OK", True)
+    assert links.passed()[0] == ["a"]
+    # a is killed; the broker says its last word to each viewer that comes, and we hear it, too.
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 6.0)
+    links.say("receive.b", "OK", True)
+    for _ in range(3):
+        links.say("receive.a", "OK", True, word=last)
+    assert links.passed()[0] == ["b"]
+    assert "no word from a, c" in links.service._detail()
+    links.close()
+
+
+def test_clcws_of_an_antenna_that_is_late_are_never_passed_on(tmp_path: Path) -> None:
+    links = Links(World(tmp_path))
+    for antenna in ("receive.a", "receive.b"):
+        links.say(antenna, "OK", True)
+    links.ocf("receive.a", (1, -9 * S, -8 * S), (2, S, 2 * S))
+    # What was before this process may have been passed on by the one before it.
+    assert links.passed()[1] == [2]
+    # a loses its line; b goes on; a comes back with its backlog.
+    links.say("receive.a", "UNAVAILABLE", False)
+    links.say("receive.b", "OK", True, links.now_ns)
+    links.ocf("receive.b", (2, S, 2 * S), (3, 2 * S, 4 * S))
+    assert links.passed()[1] == [3]
+    links.say("receive.a", "OK", True, links.now_ns - 60 * S)
+    links.ocf("receive.a", (2, 2 * S, 3 * S))
+    assert links.passed() == ([], [])
+    # It has caught up: it is the first again, and says nothing that was said.
+    links.say("receive.a", "OK", True, links.now_ns - S)
+    links.ocf("receive.a", (2, 2 * S, 3 * S), (3, 3 * S, 4 * S), (4, 4 * S, 5 * S))
+    assert links.passed() == (["a"], [4])
+    links.close()
+
+
+def test_a_clock_that_is_ahead_makes_nobody_late(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    links = Links(world)
+    ahead_ns = links.now_ns + 3600 * S
+    links.say("receive.b", "OK", True)
+    links.say("receive.a", "OK", True, ahead_ns)
+    links.ocf("receive.a", (1, 3600 * S, 3600 * S))
+    links.ocf("receive.b", (2, S, S))
+    assert links.passed() == (["b"], [2])
+    links.bus.close()
+    packets = [bytes((8, 1, 192, 0, 0, 0, i)) for i in range(12)]
+    world.hear("receive.a", packets, [ahead_ns + i for i in range(12)])
+    world.hear("receive.b", packets, [links.now_ns + i for i in range(12)])
+    world.merge(6, kill=False)
     world.close()
+    assert [message.playback.any() for message in world.told()] == [False, False]
+
+
+def test_a_receiver_that_tells_all_anew_tells_nobody_twice(tmp_path: Path) -> None:
+    """Its disk was lost but for the capture, or a power failure took its journal's end."""
+    packets = [bytes((8, 1, 192, i, 0, 0, i)) for i in range(6)]
+    times = [i * S for i in range(6)]
+    world = World(tmp_path)
+    world.hear("receive.a", packets[:4], times[:4])
+    world.merge(4, kill=True)
+    world.receivers["receive.a"].close()
+    shutil.rmtree(tmp_path / "receive.a")
+    world.receivers["receive.a"] = world.bus("receive.a")
+    world.hear("receive.a", packets, times)
+    world.merge(6, kill=True)
+    world.hear("receive.b", packets, times)
+    world.merge(6, kill=False)
+    world.close()
+    assert [packet for message in world.told() for packet in message.packets] == packets
 
 
 def test_zones_that_are_no_packets_are_selected_whole() -> None:
