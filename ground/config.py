@@ -81,6 +81,14 @@ JOURNALING: dict[str, tuple[str, ...]] = {
     COMMAND: (Topic.COMMANDS,),
 }
 
+#: Who must have finished what a journal holds before it is forgotten: whoever keeps a result of it.
+NEEDED_BY: dict[tuple[str, str], tuple[str, ...]] = {
+    (RECEIVE, Topic.PACKETS): (MONITOR, ARCHIVE, COMMAND, TIMING, RELAY),
+    (MONITOR, Topic.PARAMETERS): (ARCHIVE,),
+    (MONITOR, Topic.EVENTS): (ARCHIVE, CONSOLE, MQTT_BRIDGE),
+    (COMMAND, Topic.COMMANDS): (MQTT_BRIDGE,),
+}
+
 MIB = 1024 * 1024
 
 
@@ -89,8 +97,9 @@ class RunSettings:
     """Settings of one run, validated here, once.
 
     mission: name of a link profile in ground/missions, or a path of one.
-    journal_octets: each journal forgets its oldest segments beyond this; a follower that is
-        further behind loses messages and counts them.
+    journal_octets: each journal forgets its oldest segments beyond this, when the services that
+        need them (`NEEDED_BY`) have finished them.  journal_most_octets: beyond this it forgets
+        them even so; a follower that is further behind loses messages, counts them and says so.
     capture_octets: a capture file is followed by the next beyond this.
     keep_samples_octets: of a radio's I/Q samples, captured files beyond this are deleted, the
         oldest first, once they are decoded and no restart wants them; 0: none ever is.
@@ -140,6 +149,7 @@ class RunSettings:
     mission: str = "l4_relay"
     link_name: str = "downlink"
     journal_octets: int = 4096 * MIB
+    journal_most_octets: int = 32 * 1024 * MIB
     journal_segment_octets: int = 64 * MIB
     capture_octets: int = 256 * MIB
     keep_samples_octets: int = 16 * 1024 * MIB
@@ -387,6 +397,12 @@ class RunSettings:
     def archive_read(self) -> Path | str:
         """Where everybody else reads."""
         return self.archive_replica or self.archive_written
+
+    def needed_by(self, service: str, topic: str) -> tuple[str, ...]:
+        """Services of this run that must have finished what the service's journal holds."""
+        if service in self.antenna_receivers:
+            return (RECEIVE,)
+        return tuple(s for s in NEEDED_BY.get((service, topic), ()) if s in self.services)
 
     def journal_dir(self, service: str, topic: str) -> Path:
         return self.run_dir / "journal" / service / topic

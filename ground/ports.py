@@ -189,9 +189,14 @@ class JournalRecord:
 
 
 class Journal(Protocol):
-    """Append-only log on disk that survives kill -9; a torn tail is cut off at opening."""
+    """Append-only log on disk that survives kill -9; a torn tail is cut off at opening.
+
+    needed: first sequence that somebody has yet to finish, and that is kept as long as the disk is
+    given for it; None: nobody is waited for.
+    """
 
     identity: str
+    needed: int | None
 
     @property
     def first_sequence(self) -> int:

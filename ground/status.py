@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import sys
@@ -33,6 +34,7 @@ class StatusReporter:
         self._bus = bus
         self._started_ns = clock.now_ns()
         self._due_s = 0.0
+        self._lost = 0
 
     @property
     def topic(self) -> str:
@@ -53,11 +55,24 @@ class StatusReporter:
             started_ns=self._started_ns,
             pid=os.getpid(),
             rss_octets=resident_octets(),
-            detail=self.detail,
+            detail="; ".join(filter(None, (self.detail, self._told_of_losses()))),
             lag_ns=-1 if newest_ns is None else max(0, now_ns - newest_ns),
             positions=self._bus.positions() if self._bus else (),
             counters=counters,
         )
+
+    def _told_of_losses(self) -> str:
+        """What this process has missed of journals that it follows; logged when it becomes more."""
+        lost = self._bus.statistics().lost if self._bus else 0
+        if not lost:
+            return ""
+        told = f"{lost} messages missed that journals no longer held"
+        if lost > self._lost:
+            logging.getLogger(f"l4.{self.service}").error(
+                "%s: `l4 archive rebuild` takes them from the capture", told
+            )
+        self._lost = lost
+        return told
 
     def announce(self, state: ServiceState, detail: str) -> None:
         """Say at the very start what is going on, before long work keeps the loop from turning.

@@ -79,6 +79,7 @@ def open_bus(
             settings.journal_dir(service, topic),
             segment_octets=settings.journal_segment_octets,
             retain_octets=settings.journal_octets,
+            most_octets=settings.journal_most_octets,
         )
         for topic in JOURNALING.get(role_of(service), ())
     }
@@ -93,6 +94,7 @@ def open_bus(
         keyring=keyring or open_keyring(settings, service),
         sync=settings.sync,
         observe=observe,
+        needed_by={topic: settings.needed_by(service, topic) for topic in journals},
     )
 
 

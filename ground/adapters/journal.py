@@ -76,14 +76,23 @@ class FileJournal:
 
     segment_octets: a segment is closed when the next record would make it longer.
     retain_octets: oldest segments beyond this are deleted, but never the one with the last record.
+    most_octets: beyond `retain_octets` and up to this, segments are kept that `needed` says.
+    needed: first sequence that somebody has yet to finish; None: nobody is waited for.
     """
 
     def __init__(
-        self, directory: Path, *, segment_octets: int = 64 << 20, retain_octets: int = 4 << 30
+        self,
+        directory: Path,
+        *,
+        segment_octets: int = 64 << 20,
+        retain_octets: int = 4 << 30,
+        most_octets: int = 4 << 30,
     ) -> None:
         self._directory = directory
         self._segment_octets = segment_octets
         self._retain_octets = retain_octets
+        self._most_octets = max(most_octets, retain_octets)
+        self.needed: int | None = None
         self.torn_octets = 0
         self.damaged = 0
         self._readers: dict[Path, int] = {}
@@ -369,6 +378,10 @@ class FileJournal:
     def _prune(self) -> None:
         # The new segment is empty: the one before it holds the last record.
         while len(self._segments) > 2 and self.octets > self._retain_octets:
+            # A segment more than is needed: what was handed over last may not be finished yet.
+            needed = self.needed is not None and self.needed < self._segments[2].first
+            if needed and self.octets <= self._most_octets:
+                return
             oldest = self._segments.pop(0)
             reader = self._readers.pop(oldest.path, None)
             if reader is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import zmq
@@ -23,6 +23,7 @@ from ground.ports import BusStatistics, Journal, Message, Position
 from protocols.bus.access import Door
 from protocols.bus.envelope import MAX_BODY_OCTETS, build_envelope, parse_envelope
 from protocols.bus.follower import Follower
+from protocols.bus.messages import StatusMessage, parse
 from protocols.bus.replay import (
     MAX_REPLY_OCTETS,
     MAX_REPLY_RECORDS,
@@ -35,6 +36,7 @@ from protocols.bus.replay import (
     parse_record,
 )
 from protocols.errors import LocalError, RemoteError
+from protocols.identifiers import Topic
 
 #: Messages that a socket may hold.  Bodies are about 1 MiB at most in bulk, so this bounds a
 #: socket near 256 MiB at the very worst, and rides out a second of a busy receiver's absence.
@@ -82,6 +84,8 @@ class ZmqBus:
     keyring: our keys; None: loopback alone.
     sync: the disk gets the journals in passing, every `SYNC_S`.
     observe: called with each message published, in the caller's thread.
+    needed_by: topic of a journal → services that must have finished a record before it may be
+        forgotten; how far each is, it says in its status.
 
     Raises LocalError if `replay_endpoint` is taken, or an endpoint is not loopback and there are no
     keys.
@@ -101,6 +105,7 @@ class ZmqBus:
         bus: str = "bus",
         sync: bool = True,
         observe: Callable[[Message], None] | None = None,
+        needed_by: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self._source = source
         self._observe = observe
@@ -135,6 +140,16 @@ class ZmqBus:
             for journal in self._journals.values():
                 journal.close()
             raise
+        # By journal, the first record that each has not finished; all, until it says so.
+        self._unfinished = {
+            topic: dict.fromkeys(services, 0)
+            for topic, services in (needed_by or {}).items()
+            if topic in self._journals and services
+        }
+        for topic, services in self._unfinished.items():
+            self._journals[topic].needed = 0
+            for service in services:
+                self._sub.setsockopt(zmq.SUBSCRIBE, f"{Topic.STATUS}.{service}".encode())
         self._closing = threading.Event()
         self._sync_failed: OSError | None = None
         self._syncing = threading.Thread(target=self._sync_in_passing, name="sync", daemon=True)
@@ -276,6 +291,8 @@ class ZmqBus:
             except RemoteError:
                 self._counts["malformed"] += 1
                 continue
+            if self._unfinished and message.topic == f"{Topic.STATUS}.{message.source}":
+                self._note_finished(message)
             source = self._sources.get(message.source)
             follower = source.followers.get(message.topic) if source else None
             if follower is not None and message.journal:
@@ -322,6 +339,22 @@ class ZmqBus:
                 self._counts["unanswered"] += 1
             else:
                 self._counts["replayed"] += len(records)
+
+    def _note_finished(self, message: Message) -> None:
+        if not any(message.source in services for services in self._unfinished.values()):
+            return
+        try:
+            status = parse(StatusMessage, message.body)
+        except RemoteError:
+            self._counts["malformed"] += 1
+            return
+        for position in status.positions:
+            services = self._unfinished.get(position.topic, {})
+            if position.source == self._source and status.service in services:
+                journal = self._journals[position.topic]
+                ours = position.journal == journal.identity
+                services[status.service] = position.sequence + 1 if ours else 0
+                journal.needed = min(services.values())
 
     # ------------------------------------------------------------ how it is
 

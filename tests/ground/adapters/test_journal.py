@@ -119,6 +119,25 @@ def test_retention_forgets_the_oldest_segments_and_never_the_last_record(tmp_pat
     journal.close()
 
 
+def test_what_somebody_needs_is_kept_beyond_that_and_to_an_end(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path, segment_octets=1000, retain_octets=3000, most_octets=20_000)
+    journal.needed = 7
+    for i in range(40):
+        journal.append([bytes([i]) * 300])
+    assert journal.first_sequence <= 7
+    # What was handed over last may not be finished: never to the very record.
+    journal.needed = 35
+    for i in range(3):
+        journal.append([bytes([i]) * 300])
+    assert 25 < journal.first_sequence <= 33
+    # Whoever does not come back does not fill the disk.
+    for i in range(100):
+        journal.append([bytes([i]) * 300])
+        assert journal.octets <= 20_000 + 1000
+    assert journal.first_sequence > 35
+    journal.close()
+
+
 def test_a_journal_has_one_owner(tmp_path: Path) -> None:
     journal = FileJournal(tmp_path)
     with pytest.raises(LocalError, match="another process"):

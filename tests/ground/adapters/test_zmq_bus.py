@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -18,7 +19,8 @@ from ground.adapters.zmq_broker import MAX_RETAINED
 from ground.adapters.zmq_bus import HIGH_WATER_MARK, ZmqBus
 from ground.config import RunSettings, free_base_port, prepare_run_directory
 from ground.ports import Message
-from ground.wiring import open_bus, open_viewer
+from ground.status import StatusReporter
+from ground.wiring import open_bus, open_clock, open_viewer
 from protocols.bus.messages import ServiceState, StatusMessage, parse
 from protocols.errors import LocalError
 
@@ -71,6 +73,51 @@ def until_connected(sender: ZmqBus, receiver: ZmqBus) -> None:
         sender.publish("link", b"", time_ns=0)
     while receiver.receive(0.1):
         pass
+
+
+def test_a_journal_forgets_what_its_followers_have_finished(broker: BusProcess) -> None:
+    """The archive sleeps through more than the journal keeps, and gets all of it."""
+    settings = dataclasses.replace(
+        broker.settings, journal_octets=128 * 1024, journal_segment_octets=64 * 1024
+    )
+    receive, archive = open_bus(settings, "receive"), open_bus(settings, "archive")
+    assert isinstance(receive, ZmqBus)
+    assert isinstance(archive, ZmqBus)
+    archive_says = StatusReporter("archive", open_clock(settings), archive)
+    monitor_says = StatusReporter(
+        "monitor", open_clock(settings), monitor := open_bus(settings, "monitor")
+    )
+    assert isinstance(monitor, ZmqBus)
+
+    def held() -> int:
+        return next(iter(receive.history("packets", 0))).sequence
+
+    try:
+        until_connected(receive, archive)
+        for i in range(100):
+            receive.publish("packets", bytes([i]) * 10_000, time_ns=i)
+        assert held() == 0
+        archive.follow("packets", "receive", "", -1)
+        monitor.follow("packets", "receive", "", -1)
+        assert [m.sequence for m in receive_until(archive, 100, receive)] == list(range(100))
+        # One that needs it has it: not yet all.
+        archive_says.tick({}, now=True)
+        receive.receive(0.2)
+        receive.publish("packets", bytes(70_000), time_ns=100)
+        assert held() == 0
+        receive_until(monitor, 101, receive)
+        deadline = time.monotonic() + 20
+        while held() < 50:
+            assert time.monotonic() < deadline
+            for says, bus in ((archive_says, archive), (monitor_says, monitor)):
+                bus.receive(0)
+                says.tick({}, now=True)
+            receive.receive(0.05)
+            receive.publish("packets", bytes(70_000), time_ns=101)
+        assert archive.statistics().lost == monitor.statistics().lost == 0
+    finally:
+        for bus in (receive, archive, monitor):
+            bus.close()
 
 
 def test_a_subscriber_that_sleeps_through_thousands_gets_them_all(broker: BusProcess) -> None:
