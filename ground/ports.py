@@ -89,6 +89,11 @@ class Link(Protocol):
         """New chunks in order, each at most once; empty when the time has passed."""
         ...
 
+    def last(self) -> list[LinkChunk]:
+        """Nothing more is going to be received: what is still held of a wire that does not give it
+        a second time.  Acknowledging goes on."""
+        ...
+
     def acknowledge(self, stream: str, sequence: int) -> None:
         """All chunks up to `sequence` are on disk: the sender may forget them."""
         ...

@@ -96,6 +96,9 @@ class FileLink:
         else:
             self._say(LinkState.FAILED, str(error))
 
+    def last(self) -> list[LinkChunk]:
+        return []
+
     def acknowledge(self, stream: str, sequence: int) -> None:
         """A recording forgets nothing."""
 

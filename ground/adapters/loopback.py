@@ -96,6 +96,9 @@ class LoopbackLink:
         self._last_ert_ns = max(chunk.ert_ns for chunk in chunks)
         return chunks
 
+    def last(self) -> list[LinkChunk]:
+        return []
+
     def acknowledge(self, stream: str, sequence: int) -> None:
         self._station.acknowledge(stream, sequence)
 

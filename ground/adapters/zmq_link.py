@@ -198,6 +198,9 @@ class ZmqLink:
         if self._state is LinkState.OK:
             self._detail = f"tracked by {message.station}" if message.station else ""
 
+    def last(self) -> list[LinkChunk]:
+        return []
+
     def acknowledge(self, stream: str, sequence: int) -> None:
         self._on_disk[stream] = max(sequence, self._on_disk.get(stream, -1))
         self._send(build_acknowledge(stream, self._on_disk[stream]))

@@ -136,7 +136,8 @@ class Intake:
         self._thread.start()
 
     def stop(self) -> None:
-        """No more is taken off the link; what is captured can still be taken."""
+        """No more is taken off the link than what it cannot give again; what is captured can still
+        be taken."""
         self._stopping = True
         self._thread.join()
 
@@ -151,9 +152,15 @@ class Intake:
         try:
             disk = _Disk(self._writer) if self._sync else None
             waiting = False
-            while not self._stopping:
-                self._send_up()
-                chunks = self._link.receive(UNACKNOWLEDGED_TURN_S if waiting else TURN_S)
+            stopping = False
+            while not stopping:
+                # Once more after the link was told to end: what it has is not given again.
+                stopping = self._stopping
+                if stopping:
+                    chunks = self._link.last()
+                else:
+                    self._send_up()
+                    chunks = self._link.receive(UNACKNOWLEDGED_TURN_S if waiting else TURN_S)
                 self._hear_of_uplink()
                 last = {chunk.stream: chunk.sequence for chunk in chunks}
                 if chunks:

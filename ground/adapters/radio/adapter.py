@@ -205,6 +205,10 @@ _COUNTS: Final = (
 Capture = Callable[[Sequence[Block]], None]
 
 
+class Unsendable(LocalError):
+    """The wire will never take this block; others it may."""
+
+
 class Adapter(ABC):
     """`open`, then `receive` and `send` again and again, then `close`; or as a context manager.
 
@@ -273,8 +277,9 @@ class Adapter(ABC):
         """Make the connection, or find the device; waits a few seconds at most."""
 
     @abstractmethod
-    def disconnect(self) -> None:
-        """Let go of everything; also called after a `connect` that has raised."""
+    def disconnect(self) -> Sequence[Result] | None:
+        """Let go of everything; also called after a `connect` that has raised.  What came while it
+        took its leave, of a wire that does."""
 
     @abstractmethod
     def read(self, timeout_s: float) -> Sequence[Result]:
@@ -287,7 +292,8 @@ class Adapter(ABC):
         return
 
     def write(self, octets: bytes) -> bool:
-        """Hand one block to the wire; False: it takes none now, and nothing of it has been sent."""
+        """Hand one block to the wire; False: it takes none now, and nothing of it has been sent.
+        Unsendable: never this one."""
         raise NotImplementedError
 
     # ------------------------------------------------------------ for whoever uses it
@@ -333,6 +339,10 @@ class Adapter(ABC):
             return octets // self.signal.format.octets
         return octets
 
+    def takes(self, octets: int) -> bool:
+        """Whether there is any use in `send` now, as far as is known without asking the wire."""
+        return self._state is State.RUNNING
+
     def open(self, *, skip: int = 0) -> None:
         """Begin: the connection is made, and made again, in the adapter's own thread.
 
@@ -362,7 +372,7 @@ class Adapter(ABC):
 
     def send(self, octets: bytes) -> bool:
         """One block out; False if the wire does not take it now (nothing is queued here).
-        LocalError: this adapter does not transmit."""
+        LocalError: this adapter does not transmit; Unsendable: it never takes this one."""
         if not self.transmits:
             raise LocalError(f"{self.address.text} does not transmit")
         with self._write_lock:
@@ -431,6 +441,8 @@ class Adapter(ABC):
         """Call into the adapter; what it raises is an event, and None its result."""
         try:
             return call()
+        except Unsendable:
+            raise
         except EOFError as error:
             self._go(Event.END, str(error) or "end of the data")
         except LocalError as error:
@@ -483,15 +495,18 @@ class Adapter(ABC):
                 self._go(Event.CONNECTED)
 
     def _disconnect(self) -> None:
+        last: Sequence[Result] | None = None
         with self._write_lock:
             try:
-                self.disconnect()
+                last = self.disconnect()
             except Exception as error:  # noqa: BLE001 - it is gone in any case
                 with self._changed:
                     self._detail = f"{self._detail}; at disconnecting: {error}"
             with self._changed:
                 self._connected = False
                 self._changed.notify_all()
+        if last:
+            self._pass_on(last)
 
     def _read(self) -> None:
         if not self.receives:
@@ -501,21 +516,22 @@ class Adapter(ABC):
                 self._on_wire(self.attend)
             return
         results = self._on_wire(lambda: self.read(TURN_S))
-        if results is None:
-            return
+        if results is not None and self._pass_on(results):
+            self._retry_s = self._policy.first_retry_s
+
+    def _pass_on(self, results: Sequence[Result]) -> bool:
+        """To the capture and to whoever takes; whether there were blocks among them."""
         blocks = self._take(results)
-        if not blocks:
-            return
-        self._retry_s = self._policy.first_retry_s
-        if self._capture is not None:
+        if blocks and self._capture is not None:
             capture = self._capture
             try:
                 capture(blocks)
             except Exception as error:  # noqa: BLE001 - nothing goes on without its capture
                 self._go(Event.REFUSED, f"capture: {error}")
-                return
+                return False
         for block in blocks:
             self._give(block)
+        return bool(blocks)
 
     def _take(self, results: Sequence[Result]) -> list[Block]:
         """Count; stamp; the blocks among them."""
@@ -608,4 +624,5 @@ __all__ = [
     "Result",
     "Signal",
     "State",
+    "Unsendable",
 ]

@@ -15,7 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from ground.adapters.radio.adapter import UNKNOWN, Adapter, Block, Face, Signal, State
+from ground.adapters.radio.adapter import (
+    UNKNOWN,
+    Adapter,
+    Block,
+    Face,
+    Signal,
+    State,
+    Unsendable,
+)
 from ground.adapters.radio.uplink_log import UplinkLog
 from ground.ports import LinkChunk, LinkState, LinkStatistics
 from protocols.bus.messages import RadiatedMessage, UplinkMessage
@@ -93,6 +101,17 @@ class RadioLink:
             blocks = self._adapter.receive(timeout_s)
         else:
             time.sleep(timeout_s)
+        return self._chunks_of(blocks)
+
+    def last(self) -> list[LinkChunk]:
+        """A radio forgets at once: its wire ends before its reader does.  A recording does not."""
+        self._adapter.close()
+        blocks: list[Block] = []
+        while not self._adapter.REPEATS and (more := self._adapter.receive(0)):
+            blocks += more
+        return self._chunks_of(blocks)
+
+    def _chunks_of(self, blocks: list[Block]) -> list[LinkChunk]:
         chunks = [self._chunk(block.ert_ns, octets) for block, octets in self._octets_of(blocks)]
         if chunks:
             self._chunks += len(chunks)
@@ -159,9 +178,17 @@ class RadioLink:
                 del self._waiting[uplink.id]
                 self._refuse(uplink, "its time was over before the transmitter took it")
             elif now_ns >= uplink.earliest_ns:
+                if not self._adapter.takes(len(uplink.octets)):
+                    return
                 fate = RadiatedMessage(uplink.id, uplink.service, uplink.carrier, now_ns, now_ns)
                 self._log.begin(fate)
-                if not self._adapter.send(uplink.octets):
+                try:
+                    taken = self._adapter.send(uplink.octets)
+                except Unsendable as error:
+                    del self._waiting[uplink.id]
+                    self._refuse(uplink, str(error))
+                    continue
+                if not taken:
                     # Nothing of it has gone; those behind it wait as well.
                     self._log.withdraw(uplink.id)
                     return

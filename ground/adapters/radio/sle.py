@@ -196,12 +196,12 @@ class _FramesAdapter(_Sle):
     def _start(self, user: User, now_ns: int) -> int:
         raise NotImplementedError
 
-    def disconnect(self) -> None:
+    def disconnect(self) -> Sequence[Result]:
         if self._up is not None:
             self._up.association.close()
-        if self._down is not None:
-            self._down.close()
-            self._down = None
+        down, self._down = self._down, None
+        last = down.close() if down is not None else ()
+        return [result for pdu in last for result in self._results(pdu)]
 
     def attend(self) -> None:
         assert self._down is not None

@@ -58,7 +58,7 @@ class ProviderServer:
         now_ns: Callable[[], int] | None = None,
     ) -> None:
         """told: of every PDU that was accepted, by the server's thread, which holds the lock."""
-        self.services = services
+        self.services = list(services)
         self.lock = threading.RLock()
         self.refused: list[str] = []
         self._users = users

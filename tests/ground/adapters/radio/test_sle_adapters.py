@@ -15,6 +15,8 @@ from ground.adapters.radio.registry import open_adapter
 from ground.adapters.radio.sle_association import read_passwords
 from ground.adapters.radio.sle_peer import ProviderServer
 from ground.ports import LinkState
+from ground.receive.capture import CaptureReader, CaptureWriter
+from ground.receive.intake import Intake
 from protocols.errors import LocalError
 from protocols.sle.ber import Chosen
 from protocols.sle.cltu_service import CltuService
@@ -212,6 +214,30 @@ def test_as_a_link_it_gives_chunks_with_the_annotations_times(
     assert (chunk.octets, chunk.ert_ns) == (b"frame", T + 7)
     assert (link.statistics().lost_chunks, link.statistics().gaps) == (3, 1)
     link.close()
+
+
+def test_what_the_provider_still_has_when_told_to_stop_is_captured(
+    station: Station, tmp_path: Path
+) -> None:
+    """It counts it as delivered."""
+    station.frames = FrameService(ServiceType.RAF, RAF, buffer_size=100, latency_s=100)
+    station.server.services[0] = station.frames
+    link = RadioLink("sle", station.adapter("&report=0"), lambda: T, tmp_path / "uplink.log")
+    writer = CaptureWriter(tmp_path / "capture", link="sle")
+    link.open({})
+    intake = Intake(link, writer, CaptureReader(tmp_path / "capture"), sync=True)
+    intake.start()
+    until(lambda: link.statistics().state is LinkState.OK)
+    sent = [bytes([number]) * 100 for number in range(9)]
+    for frame in sent:
+        station.server.call(lambda now, frame=frame: station.frames.deliver(now, frame, T))
+    intake.stop()
+    assert [captured.chunk.octets for captured in intake.take(0)] == sent
+    assert [
+        captured.chunk.octets for captured in CaptureReader(tmp_path / "capture").read()
+    ] == sent
+    link.close()
+    writer.close()
 
 
 # ---------------------------------------------------------------- addresses and passwords
