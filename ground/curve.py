@@ -12,7 +12,7 @@ is trusted no more; what is lost on the live bus meanwhile comes out of the jour
 from __future__ import annotations
 
 import contextlib
-import sys
+import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -27,12 +27,14 @@ from protocols.bus.access import Door, Holder, Key, holder_of, is_loopback_host,
 from protocols.bus.zap import CURVE, ENDPOINT, OK, TRY_AGAIN, ZapRequest, build_reply
 from protocols.errors import LocalError, RemoteError
 
+_LOG: Final = logging.getLogger("l4.keys")
+
 #: Key files are looked at so often.
 REFRESH_S: Final = 0.5
 #: A handshake that takes longer is given up, and tried again by the client.  So long waits, too,
 #: who is not trusted: libzmq leaves the refused connection open until then.
 HANDSHAKE_MS: Final = 2_000
-#: Refusals that are told of on standard error, each key at each door once.
+#: Refusals that are told of in the log, each key at each door once.
 MAX_TOLD: Final = 256
 
 
@@ -182,7 +184,7 @@ class Curve:
         try:
             own, trusted = self._keyring.own(), self._keyring.trusted()
         except (LocalError, OSError) as error:
-            print(f"keys: {error}; those known before are kept", file=sys.stderr, flush=True)
+            _LOG.warning("%s; those known before are kept", error)
             return
         with self._lock:
             self._own, self._trusted = own, trusted
@@ -278,11 +280,10 @@ class Curve:
             return
         self._told.add((public, request.domain))
         who = f"key {Key(public, 0).fingerprint}" if public else "a client without a key"
-        print(
-            f"{self._keyring.name if self._keyring else ''}: refused {who} from "
-            f"{request.address} at {request.domain}: not trusted there",
-            file=sys.stderr,
-            flush=True,
+        name = self._keyring.name if self._keyring else ""
+        _LOG.warning(
+            "%s: refused %s from %s at %s: not trusted there",
+            *(name, who, request.address, request.domain),
         )
 
     def may_publish(self, user: str, source: str, topic: str) -> bool:

@@ -14,12 +14,13 @@ import json
 import logging
 import os
 import sys
+import time
 import traceback
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from ground.ports import Message
+from ground.ports import LinkState, Message
 from protocols.bus.messages import (
     CommandMessage,
     EventMessage,
@@ -43,6 +44,38 @@ _SEVERITIES = {
     Severity.WARNING: logging.WARNING,
     Severity.CRITICAL: logging.ERROR,
 }
+#: Lines of one level that a process may write at once, and for good in a second; those beyond are
+#: left out and counted.  The journals have what is left out here.
+FLOOD_LINES: Final = 1000
+FLOOD_LINES_S: Final = 10.0
+#: What others sent stands in messages: theirs must not look like more lines, or steer a terminal.
+_CONTROLS: Final = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
+
+
+class FloodGate(logging.Filter):
+    """Bounds the log by level, so that a flood of warnings hides no error; DEBUG was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Level → (lines that may be written at once, since when, lines left out).
+        self._room: dict[int, tuple[float, float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno <= logging.DEBUG:
+            return True
+        now_s = time.monotonic()
+        room, since_s, left_out = self._room.get(record.levelno, (FLOOD_LINES, now_s, 0))
+        room = min(FLOOD_LINES, room + (now_s - since_s) * FLOOD_LINES_S)
+        if room < 1:
+            self._room[record.levelno] = room, now_s, left_out + 1
+            return False
+        self._room[record.levelno] = room - 1, now_s, left_out
+        left_out = sum(one[2] for one in self._room.values())
+        if left_out:
+            self._room = {level: (*one[:2], 0) for level, one in self._room.items()}
+            said = {**getattr(record, _FIELDS, {}), "lines_left_out": left_out}
+            setattr(record, _FIELDS, said)
+        return True
 
 
 class JsonLines(logging.Formatter):
@@ -68,8 +101,9 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         now = _utc(int(tai_ns_from_unix_ns(int(record.created * 1e9))))
         fields = getattr(record, _FIELDS, {})
-        said = "".join(f" {name}={value}" for name, value in fields.items())
-        line = f"{now} {record.levelname.lower():7} {record.name}: {record.getMessage()}{said}"
+        said = record.getMessage() + "".join(f" {name}={value}" for name, value in fields.items())
+        said = said.translate(_CONTROLS)
+        line = f"{now} {record.levelname.lower():7} {record.name}: {said}"
         if record.exc_info:
             line += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
         return line
@@ -87,6 +121,7 @@ def set_up(form: str | None = None) -> None:
         raise LocalError(f"L4_LOG_LEVEL {level!r}: one of {', '.join(levels).lower()} wanted")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    handler.addFilter(FloodGate())
     logger = logging.getLogger("l4")
     logger.handlers = [handler]
     logger.setLevel(level.upper())
@@ -104,6 +139,7 @@ class MessageLog:
         self._logger = logging.getLogger(f"l4.{service}")
         self._state: str | None = None
         self._link: tuple[str, bool] | None = None
+        self._link_was_ok = False
 
     def __call__(self, message: Message) -> None:
         if not self._parent.handlers:
@@ -112,7 +148,7 @@ class MessageLog:
             self._status(parse(StatusMessage, message.body))
         elif message.topic == Topic.EVENTS:
             self._events(message)
-        elif message.topic == Topic.LINK:
+        elif message.topic.partition(".")[0] == Topic.LINK:
             self._link_state(parse(LinkMessage, message.body))
         elif message.topic == Topic.COMMANDS:
             self._command(parse(CommandMessage, message.body))
@@ -175,7 +211,11 @@ class MessageLog:
         if now == self._link:
             return
         self._link = now
-        level = logging.WARNING if link.state == "FAILED" else logging.INFO
+        lost = link.state == LinkState.FAILED
+        if link.state == LinkState.UNAVAILABLE:
+            lost = self._link_was_ok  # and not at its start, when it is yet to be reached
+        self._link_was_ok |= link.state == LinkState.OK
+        level = logging.WARNING if lost else logging.INFO
         carrier = "carrier locked" if link.carrier else "no carrier"
         self._say(level, f"link {link.state}, {carrier}", link=link.link, detail=link.detail)
 

@@ -33,6 +33,7 @@ from ground.config import (
 )
 from ground.ports import LinkState
 from ground.status import resident_octets
+from protocols.bus.access import role_of
 from protocols.bus.messages import (
     LinkMessage,
     PassesMessage,
@@ -65,12 +66,14 @@ HELP: Mapping[str, str] = {
     "l4_broker_subscriptions_total": "Subscriptions seen by the broker.",
     "l4_broker_repeated_total": "Last values given to late joiners.",
     "l4_broker_forbidden_total": "Messages that their sender's role may not publish.",
+    "l4_broker_refused_total": "Connections to the broker with a key that is not trusted, or none.",
     "l4_broker_retained_messages": "Topics whose last value the broker keeps.",
     "l4_malformed_messages_total": "Messages that could not be parsed.",
     "l4_receive_packets_total": "Packets in the journal.",
     "l4_receive_idle_packets_total": "Idle packets, not journaled.",
     "l4_receive_repeated_packets_total": "Packets decoded again after a restart.",
     "l4_receive_opaque_zones_total": "Data zones of frames that hold no packets.",
+    "l4_receive_merged_packets_total": "Packets that another antenna had brought, or came late.",
     "l4_receive_behind_bytes": "Captured and not decoded yet.",
     "l4_receive_uplink_total": "Messages to be radiated, by whether the station took them.",
     "l4_receive_frames_total": "Good transfer frames by virtual channel.",
@@ -80,7 +83,7 @@ HELP: Mapping[str, str] = {
     "l4_link_state": "1 for the state of the adapter of the link, 0 for the others.",
     "l4_link_carrier_locked": "Whether the receiver is locked on the carrier.",
     "l4_link_light_time_seconds": "One-way light time that the station reports.",
-    "l4_link_silence_seconds": "Since the Earth receive time of the last chunk.",
+    "l4_link_silence_seconds": "Since the Earth receive time of the last chunk, or the start.",
     "l4_capture_bytes": "Length of the capture file that is being written.",
     "l4_monitor_packets_total": "Packets seen, by what became of them.",
     "l4_monitor_values_total": "Parameter values decoded.",
@@ -144,6 +147,7 @@ COUNTERS: Mapping[str, Mapping[str, str]] = {
         "repeated": "l4_broker_repeated_total",
         "malformed": "l4_malformed_messages_total",
         "forbidden": "l4_broker_forbidden_total",
+        "refused": "l4_broker_refused_total",
         "retained": "l4_broker_retained_messages",
     },
     RECEIVE: {
@@ -154,6 +158,10 @@ COUNTERS: Mapping[str, Mapping[str, str]] = {
         "behind_octets": "l4_receive_behind_bytes",
         "uplink_taken": "l4_receive_uplink_total fate=taken",
         "uplink_dropped": "l4_receive_uplink_total fate=dropped",
+        # Of several antennas.
+        "duplicates": "l4_receive_merged_packets_total fate=duplicate",
+        "late": "l4_receive_merged_packets_total fate=late",
+        "malformed": "l4_malformed_messages_total",
     },
     MONITOR: {
         "packets": "l4_monitor_packets_total fate=decoded",
@@ -264,7 +272,7 @@ def status_samples(status: StatusMessage) -> Iterator[Sample]:
     for position in status.positions:
         labels = {"topic": position.topic, "source": position.source}
         yield Sample("l4_service_behind_messages", position.lag, labels)
-    names = COUNTERS.get(status.service, {})
+    names = COUNTERS.get(role_of(status.service), {})
     for counter, value in status.counters.items():
         if counter in names:
             name, _, label = names[counter].partition(" ")
@@ -278,16 +286,19 @@ def status_samples(status: StatusMessage) -> Iterator[Sample]:
             yield Sample("l4_status_counter", value, {"name": counter})
 
 
-def link_samples(link: LinkMessage, now_ns: int) -> Iterator[Sample]:
-    """State of the adapter, counts of every stage, and by virtual channel."""
+def link_samples(link: LinkMessage, now_ns: int, since_ns: int) -> Iterator[Sample]:
+    """State of the adapter, counts of every stage, and by virtual channel.
+
+    since_ns: when the service began: one that has never heard anything is silent since then.
+    """
     named = {"link": link.link}
     for state in LinkState:
         yield Sample("l4_link_state", link.state == state, {**named, "state": state})
     yield Sample("l4_link_carrier_locked", link.carrier, named)
     if link.owlt_s >= 0:
         yield Sample("l4_link_light_time_seconds", link.owlt_s, named)
-    if link.last_ert_ns:
-        yield Sample("l4_link_silence_seconds", max(0, now_ns - link.last_ert_ns) / 1e9, named)
+    heard_ns = link.last_ert_ns or since_ns
+    yield Sample("l4_link_silence_seconds", max(0, now_ns - heard_ns) / 1e9, named)
     for stage, counts in link.counts.items():
         if stage == "capture":  # no counts of what happened, but a place in a file
             yield Sample("l4_capture_bytes", counts.get("octets", 0), named)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +25,7 @@ from ground.metrics import (
     status_samples,
     time_samples,
 )
-from ground.ports import Clock, Message
+from ground.ports import Clock, LinkState, Message
 from protocols.bus.messages import (
     LinkMessage,
     PassesMessage,
@@ -40,7 +41,9 @@ HEARTBEAT_S = 15.0
 
 #: Ready for work, or as good as that: what it waits for is somebody else's.
 _READY = (ServiceState.RUNNING, ServiceState.WAITING)
-_STATES = (Topic.LINK, Topic.PASSES, Topic.TIME)
+_STATES = (Topic.PASSES, Topic.TIME)
+#: A link that is as it should be: what it brings is another question, and between passes nothing.
+_LINK_WELL = (LinkState.OK, LinkState.DISABLED)
 
 
 class Notify(Protocol):
@@ -70,10 +73,14 @@ class Observed:
         self._heartbeat_s = heartbeat_s
         self._version = version("l4-relay-ground")
         self._started_unix_s = time.time()
+        self._started_ns = clock.now_ns()
         self._began_s = time.monotonic()
         self._status: StatusMessage | None = None
         self._heard_s = self._began_s
         self._last: dict[str, bytes] = {}
+        #: What was said of the link last and when, and when last that it was well.
+        self._link: tuple[LinkMessage, float] | None = None
+        self._link_well_s = self._began_s
         self._ready = False
 
     def published(self, message: Message) -> None:
@@ -81,8 +88,16 @@ class Observed:
             self._heartbeat(parse(StatusMessage, message.body))
         elif message.topic in _STATES:
             self._last[message.topic] = message.body
+        elif message.topic.partition(".")[0] == Topic.LINK:
+            self._hear_link(parse(LinkMessage, message.body))
         for tell in self._told:
             tell(message)
+
+    def _hear_link(self, link: LinkMessage) -> None:
+        now_s = time.monotonic()
+        if self._link is None or link.state in _LINK_WELL:
+            self._link_well_s = now_s
+        self._link = link, now_s
 
     def _heartbeat(self, status: StatusMessage) -> None:
         before, self._status = self._status, status
@@ -101,7 +116,8 @@ class Observed:
     # ------------------------------------------------------------ from other threads
 
     def health(self) -> dict[str, Any]:
-        """reason: why it is not healthy, empty if it is."""
+        """reason: why it is not healthy, empty if it is.  A link that is lost for longer than a
+        heartbeat may be is a reason; one that brings nothing, as between passes, is none."""
         status, age_s = self._status, time.monotonic() - self._heard_s
         state, detail = ("starting", "") if status is None else (status.state, status.detail)
         reason = ""
@@ -109,6 +125,10 @@ class Observed:
             reason = f"{state}: {detail}" if detail else str(state)
         elif age_s > self._heartbeat_s:
             reason = f"its loop has not turned for {age_s:.1f} s, {self._heartbeat_s:g} s allowed"
+        elif (link := self._link_now()) is not None and link.state not in _LINK_WELL:
+            lost_s = time.monotonic() - self._link_well_s
+            if lost_s > self._heartbeat_s:
+                reason = f"link {link.link} {link.state} for {lost_s:.1f} s: {link.detail}"
         return {
             "service": self.service,
             "run_dir": str(self._run_dir),
@@ -118,6 +138,16 @@ class Observed:
             "detail": detail,
             "heartbeat_age_s": round(age_s, 3),
         }
+
+    def _link_now(self) -> LinkMessage | None:
+        """As it was said last, unless that is too long ago: several antennas' receivers say it."""
+        if self._link is None:
+            return None
+        link, heard_s = self._link
+        if time.monotonic() - heard_s <= self._heartbeat_s:
+            return link
+        detail = "nothing is said of it any more"
+        return replace(link, state=LinkState.UNAVAILABLE, detail=detail, carrier=False)
 
     def metrics(self) -> str:
         return exposition(self._samples(), service=self.service)
@@ -130,8 +160,8 @@ class Observed:
         if (status := self._status) is not None:
             yield from status_samples(status)
         last, now_ns = dict(self._last), self._clock.now_ns()
-        if Topic.LINK in last:
-            yield from link_samples(parse(LinkMessage, last[Topic.LINK]), now_ns)
+        if (link := self._link_now()) is not None:
+            yield from link_samples(link, now_ns, self._started_ns)
         if Topic.PASSES in last:
             yield from passes_samples(parse(PassesMessage, last[Topic.PASSES]), now_ns)
         if Topic.TIME in last:

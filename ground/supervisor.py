@@ -34,6 +34,10 @@ _LONG_ENOUGH_S = 30.0
 #: Silence of a child that was ready, wall seconds.  Long: a kernel that is compiled for the first
 #: time, or a disk that is very busy, is no reason to kill.
 WATCHDOG_S = 120.0
+#: A log that has become longer is moved to NAME.log.1, over what was there, and begins anew: looked
+#: after so often, wall seconds.
+LOG_OCTETS = 16 << 20
+LOG_LOOK_S = 5.0
 #: After SIGABRT, for the log.
 _DUMPING_S = 5.0
 
@@ -79,6 +83,7 @@ class Supervisor:
     #: The wait before a start doubles up to this, seconds.
     longest_backoff_s: float = 10.0
     _sockets: Path | None = None
+    _looked: float = 0.0
 
     def start(self) -> None:
         self.log_dir.mkdir(parents=True, exist_ok=True)
@@ -118,6 +123,9 @@ class Supervisor:
     def poll(self) -> list[Child]:
         """Restart what has died; returns the children found dead in this call."""
         now = time.monotonic()
+        if now - self._looked >= LOG_LOOK_S:
+            self._looked = now
+            self._bound_logs()
         dead: list[Child] = []
         for child in self.children.values():
             self._watch(child, now)
@@ -138,6 +146,18 @@ class Supervisor:
             if child.process is None and now >= child._not_before:
                 self._spawn(child)
         return dead
+
+    def _bound_logs(self) -> None:
+        """The children hold their logs open for appending, so they are copied and cut; what is
+        written in between, microseconds long, is lost."""
+        for name in self.children:
+            log = self.log_dir / f"{name}.log"
+            try:
+                if log.stat().st_size > LOG_OCTETS:
+                    shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+                    os.truncate(log, 0)
+            except OSError:
+                continue  # moved away by somebody, or no room for a copy: another time
 
     @staticmethod
     def _listen(child: Child) -> None:

@@ -75,7 +75,8 @@ def _run_bus(settings: RunSettings, stop: Stop) -> None:
 
             def say(state: ServiceState) -> list[bytes]:
                 status.state = state
-                said = status.message({**broker.counts, "retained": broker.retained})
+                more = {"retained": broker.retained, "refused": broker.refused}
+                said = status.message({**broker.counts, **more})
                 message = Envelope(status.topic, BUS, "", -1, said.time_ns, said.build())
                 seen.published(message)
                 return build_envelope(message)

@@ -137,6 +137,11 @@ class Broker:
     def retained(self) -> int:
         return len(self._retained)
 
+    @property
+    def refused(self) -> int:
+        """Connections, for their key; who is refused tries again and again."""
+        return 0 if self._curve is None else self._curve.refused
+
     def close(self, linger_ms: int = 200) -> None:
         self._xsub.close(linger=linger_ms)
         self._xpub.close(linger=linger_ms)

@@ -47,6 +47,8 @@ def server_config(
     return uvicorn.Config(
         app,
         **listener.uvicorn,
+        # What it warns of goes where ours does (`ground.logs`), in the form that was asked for.
+        log_config=None,
         log_level="warning",
         server_header=False,
         http=bounded_http(limits),

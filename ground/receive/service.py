@@ -438,8 +438,10 @@ class ReceiveService:
 
     def _tick(self, *, now: bool = False) -> None:
         counters = {
-            "packets": self._packets,
-            "opaque_zones": self._zones,
+            # While what the journal holds is decoded again: that much there is, and a count that
+            # fell would look like a new one.
+            "packets": max(self._packets, self._packets_told),
+            "opaque_zones": max(self._zones, self._zones_told),
             "idle_packets": self._idle,
             "repeated_packets": self._repeated,
             "behind_octets": self._behind_octets,

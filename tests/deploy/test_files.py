@@ -204,8 +204,10 @@ def test_prometheus_reads_its_files_and_alerts_are_raised_when_they_should() -> 
 def test_every_service_is_scraped_at_its_port() -> None:
     configuration = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
     (job,) = configuration["scrape_configs"]
-    targets = job["static_configs"][0]["targets"]
-    assert targets == [f"127.0.0.1:{METRICS_PORTS[one]}" for one in ALL_SERVICES]
+    # An alert that a service is down names it.
+    found = {one["labels"]["service"]: one["targets"] for one in job["static_configs"]}
+    assert found == {one: [f"127.0.0.1:{METRICS_PORTS[one]}"] for one in ALL_SERVICES}
+    assert job["honor_labels"]
 
 
 def metrics_in(expression: str) -> set[str]:

@@ -153,7 +153,7 @@ def heard(bus: ZmqBus, sender: ZmqBus, topic: str) -> bool:
 
 
 def test_who_is_not_trusted_is_kept_out_and_let_in_when_it_is(
-    site: Site, capfd: pytest.CaptureFixture[str]
+    site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     archive = site.bus("archive")
     archive.subscribe("status")
@@ -163,7 +163,7 @@ def test_who_is_not_trusted_is_kept_out_and_let_in_when_it_is(
     end = time.monotonic() + 0.5
     while time.monotonic() < end:
         assert not heard(archive, monitor, "status.monitor")
-    said = capfd.readouterr().err
+    said = caplog.text
     fingerprint = site.keyring("monitor").own().keys[0].fingerprint
     assert f"bus: refused key {fingerprint} from 127.0.0.1 at bus.in: not trusted there" in said
     (site.keys / "trusted/monitor.pub").write_text(trusted)

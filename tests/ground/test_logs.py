@@ -11,7 +11,7 @@ from contextlib import redirect_stderr
 import numpy as np
 import pytest
 
-from ground.logs import MessageLog, set_up
+from ground.logs import FLOOD_LINES, MessageLog, TextLines, set_up
 from ground.ports import Message
 from protocols.bus.messages import (
     BusMessage,
@@ -122,3 +122,37 @@ def test_what_is_no_format_or_level_is_refused(monkeypatch, variable: str, value
     monkeypatch.setenv(f"L4_LOG_{variable}", value)
     with pytest.raises(LocalError, match=value):
         set_up()
+
+
+def test_a_link_that_is_lost_is_a_warning_an_antennas_too(logged) -> None:
+    log = MessageLog("receive.yeoju")
+    say(log, "link.yeoju", LinkMessage("yeoju", T0, "OK", ""))
+    say(log, "link.yeoju", LinkMessage("yeoju", T0, "UNAVAILABLE", "no word for 3 s"))
+    found = [(one["level"], one["message"], one.get("detail")) for one in lines(logged)]
+    assert found == [
+        ("info", "link OK, no carrier", None),
+        ("warning", "link UNAVAILABLE, no carrier", "no word for 3 s"),
+    ]
+
+
+def test_a_flood_of_lines_is_bounded_and_counted(logged) -> None:
+    log = logging.getLogger("l4.x")
+    for number in range(FLOOD_LINES + 500):
+        log.warning("refused %d", number)
+    # Another level has its own measure: the one that matters is not lost among the others.
+    log.error("and this failed")
+    found = lines(logged)
+    assert len(found) == pytest.approx(FLOOD_LINES + 1, abs=50)
+    assert found[-1]["message"] == "and this failed"
+    assert 450 <= found[-1]["lines_left_out"] <= 500
+
+
+def test_what_a_message_says_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others sent stands in errors: a line of theirs must not pass for one of ours."""
+    form = TextLines()
+    record = logging.LogRecord("l4.x", logging.INFO, "", 0, "bad\nl4.y: \x1b[2Jfine", (), None)
+    record.l4_fields = {"detail": "a\nb"}
+    line = form.format(record)
+    assert "\n" not in line
+    assert "\x1b" not in line
+    assert r"bad\nl4.y: \x1b[2Jfine" in line

@@ -135,3 +135,60 @@ def test_every_counter_has_its_metric_described() -> None:
         assert name.startswith(("l4_", "process_")), name
         assert not name.endswith(("_ms", "_ns", "_octets", "_count")), name
         assert text.endswith("."), name
+
+
+def link_status(state: str, topic: str = "link", **more) -> Message:
+    link = LinkMessage("yeoju", 0, state, "no word", **more)
+    return Message(topic, "receive", "", -1, 0, link.build())
+
+
+@pytest.mark.parametrize(
+    ("state", "well"), [("OK", True), ("DISABLED", True), ("UNAVAILABLE", False), ("FAILED", False)]
+)
+def test_a_link_that_is_lost_is_not_healthy(tmp_path: Path, state: str, well: bool) -> None:
+    """No pass is no reason: the station answers then, too, and the link is OK without a carrier."""
+    one = Observed("receive.yeoju", tmp_path, ScaledClock.wall(), Told(), heartbeat_s=0.2)
+    one.published(status(ServiceState.RUNNING))
+    one.published(link_status(state, "link.yeoju", carrier=False))
+    assert one.health()["healthy"]  # a moment is not yet a loss
+    time.sleep(0.25)
+    one.published(status(ServiceState.RUNNING))
+    one.published(link_status(state, "link.yeoju", carrier=False))
+    health = one.health()
+    assert health["healthy"] == well, health
+    assert well or f"link yeoju {state} for 0." in health["reason"]
+    one.published(link_status("OK", "link.yeoju"))
+    assert one.health()["healthy"]
+
+
+def test_a_link_that_is_told_of_no_more_is_not_ok(tmp_path: Path) -> None:
+    """`receive` of several antennas passes on what their receivers say, until none says it."""
+    one = Observed("receive", tmp_path, ScaledClock.wall(), Told(), heartbeat_s=0.1)
+    one.published(link_status("OK", carrier=True))
+    time.sleep(0.15)
+    one.published(status(ServiceState.RUNNING))
+    assert "link yeoju UNAVAILABLE for 0." in one.health()["reason"]
+    lines = one.metrics().splitlines()
+    assert 'l4_link_state{service="receive",link="yeoju",state="OK"} 0' in lines
+    assert 'l4_link_carrier_locked{service="receive",link="yeoju"} 0' in lines
+
+
+def test_a_link_that_has_never_brought_anything_is_silent_since_the_start(tmp_path: Path) -> None:
+    clock = ScaledClock.wall()
+    one = Observed("receive", tmp_path, clock, Told())
+    time.sleep(0.05)
+    one.published(link_status("OK"))
+    found = values(one.metrics())
+    silence = found[
+        "l4_link_silence_seconds", frozenset({("service", "receive"), ("link", "yeoju")})
+    ]
+    assert 0.05 <= silence < 30
+
+
+def test_an_antennas_receiver_has_the_metrics_of_a_receiver(tmp_path: Path) -> None:
+    one = Observed("receive.yeoju", tmp_path, ScaledClock.wall(), Told())
+    body = StatusMessage("receive.yeoju", ServiceState.RUNNING, 0, 0, 1, 1, counters={"packets": 5})
+    one.published(Message("status.receive.yeoju", "receive.yeoju", "", -1, 0, body.build()))
+    found = values(one.metrics())
+    labels = frozenset({("service", "receive.yeoju")})
+    assert found["l4_receive_packets_total", labels] == 5

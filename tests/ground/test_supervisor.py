@@ -142,3 +142,20 @@ def test_who_was_ready_and_says_nothing_more_is_ended_and_leaves_where_it_hung(
         supervisor.stop(patience_s=0.5)
     assert supervisor._sockets is not None
     assert not supervisor._sockets.exists()
+
+
+def test_a_log_is_bounded(supervise, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("ground.supervisor.LOG_OCTETS", 4096)
+    monkeypatch.setattr("ground.supervisor.LOG_LOOK_S", 0.0)
+    chatty = (
+        "import sys, time\n"
+        "for n in range(700): print(f'line {n:04}', flush=True); time.sleep(0.001)\n"
+        "print('end', flush=True); sys.stdin.read()"
+    )
+    supervisor = supervise({"chatty": [sys.executable, "-c", chatty]})
+    log, before = tmp_path / "log" / "chatty.log", tmp_path / "log" / "chatty.log.1"
+    wait_for(lambda: supervisor.poll() or "end" in supervisor.log_tail("chatty", 1))
+    # It goes on in the same file, from its beginning: a shell that follows it sees that.
+    assert log.stat().st_size <= 4096
+    assert before.stat().st_size > 4096
+    assert b"\0" not in before.read_bytes() + log.read_bytes()
