@@ -67,14 +67,16 @@ def python_and_packages(_: None) -> Iterator[Finding]:
 
 
 def compiled_kernels(_: None) -> Iterator[Finding]:
-    """Without a cache every service compiles at every start, for half a minute."""
+    """Without a cache every service compiles at every start, for half a minute.  A directory that
+    is not there yet is made when it is needed."""
     import protocols
 
     named = os.environ.get("NUMBA_CACHE_DIR")
     beside = Path(protocols.__file__).parent
     places = [Path(named)] if named else [beside, Path.home() / ".cache"]
     for place in places:
-        if os.access(place, os.W_OK):
+        there = next(one for one in (place, *place.absolute().parents) if one.exists())
+        if there.is_dir() and os.access(there, os.W_OK):
             yield ok("compiled kernels", f"kept in {place}")
             break
     else:

@@ -70,10 +70,12 @@ def test_packages_of_another_version_are_named(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "absent"))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file/in/no/directory"))
     assert Level.ERROR in levels(machine.compiled_kernels(None))
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    assert Level.OK in levels(machine.compiled_kernels(None))
+    for place in ("", "made/when/needed"):
+        monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / place))
+        assert Level.OK in levels(machine.compiled_kernels(None))
 
 
 # Of the IERS's leap-seconds.list, as tzdata brings it: seconds since 1900, TAI − UTC.
