@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from ground.archive.database import SqliteDatabase
+from ground.archive.packet_groups import read_group
+from ground.archive.schema import connect_reader
 from ground.archive.store import ArchiveStore
 from ground.config import ARCHIVE, MONITOR, RECEIVE, SERVICES, free_base_port, prepare_run_directory
 from ground.supervisor import EXIT_WITH_STDIN
@@ -48,6 +52,7 @@ from tests.benchmarks.system_source import Order, Sent, order_arguments, write_c
 
 ROOT = Path(__file__).resolve().parents[2]
 STATION = "station"
+SEQUENCE_COUNTS = 1 << 14
 #: Nothing has come forward for so long: something is stuck, and the case ends as it is.
 PATIENCE_S = 120.0
 #: Ages of a frame, in order, the last of them what a subscriber waits for.
@@ -319,15 +324,17 @@ def audit(archive: Path, sent: Sent, watch: Watch, *, sampled: bool) -> dict[str
     """The archive's own rows against what was sent; where parameters are sampled, how many came."""
     with ArchiveStore.open(archive, read_only=True) as store:
         counters = store.counters()
-        by_apid = dict.fromkeys(sent.by_apid, 0)
-        octets = 0
-        for packet in store.packets():
-            by_apid[packet.apid] = by_apid.get(packet.apid, 0) + 1
-            octets += len(packet.octets)
+    with closing(connect_reader(archive)) as connection:
+        counts, octets = _stored(connection)
+    by_apid = {apid: int(found.sum()) for apid, found in counts.items()}
     link = watch.link.counts if watch.link else {}
     return {
         "packets_missing": sum(sent.by_apid.values()) - sum(by_apid.values()),
         "every_apid_equal": by_apid == sent.by_apid,
+        # One packet twice and another not at all would not show in a sum.
+        "sequence_counts_wrong": sum(
+            int(np.abs(found - _counted(int(found.sum()))).sum()) for found in counts.values()
+        ),
         "octets_missing": sent.packet_octets - octets,
         **(
             {"samples": counters.get("samples", 0), "of": sent.values}
@@ -338,6 +345,29 @@ def audit(archive: Path, sent: Sent, watch: Watch, *, sampled: bool) -> dict[str
         "frames_missing": link.get("frames", {}).get("frames", 0) - sent.frames,
         "archive_octets": archive.stat().st_size,
     }
+
+
+def _stored(connection: SqliteDatabase) -> tuple[dict[int, np.ndarray], int]:
+    """By APID how many packets have each sequence count, and octets of all: group by group, since
+    one by one hundreds of millions take an hour."""
+    apids = dict(connection.execute("SELECT id, apid FROM channel"))
+    counts = {apid: np.zeros(SEQUENCE_COUNTS, np.int64) for apid in apids.values()}
+    octets = 0
+    for (number,) in connection.execute("SELECT id FROM packet_group").fetchall():
+        group = read_group(connection, number)
+        counts[apids[group.channel]] += np.bincount(group.sequence, minlength=SEQUENCE_COUNTS)
+        octets += len(group.octets)
+    for channel, sequence, length in connection.execute(
+        "SELECT channel, sequence_count, length(octets) FROM packet"
+    ):
+        counts[apids[channel]][sequence] += 1
+        octets += length
+    return counts, octets
+
+
+def _counted(packets: int) -> np.ndarray:
+    """How often each sequence count comes that begins with zero."""
+    return packets // SEQUENCE_COUNTS + (np.arange(SEQUENCE_COUNTS) < packets % SEQUENCE_COUNTS)
 
 
 def show(console: Console, outcome: Outcome) -> None:
