@@ -47,6 +47,8 @@ Examples:
 `l4 restore ../backup-monday --check` — is every octet as it was?
 
 `l4 restore ../backup-monday --run-dir var/run && l4 run`
+
+`l4 restore ../backup-monday --archive postgresql://l4@db.example/relay` — into an empty database
 """
 
 
@@ -144,6 +146,10 @@ def backup(
 def restore(
     source: Annotated[Path, typer.Argument(help="Directory of a backup.")],
     run_dir: Annotated[Path, typer.Option("--run-dir", help="New directory.")] = DEFAULT_RUN_DIR,
+    archive: Annotated[
+        str,
+        typer.Option(help="Put the archive into this empty database: postgresql://USER@HOST/NAME."),
+    ] = "",
     check: Annotated[bool, typer.Option("--check", help="Only check the backup.")] = False,
     json_: Json = False,
 ) -> None:
@@ -152,16 +158,27 @@ def restore(
     `l4 run --run-dir …` goes on in it. What was commanded after the backup is not in it: see
     docs/durability.md before you command a real spacecraft again.
     """
-    from ground.recovery.backup import check_backup
+    from ground.config import load_settings
+    from ground.recovery.backup import check_backup, put_on_server, require_empty
     from ground.recovery.backup import restore as work
 
+    if archive:
+        require_empty(archive)
     with _copying("restore") as progress:
         made = check_backup(source, progress) if check else work(source, run_dir, progress)
+        if archive and not check:
+            put_on_server(load_settings(run_dir), archive, progress)
     if json_:
         print(json.dumps(made.plain(), indent=2))
     else:
         what = "is sound" if check else "is restored"
         print(f"{made.directory} {what}: {len(made.files):,} files, {made.octets:,} octets")
+        if archive and not check:
+            print(f"its archive is in {archive}: say so to `l4 run --archive` as well")
+        elif made.archive:
+            print(
+                f"its archive was on {made.archive}, and is a file in it (--archive says where to)"
+            )
 
 
 @contextmanager

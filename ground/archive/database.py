@@ -54,6 +54,10 @@ class Database(Protocol):
         """Whole rows with their checksums, ids included: many at a time."""
         ...
 
+    def load(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Rows as they are, checksums included where the table has any: many at a time."""
+        ...
+
     def begin(self, *, write: bool) -> None:
         """A transaction: reading sees one state until its end, writing is alone."""
         ...
@@ -96,6 +100,10 @@ class SqliteDatabase(sqlite3.Connection):
 
     def insert_rows(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
         self.executemany(checksums.insert(table), rows)
+
+    def load(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        marks = ", ".join("?" * len(columns))
+        self.executemany(f"INSERT INTO {table}({', '.join(columns)}) VALUES({marks})", rows)
 
     def begin(self, *, write: bool) -> None:
         self.execute("BEGIN IMMEDIATE" if write else "BEGIN")

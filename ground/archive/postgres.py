@@ -7,6 +7,9 @@ by TimescaleDB where the database has it (hypertables), else plainly, a partitio
 first row of it comes.  So old data can be moved or dropped by the month, and indexes that are
 written to stay small.
 
+PostgreSQL keeps no NUL in a text, telemetry does: it travels escaped (`_escaped`), so that a text
+comes back as it was.
+
 One process writes: it holds an advisory lock of the database as long as its connection lasts.
 A connection that is lost is not made again here: the error ends the service, and the next start
 goes on from the position in the database, as after a kill.
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
@@ -24,21 +28,14 @@ from typing import Any, Final, TypeVar
 import asyncpg
 
 from ground.archive.checksums import CHECKED, row_crc
-from ground.archive.schema import BUSY_TIMEOUT_S, FORMAT, statements
-from ground.server_address import checked_address, shown_address
+from ground.archive.postgres_schema import PARTITIONS, postgres_tables
+from ground.archive.schema import BUSY_TIMEOUT_S, FORMAT
+from ground.server_address import checked_address, shown_address, tls_mode
 from ground.sqlite_file import newer
 from protocols.errors import LocalError
 
 T = TypeVar("T")
 
-#: Table → the column it is partitioned by, and how many numbers a partition has: some weeks of a
-#: mission that fills a link; a quiet one has a partition for years.
-PARTITIONS: Final = {
-    "packet": ("id", 1 << 25),
-    "packet_group": ("id", 1 << 12),
-    "value": ("segment", 1 << 12),
-    "rollup": ("segment", 1 << 12),
-}
 #: From so many rows on, COPY is faster than one statement a row.
 COPY_ROWS: Final = 16
 #: Rows of a SELECT are fetched in batches of about this size.
@@ -46,6 +43,20 @@ FETCH_OCTETS: Final = 4 << 20
 CONNECT_TIMEOUT_S: Final = 10
 #: Of the one writer, among a database's advisory locks ("l4ar").
 WRITER_LOCK: Final = 0x6C346172
+
+#: An end that has vanished without a word is noticed after some 30 + 3 · 10 s, by either side: the
+#: server gives its locks to the next writer then.
+KEEPALIVE: Final = {"idle": 30, "interval": 10, "count": 3}
+_KEEPALIVE_OPTIONS: Final = {
+    "TCP_KEEPIDLE": 30,
+    "TCP_KEEPALIVE": 30,  # macOS
+    "TCP_KEEPINTVL": 10,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 60_000,
+}
+#: What a server's administrator may have set for everybody, and what writes and copies must not be
+#: ended by.
+UNLIMITED: Final = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 
 FAILURES: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
@@ -63,23 +74,37 @@ class PostgresDatabase:
         """LocalError if the server cannot be reached or does not let us in."""
         self.address = shown_address(address)
         settings = {"application_name": "l4 archive"}
+        settings |= {f"tcp_keepalives_{name}": str(value) for name, value in KEEPALIVE.items()}
         if read_only:
             settings["default_transaction_read_only"] = "on"
+        else:
+            settings |= UNLIMITED
         self._loop = asyncio.new_event_loop()
         self._transaction: Any = None
         #: Partitions known to be there, by table and number.
         self._partitions: set[tuple[str, int]] = set()
         self._hyper = False
+        self._db: Any = None
         try:
             self._db = self._wait(
                 asyncpg.connect(
                     checked_address(address),
                     timeout=CONNECT_TIMEOUT_S,
                     server_settings=settings,
+                    ssl=tls_mode(address),
                 )
             )
-        except (*FAILURES, ValueError) as error:
+            _keep_alive(self._db)
+            escaping = self._db.set_type_codec(
+                "text", schema="pg_catalog", encoder=_escaped, decoder=_unescaped, format="binary"
+            )
+            self._wait(escaping)
+        except BaseException as error:
+            if self._db is not None:
+                self._db.terminate()
             self._loop.close()
+            if not isinstance(error, (*FAILURES, ValueError)):
+                raise
             raise LocalError(
                 f"no archive at {self.address}: {str(error) or type(error).__name__}"
             ) from error
@@ -119,23 +144,23 @@ class PostgresDatabase:
         return self.execute(statement, (*values, row_crc(*values))).rowcount
 
     def insert_rows(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
-        if not rows:
-            return
-        if table in PARTITIONS:
-            key = {"packet": 0, "value": 1, "rollup": 2}[table]
-            numbers = [row[key] for row in rows]
-            self._have_partitions(table, min(numbers), max(numbers))
         if table == "value":
             # Summaries are doubles here, and the checksum is of what will be read back.
             rows = [(*r[:3], _double(r[3]), _double(r[4]), *r[5:]) for r in rows]
-        summed = [(*row, row_crc(*row)) for row in rows]
-        columns = _columns(table)
-        if len(summed) >= COPY_ROWS:
-            names = columns.split(", ")
-            self._wait(self._db.copy_records_to_table(table, records=summed, columns=names))
+        self.load(table, (*CHECKED[table], "crc"), [(*row, row_crc(*row)) for row in rows])
+
+    def load(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        if not rows:
+            return
+        if table in PARTITIONS:
+            key = columns.index(PARTITIONS[table][0])
+            numbers = [row[key] for row in rows]
+            self._have_partitions(table, min(numbers), max(numbers))
+        if len(rows) >= COPY_ROWS:
+            self._wait(self._db.copy_records_to_table(table, records=rows, columns=columns))
         else:
-            marks = ", ".join("?" * len(summed[0]))
-            self.executemany(f"INSERT INTO {table}({columns}) VALUES({marks})", summed)
+            marks = ", ".join("?" * len(columns))
+            self.executemany(f"INSERT INTO {table}({', '.join(columns)}) VALUES({marks})", rows)
 
     def _have_partitions(self, table: str, low: int, high: int) -> None:
         if self._hyper:
@@ -169,8 +194,13 @@ class PostgresDatabase:
     def rollback(self) -> None:
         transaction, self._transaction = self._transaction, None
         self._partitions.clear()
-        if transaction is not None and not self._db.is_closed():
+        if transaction is None or self._db.is_closed():
+            return
+        try:
             self._wait(transaction.rollback())
+        except FAILURES:
+            # The connection is lost, though nobody had told us: with it, what was begun.
+            self._db.terminate()
 
     def damage(self) -> Iterator[str]:
         """Rows that do not fit their checksums; a server with data checksums (`initdb -k`) refuses
@@ -188,10 +218,17 @@ class PostgresDatabase:
 
     # ------------------------------------------------------------ tables
 
-    def prepare_writer(self) -> None:
-        """Be the one writer, of a database whose tables are there.  LocalError if another is."""
+    def be_writer(self) -> None:
+        """The one process that writes this database, as long as the connection lasts.  LocalError
+        if another is, or nobody can."""
         if self.execute("SELECT pg_is_in_recovery()").fetchone()[0]:
             raise LocalError(f"{self.address} is a replica, which can only be read from")
+        encoding = self.execute("SHOW server_encoding").fetchone()[0]
+        if encoding != "UTF8":
+            raise LocalError(
+                f"{self.address} has the encoding {encoding}, which cannot hold every text; "
+                "UTF8 wanted (CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0)"
+            )
         self.execute(f"SET lock_timeout = '{BUSY_TIMEOUT_S:g}s'")
         try:
             self.execute("SELECT pg_advisory_lock(?)", (WRITER_LOCK,)).fetchall()
@@ -201,21 +238,39 @@ class PostgresDatabase:
         # What was acknowledged survives the loss of power; a stricter setting of the server stays.
         if self.execute("SHOW synchronous_commit").fetchone()[0] == "off":
             self.execute("SET synchronous_commit = on")
-        self._hyper = self._has_timescale()
-        if self.execute("SELECT to_regclass('meta')").fetchone()[0] is None:
-            self.begin(write=True)
-            for statement in postgres_tables(hyper=self._hyper):
-                self.execute(statement)
-            self.execute("INSERT INTO meta VALUES('format', ?)", (str(FORMAT),))
-            self.commit()
 
-    def _has_timescale(self) -> bool:
-        """Whether TimescaleDB is (or, before the first table, can be made) part of the database."""
-        there = "SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'"
-        return bool(self.execute(there).fetchone()[0])
+    def has_tables(self) -> bool:
+        return self.execute("SELECT to_regclass('meta')").fetchone()[0] is not None
+
+    def make_tables(self) -> None:
+        """All of them, empty, in the transaction that is open."""
+        there = "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = ?"
+        timescale = self.execute(there, ("timescaledb",)).fetchone()
+        for statement in postgres_tables(hyper=timescale and timescale[0]):
+            made = self.execute(statement)
+            if statement.startswith("SELECT"):
+                made.fetchall()
+        self.know_tables()
+
+    def know_tables(self) -> None:
+        """How those are partitioned that are there: TimescaleDB may have come after them."""
+        plain = "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass('packet')"
+        self._hyper = not self.execute(plain).fetchone()[0]
+        self._partitions.clear()
+
+    def prepare_writer(self) -> None:
+        """Be the one writer, of a database whose tables are there."""
+        self.be_writer()
+        if self.has_tables():
+            self.know_tables()
+            return
+        self.begin(write=True)
+        self.make_tables()
+        self.execute("INSERT INTO meta VALUES('format', ?)", (str(FORMAT),))
+        self.commit()
 
     def check_format(self) -> None:
-        if self.execute("SELECT to_regclass('meta')").fetchone()[0] is None:
+        if not self.has_tables():
             raise LocalError(f"no archive at {self.address}: the database has none of its tables")
         row = self.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
         if row is not None and row[0].isdecimal() and int(row[0]) > FORMAT:
@@ -273,68 +328,6 @@ class PostgresRows:
         return await self._of._db.cursor(self._statement, *self._parameters)
 
 
-def connect_writer(address: str) -> PostgresDatabase:
-    """The one writing connection; makes the tables where there are none.  LocalError if the server
-    does not let us in, another writes, or another format version wrote it."""
-    database = PostgresDatabase(address, read_only=False)
-    return _prepared(database, database.prepare_writer, database.check_format)
-
-
-def connect_reader(address: str) -> PostgresDatabase:
-    """A read-only connection; the address may be a replica's."""
-    database = PostgresDatabase(address, read_only=True)
-    return _prepared(database, database.check_format)
-
-
-def _prepared(database: PostgresDatabase, *steps: Any) -> PostgresDatabase:
-    try:
-        for step in steps:
-            step()
-    except FAILURES as error:
-        database.close()
-        raise LocalError(f"{database.address} cannot be opened as an archive: {error}") from error
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-def postgres_tables(*, hyper: bool = False) -> Iterator[str]:
-    """The tables of `schema.TABLES`, as PostgreSQL says it; hyper: as TimescaleDB's."""
-    for statement in statements():
-        table = next((t for t in PARTITIONS if f"CREATE TABLE {t}(" in statement), None)
-        # Partitions have their own sequences of numbers: `insert` draws from one for all of them.
-        identity = "" if table else " GENERATED BY DEFAULT AS IDENTITY"
-        made = statement.replace(") WITHOUT ROWID", ")")
-        made = re.sub(r"id INTEGER PRIMARY KEY", f"id BIGINT{identity} PRIMARY KEY", made)
-        for ours, theirs in (
-            ("minimum, maximum,", "minimum REAL, maximum REAL,"),
-            ("INTEGER", "BIGINT"),
-            ("BLOB", "BYTEA"),
-            ("REAL", "DOUBLE PRECISION"),
-            # Names in the order of their octets, as in a file.
-            (" TEXT", ' TEXT COLLATE "C"'),
-            # A unique index of a partitioned table would have to name the number itself; that an
-            # identity comes once is `Ingest`'s business, here as there.
-            ("UNIQUE INDEX packet_identity", "INDEX packet_identity"),
-        ):
-            made = made.replace(ours, theirs)
-        if table is None:
-            yield made
-            continue
-        column, size = PARTITIONS[table]
-        yield made if hyper else f"{made} PARTITION BY RANGE ({column})"
-        if column == "id":
-            yield f"CREATE SEQUENCE {table}_id"
-        if hyper:
-            yield (
-                f"SELECT create_hypertable('{table}', '{column}', chunk_time_interval => {size})"
-            )
-        for blob in re.findall(r"(\w+) BYTEA", made):
-            # They come compressed.
-            yield f"ALTER TABLE {table} ALTER COLUMN {blob} SET STORAGE EXTERNAL"
-
-
 def _columns(table: str) -> str:
     return ", ".join((*CHECKED[table], "crc"))
 
@@ -356,4 +349,29 @@ def _numbered(statement: str) -> str:
     return re.sub(r"\?(\d*)", number, statement)
 
 
-__all__ = ["PostgresDatabase", "connect_reader", "connect_writer", "postgres_tables"]
+def _keep_alive(db: Any) -> None:
+    # asyncpg has no parameter for it, and hands out no transport.
+    end = db._transport.get_extra_info("socket")
+    if end is None or end.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE_OPTIONS.items():
+        if hasattr(socket, name):
+            end.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _escaped(text: str) -> bytes:
+    """NUL as ESC 0, ESC twice: the only character that PostgreSQL has not, one-to-one."""
+    if "\0" in text or "\x1b" in text:
+        text = text.replace("\x1b", "\x1b\x1b").replace("\0", "\x1b0")
+    return text.encode()
+
+
+def _unescaped(octets: bytes) -> str:
+    text = bytes(octets).decode()
+    return _ESCAPE.sub(lambda m: "\0" if m[1] == "0" else m[1], text) if "\x1b" in text else text
+
+
+_ESCAPE: Final = re.compile("\x1b(.)", re.DOTALL)
+
+__all__ = ["FAILURES", "PostgresDatabase"]

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 from ground.archive import checksums
@@ -124,6 +126,18 @@ def statements() -> Iterator[str]:
     """`TABLES`, one by one, without the comments."""
     bare = "\n".join(line for line in TABLES.splitlines() if not line.startswith("--"))
     return (one.strip() for one in bare.split(";") if one.strip())
+
+
+@cache
+def columns() -> dict[str, tuple[str, ...]]:
+    """Of each table."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(TABLES)
+        tables = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        names = "SELECT name FROM pragma_table_info(?)"
+        return {
+            table: tuple(name for (name,) in db.execute(names, (table,))) for (table,) in tables
+        }
 
 
 def connect_writer(path: Path) -> SqliteDatabase:

@@ -162,7 +162,7 @@ class RunWriter:
                     count,
                     _sql_number(low),
                     _sql_number(high),
-                    mean,
+                    _sql_number(mean),
                     encode_values(column),
                     None if valid is None else encode_values(valid),
                 )
@@ -267,8 +267,11 @@ def _bounds(times: np.ndarray) -> tuple[int, int]:
 
 
 def _sql_number(value: float | int | None) -> float | int | None:
-    """SQLite integers end at 63 bits: larger ones are kept as REAL here; the blobs are exact."""
-    return float(value) if isinstance(value, int) and value > (1 << 63) - 1 else value
+    """SQLite integers end at 63 bits: larger ones are kept as REAL here; the blobs are exact.  NaN,
+    which it has not, is NULL on a server as well."""
+    if isinstance(value, int) and value > (1 << 63) - 1:
+        return float(value)
+    return None if value != value else value
 
 
 __all__ = ["FAN", "SEGMENT_ROWS", "TAIL_ROWS", "TEXT", "RunWriter", "load_layouts", "read_segment"]

@@ -79,9 +79,9 @@ class ArchiveStore:
         (read-only) not there.
         """
         if is_address(where):
-            from ground.archive import postgres  # only where a server is used
+            from ground.archive import server  # only where one is used
 
-            where, module = str(where), postgres
+            where, module = str(where), server
         else:
             where, module = Path(where), schema
         connect_reader = partial(module.connect_reader, where)  # pyright: ignore[reportArgumentType]
@@ -90,6 +90,11 @@ class ArchiveStore:
             return cls(where, connection, connect_reader, read_only=read_only)
         except sqlite3.DatabaseError as error:
             raise LocalError(f"{where} cannot be opened as an archive: {error}") from error
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What reading raises where the engine fails, or finds damage."""
+        return self._db.errors
 
     def __enter__(self) -> ArchiveStore:
         return self

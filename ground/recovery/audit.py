@@ -133,7 +133,7 @@ def _archive(
 
     with tempfile.TemporaryDirectory(prefix="audit-", dir=settings.run_dir) as directory:
         made = Path(directory) / "archive.sqlite"
-        with ArchiveStore.open(settings.archive_file, read_only=True) as found:
+        with ArchiveStore.open(settings.archive_written, read_only=True) as found:
             up_to: dict[str, Position] = {}
             try:
                 findings.tell(f"archive: {text}" for text in found.integrity().problems)
@@ -141,7 +141,7 @@ def _archive(
                 findings.counts |= {
                     f"archive {name}": value for name, value in found.counters().items()
                 }
-            except sqlite3.Error as error:
+            except found.errors as error:
                 findings.problems.append(f"archive: cannot be read: {error}")
             result = rebuild(settings, made, up_to=up_to, progress=progress, seen=seen)
             with ArchiveStore.open(made, read_only=True) as wanted:
@@ -388,7 +388,7 @@ def _held(store: Path, findings: Findings) -> set[str]:
 
 def _forgotten(settings: RunSettings, findings: Findings, here: Iterable[str]) -> None:
     """The payload forgets a bundle when it is told that it has arrived; its telemetry counts."""
-    with ArchiveStore.open(settings.archive_file, read_only=True) as archive:
+    with ArchiveStore.open(settings.archive_written, read_only=True) as archive:
         try:
             samples = archive.query("RLY_BUNDLES_FORWARDED")
         except LocalError:

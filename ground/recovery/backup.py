@@ -14,9 +14,11 @@ follower's position then never lies behind the end of the journal that it follow
     5. schedule/, files/, procedures/
     6. capture/                               last: everything above was made from it
 
-SQLite files by SQLite's online backup; the others only grow or are replaced in one step, and are
-read to the length that they have.  `manifest.json`, written last, names each file with its length
-and SHA-256: a backup without it is none.
+SQLite files by SQLite's online backup, an archive on a server as an SQLite file by one reading
+transaction: to audit or restore a backup needs no server, and its `run.toml` says that its archive
+is a file, so that nobody takes the server's, which has gone on, for it.  The others only grow or
+are replaced in one step, and are read to the length that they have.  `manifest.json`, written last,
+names each file with its length and SHA-256: a backup without it is none.
 """
 
 from __future__ import annotations
@@ -24,17 +26,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ground.config import COMMAND, MISSION_CENTRE, MONITOR, RECEIVE, RELAY, RunSettings
+from ground.documents import toml_of
 from ground.durable_files import make_directory, replace_file, sync_directory
+from ground.server_address import shown_address
 from protocols.errors import LocalError
+
+if TYPE_CHECKING:
+    from ground.archive.server import Place
 
 MANIFEST: Final = "manifest.json"
 VERSION: Final = 1
@@ -54,17 +62,23 @@ Progress = Callable[[int, str], None]
 
 @dataclass
 class Backup:
-    """files: by path in the run, octets and SHA-256."""
+    """files: by path in the run, octets and SHA-256; archive: address of the server that had it."""
 
     directory: str
     files: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
+    archive: str = ""
 
     @property
     def octets(self) -> int:
         return sum(octets for octets, _ in self.files.values())
 
     def plain(self) -> dict[str, Any]:
-        return {"directory": self.directory, "files": len(self.files), "octets": self.octets}
+        return {
+            "directory": self.directory,
+            "files": len(self.files),
+            "octets": self.octets,
+            "archive": self.archive,
+        }
 
 
 class _Copying:
@@ -89,6 +103,27 @@ class _Copying:
             # In one file, as the manifest names it.
             copy.execute("PRAGMA journal_mode = DELETE")
         self._finished(path, target)
+
+    def served(self, address: str, path: Path) -> None:
+        """One moment of an archive on a server, as the file that it would be here."""
+        from ground.archive.server import copy_to_file  # only where one is used
+
+        target = self._prepared(path)
+        name = str(path.relative_to(self._source))
+
+        def progress(octets: int, table: str) -> None:
+            self._progress(self._done_octets + octets, f"{name}, {table}")
+
+        copy_to_file(address, target, progress)
+        os.chmod(target, 0o600)
+        self._keep_copy(path, target)
+
+    def settings(self, path: Path) -> None:
+        """`run.toml` of the copy, whose archive is a file."""
+        target = self._prepared(path)
+        replace_file(target, without_server(path.read_bytes()))
+        os.chmod(target, path.stat().st_mode & 0o777)
+        self._keep_copy(path, target)
 
     def _pages(self, path: Path) -> Callable[[int, int, int], None]:
         name = str(path.relative_to(self._source))
@@ -148,6 +183,9 @@ class _Copying:
 
     def _finished(self, path: Path, target: Path) -> None:
         os.chmod(target, path.stat().st_mode & 0o777)
+        self._keep_copy(path, target)
+
+    def _keep_copy(self, path: Path, target: Path) -> None:
         octets, digest = _digest(target, sync=True)
         self._done_octets += octets
         self._keep(path, octets, digest)
@@ -172,7 +210,11 @@ def back_up(settings: RunSettings, target: Path, progress: Progress | None = Non
     make_directory(target)
     copying = _Copying(run, target, progress)
     copying.tree(run / "state")
-    copying.database(settings.archive_file)
+    if settings.archive:
+        copying.served(settings.archive, settings.archive_file)
+        copying.settings(run / "run.toml")
+    else:
+        copying.database(settings.archive_file)
     copying.database(settings.console_dir / "accounts.sqlite")
     for node in (RELAY, MISSION_CENTRE):
         copying.tree(run / "bundles" / node)
@@ -189,12 +231,12 @@ def back_up(settings: RunSettings, target: Path, progress: Progress | None = Non
         if path.is_dir() and path not in (settings.capture_dir, run / "log"):
             copying.tree(path)
     for path in sorted(run.iterdir()):
-        if path.is_file() and path.name not in _LEFT_OUT:
+        if path.is_file() and path.name not in (*_LEFT_OUT, *copying.files):
             copying.file(path)
     copying.tree(settings.capture_dir)
     _like(run, target, copying.files)
-    made = Backup(str(target), copying.files)
-    manifest = {"version": VERSION, "of": str(run), "files": made.files}
+    made = Backup(str(target), copying.files, settings.archive and shown_address(settings.archive))
+    manifest = {"version": VERSION, "of": str(run), "archive": made.archive, "files": made.files}
     replace_file(target / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     return made
 
@@ -209,6 +251,7 @@ def check_backup(backup: Path, progress: Progress | None = None) -> Backup:
         files = {
             str(name): (int(n), str(digest)) for name, (n, digest) in manifest["files"].items()
         }
+        archive = str(manifest.get("archive", ""))
     except FileNotFoundError as error:
         raise LocalError(f"{backup}: no {MANIFEST}: no backup, or one that was not finished") from (
             error
@@ -231,7 +274,7 @@ def check_backup(backup: Path, progress: Progress | None = None) -> Backup:
             progress(done, name)
     if wrong:
         raise LocalError(f"{backup}: {'; '.join(wrong[:10])}; nothing is restored from it")
-    return Backup(str(backup), files)
+    return Backup(str(backup), files, archive)
 
 
 def restore(backup: Path, run_dir: Path, progress: Progress | None = None) -> Backup:
@@ -259,7 +302,45 @@ def restore(backup: Path, run_dir: Path, progress: Progress | None = None) -> Ba
         run_dir.rmdir()
     making.rename(run_dir)
     sync_directory(run_dir.parent)
-    return Backup(str(run_dir), found.files)
+    return Backup(str(run_dir), found.files, found.archive)
+
+
+def without_server(run_toml: bytes) -> bytes:
+    """The settings of a run whose archive is a file, comments and all."""
+    kept = re.sub(rb"(?m)^[ \t]*archive(_replica)?[ \t]*=.*\n?", b"", run_toml)
+    if any(name in toml_of(kept) for name in ("archive", "archive_replica")):
+        raise LocalError("run.toml: archive and archive_replica each on a line of its own wanted")
+    return kept
+
+
+def require_empty(address: str) -> None:
+    """LocalError: there is an archive at the address, or it cannot be reached."""
+    from ground.archive.server import held  # only where one is used
+
+    with held(address) as place:
+        _require_empty(place)
+
+
+def _require_empty(place: Place) -> None:
+    if not place.empty:
+        raise LocalError(
+            f"{place.address}: there is an archive already; the address of an empty database wanted"
+        )
+
+
+def put_on_server(settings: RunSettings, address: str, progress: Progress | None = None) -> None:
+    """The archive file of a run that rests goes into an empty database, and its settings name that.
+    LocalError: it has an archive already, or cannot be reached; the file is as it was then."""
+    from ground.archive.server import held  # only where one is used
+
+    with held(address) as place:
+        _require_empty(place)
+        place.put(settings.archive_file, progress)
+    # Killed before this, the run has its file, and the database one more copy.
+    path = settings.run_dir / "run.toml"
+    line = f"archive = {json.dumps(address)}\n"
+    replace_file(path, line.encode() + without_server(path.read_bytes()))
+    settings.archive_file.unlink()
 
 
 def _like(source: Path, target: Path, files: Iterable[str]) -> None:
@@ -289,4 +370,4 @@ def _digest(path: Path, *, sync: bool = False) -> tuple[int, str]:
     return octets, digest.hexdigest()
 
 
-__all__ = ["Backup", "back_up", "check_backup", "restore"]
+__all__ = ["Backup", "back_up", "check_backup", "put_on_server", "require_empty", "restore"]

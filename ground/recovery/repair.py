@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ground.archive.store import ArchiveStore
 from ground.config import RunSettings
 from ground.recovery.capture import Progress
 from ground.recovery.rebuild import Rebuilt, differences, rebuild, replace_archive
+from ground.server_address import shown_address
 from protocols.errors import LocalError
 
 
@@ -56,27 +57,16 @@ def repair(
 ) -> Repair:
     """Compare the archive with what the capture gives and, unless only checked, put that in its
     place.  LocalError: there is no capture, or what it gives is less than the archive holds."""
-    archive = settings.archive_file
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    made = archive.with_name(f"{archive.name}.rebuilding")
+    file = settings.archive_file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    made = file.with_name(f"{file.name}.rebuilding")
     _remove(made)
     try:
-        with _opened(archive) as (found, problems):
-            # An archive that is sound is behind at most: compared as far as it goes.
-            up_to = _positions(found) if check and found is not None else None
-            result = Repair(str(archive), rebuild(settings, made, up_to=up_to, progress=progress))
-            with ArchiveStore.open(made, read_only=True) as wanted:
-                result.differences = [*problems]
-                if found is not None:
-                    result.differences += differences(found, wanted)
-        if check:
-            return result
-        if result.incomplete and found is not None and not problems:
-            raise LocalError(
-                f"{archive} reads well, and capture and journals can no longer give all: "
-                + "; ".join(result.incomplete)
-            )
-        kept = replace_archive(archive, made)
+        with _place(settings, check=check) as put:
+            result = _compared(settings, made, check=check, progress=progress)
+            if check:
+                return result
+            kept = put(made)
         result.replaced, result.kept = True, "" if kept is None else str(kept)
         return result
     finally:
@@ -84,9 +74,48 @@ def repair(
 
 
 @contextlib.contextmanager
-def _opened(archive: Path) -> Iterator[tuple[ArchiveStore | None, list[str]]]:
+def _place(settings: RunSettings, *, check: bool) -> Iterator[Callable[[Path], Path | str | None]]:
+    """What puts a made archive where the run's is and returns where that is kept.  A server's is
+    held all the time, so that nobody writes there meanwhile."""
+    if not settings.archive or check:
+        yield partial(replace_archive, settings.archive_file)
+        return
+    from ground.archive.server import held  # only where one is used
+
+    with held(settings.archive) as place:
+
+        def put(made: Path) -> str | None:
+            kept = place.put(made)
+            return kept and f"in {place.address}, schema {kept} (DROP SCHEMA {kept} CASCADE)"
+
+        yield put
+
+
+def _compared(
+    settings: RunSettings, made: Path, *, check: bool, progress: Progress | None
+) -> Repair:
+    """`made` is made; LocalError if it may not take the archive's place."""
+    archive = (settings.archive and shown_address(settings.archive)) or str(settings.archive_file)
+    with _opened(settings.archive_written) as (found, problems):
+        # An archive that is sound is behind at most: compared as far as it goes.
+        up_to = _positions(found) if check and found is not None else None
+        result = Repair(archive, rebuild(settings, made, up_to=up_to, progress=progress))
+        with ArchiveStore.open(made, read_only=True) as wanted:
+            result.differences = [*problems]
+            if found is not None:
+                result.differences += differences(found, wanted)
+    if not check and result.incomplete and found is not None and not problems:
+        raise LocalError(
+            f"{archive} reads well, and capture and journals can no longer give all: "
+            + "; ".join(result.incomplete)
+        )
+    return result
+
+
+@contextlib.contextmanager
+def _opened(archive: Path | str) -> Iterator[tuple[ArchiveStore | None, list[str]]]:
     """The archive as far as it opens, and what is wrong with it."""
-    if not archive.is_file():
+    if isinstance(archive, Path) and not archive.is_file():
         yield None, [f"archive: {archive} is not there"]
         return
     try:
@@ -97,7 +126,7 @@ def _opened(archive: Path) -> Iterator[tuple[ArchiveStore | None, list[str]]]:
     with store:
         try:
             problems = [f"archive: {text}" for text in store.integrity().problems]
-        except (sqlite3.Error, LocalError) as error:
+        except (*store.errors, LocalError) as error:
             problems = [f"archive: {error}"]
         yield store, problems
 
@@ -105,7 +134,7 @@ def _opened(archive: Path) -> Iterator[tuple[ArchiveStore | None, list[str]]]:
 def _positions(store: ArchiveStore) -> dict[str, Position] | None:
     try:
         return {one.topic: one for one in store.positions()}
-    except sqlite3.Error:
+    except store.errors:
         return None
 
 

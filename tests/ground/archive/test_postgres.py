@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ground.archive import postgres
+from ground.archive import postgres, postgres_schema
 from ground.archive.model import Position
 from ground.archive.store import ArchiveStore
 from protocols.errors import LocalError
@@ -107,7 +107,8 @@ def test_partitions_come_as_numbers_rise(
 ):
     """Also while somebody reads, who goes on seeing what was; and exports are those of a file."""
     sizes = {"packet": ("id", 64), "packet_group": ("id", 2), "value": ("segment", 2)}
-    monkeypatch.setattr(postgres, "PARTITIONS", sizes | {"rollup": ("segment", 3)})
+    for module in (postgres, postgres_schema):
+        monkeypatch.setattr(module, "PARTITIONS", sizes | {"rollup": ("segment", 3)})
     monkeypatch.setattr("ground.archive.segments.TAIL_ROWS", 150)
     monkeypatch.setattr("ground.archive.packet_groups.LEAST", 30)
     where = server.empty("parted")

@@ -8,23 +8,30 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ground.adapters.journal import FileJournal
 from ground.adapters.journal_reader import JournalReader
 from ground.archive import checksums
+from ground.archive import postgres as postgres_engine
+from ground.archive.model import Position
 from ground.archive.store import ArchiveStore
 from ground.config import RECEIVE, RunSettings, load_settings
 from ground.recovery.audit import audit
-from ground.recovery.backup import back_up, check_backup, restore
+from ground.recovery.backup import back_up, check_backup, put_on_server, require_empty, restore
 from ground.recovery.promises import Promise
 from ground.recovery.repair import repair
+from protocols.bus.messages import Event
 from protocols.errors import LocalError
 from protocols.identifiers import Topic
-from tests.ground.recovery.small_run import make_run
+from tests.ground.recovery.small_run import START_NS, make_run
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +39,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("made") / "run"
     make_run(directory)
     return directory
+
+
+@pytest.fixture
+def served(made: Path, tmp_path: Path, postgres: Any) -> RunSettings:
+    """The same with its archive on a server."""
+    shutil.copytree(made, tmp_path / "run")
+    put_on_server(load_settings(tmp_path / "run"), postgres.empty("recovered"))
+    return load_settings(tmp_path / "run")
 
 
 @pytest.fixture
@@ -191,6 +206,112 @@ def test_an_archive_without_checksums_is_taken_over(run: RunSettings) -> None:
         assert [packet.octets for packet in store.packets()] == packets
         store.append_events(None, [next(iter(store.events()))])
     assert audit(run).problems == []
+
+
+# On a server -------------------------------------------------------------------------------------
+
+
+def test_an_archive_on_a_server_is_audited(served: RunSettings) -> None:
+    assert not served.archive_file.exists()
+    found = audit(served)
+    assert found.problems == []
+    assert found.counts["packets"] == found.counts["archive packets"] > 200
+    assert repair(served, check=True).differences == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE packet SET octets = set_byte(octets, 9, 255 - get_byte(octets, 9)) WHERE id = 7",
+        "UPDATE tail SET data = set_byte(data, 40, 255 - get_byte(data, 40))"
+        " WHERE id = (SELECT max(id) FROM tail)",
+        "DROP TABLE layout_column CASCADE",
+        "DROP SCHEMA public CASCADE; CREATE SCHEMA public",
+    ],
+)
+def test_damage_on_a_server_is_repaired(served: RunSettings, postgres: Any, statement: str) -> None:
+    postgres.sql(f"{statement};", "recovered")
+    if "SCHEMA" in statement:
+        with pytest.raises(LocalError, match="has none of its tables"):
+            audit(served)
+    else:
+        assert not audit(served).ok
+    done = repair(served)
+    assert done.replaced
+    assert done.differences
+    assert ("schema archive_damaged_" in done.kept) == ("SCHEMA" not in statement)
+    assert audit(served).problems == []
+    # Whoever writes goes on, with numbers that nobody has yet.
+    with ArchiveStore.open(served.archive) as store:
+        store.append_events(Position("events", "monitor", "new", 0), [_EVENT])
+        assert store.integrity().ok
+    assert repair(served, check=True).differences
+
+
+def test_a_rebuild_waits_for_nobody_who_writes(served: RunSettings, monkeypatch: Any) -> None:
+    monkeypatch.setattr(postgres_engine, "BUSY_TIMEOUT_S", 0.1)
+    with (
+        ArchiveStore.open(served.archive),
+        pytest.raises(LocalError, match="another process writes"),
+    ):
+        repair(served)
+
+
+def test_a_server_is_backed_up_while_it_is_written_and_restored_by_one_command(
+    served: RunSettings, postgres: Any, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+    written = 0
+
+    def load() -> None:
+        nonlocal written
+        with ArchiveStore.open(served.archive) as store:
+            while not stop.is_set():
+                with store.group():
+                    store.remember("written", str(written))
+                    event = replace(_EVENT, text=f"{written}")
+                    store.append_events(Position("load", "test", "j", written), [event])
+                written += 1
+
+    writer = threading.Thread(target=load)
+    writer.start()
+    try:
+        while written < 20:
+            time.sleep(0.01)
+        back_up(served, tmp_path / "backup")
+    finally:
+        stop.set()
+        writer.join()
+    copy = load_settings(tmp_path / "backup")
+    assert copy.archive == ""
+    with ArchiveStore.open(copy.archive_written, read_only=True) as store:
+        assert store.integrity().problems == ()
+        position = store.position("load", "test")
+        assert position is not None
+        assert 20 <= position.sequence < written
+        assert store.recall("written") == str(position.sequence)
+        loaded = [event for event in store.events() if event.name == "LOAD"]
+        assert len(loaded) == position.sequence + 1
+    with pytest.raises(LocalError, match="there is an archive already"):
+        require_empty(served.archive)
+    empty = postgres.empty("restored")
+    done = l4("restore", tmp_path / "backup", "--run-dir", tmp_path / "again", "--archive", empty)
+    assert done.returncode == 0, done.stderr
+    again = load_settings(tmp_path / "again")
+    assert again.archive == empty
+    assert not again.archive_file.exists()
+    with ArchiveStore.open(empty) as store:
+        assert store.integrity().problems == ()
+        assert store.position("load", "test") == position
+        assert [event for event in store.events() if event.name == "LOAD"] == loaded
+        store.append_events(Position("load", "test", "j", written), [_EVENT])
+    # But for what the load put there, it is what the capture gives.
+    assert all("events" in text for text in audit(again).problems)
+
+
+_EVENT = Event(
+    "limit", "warning", "LOAD", "one more", scet_ns=START_NS, ert_ns=START_NS, reception_ns=START_NS
+)
 
 
 # Backups -----------------------------------------------------------------------------------------
