@@ -8,7 +8,8 @@ both ways, so that those of frames take a CLTU service along (`cltu`).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from ground.adapters.radio.adapter import Adapter, Block, Loss, Malformed, Result
@@ -16,10 +17,10 @@ from ground.adapters.radio.address import Address, Option, choice, count, option
 from ground.adapters.radio.octets import FRAME_LENGTH
 from ground.adapters.radio.peer import Peer
 from ground.adapters.radio.sle_association import Association, security
+from ground.adapters.radio.sle_uplink import CltuUplink, SideUplink
 from protocols.errors import LocalError, RemoteError
-from protocols.sle import cltu, common, frames
-from protocols.sle.cltu import CltuProduction, TransferDiagnostic
-from protocols.sle.common import Refused, ServiceType
+from protocols.sle import common, frames
+from protocols.sle.common import ServiceType
 from protocols.sle.credentials import Hash, Level, Security
 from protocols.sle.frames import Quality, RequestedQuality
 from protocols.sle.parameters import Channel
@@ -44,10 +45,12 @@ _COMMON: Final = {
     "patience": Option(count, 10, "seconds that a return may take"),
     "report": Option(count, 60, "seconds between status reports of the provider, 0: none"),
 }
+_DELAY: Final = Option(count, 0, "microseconds that the station is to pause after a CLTU")
 _UP: Final = {
     "cltu": Option(str, "", "service instance of a forward CLTU service to transmit by"),
     "cltu_at": Option(str, "", "HOST:PORT of that; empty: the same"),
     "cltu_port": Option(str, "", "the provider's logical name of that port; empty: the same"),
+    "delay": _DELAY,
 }
 _FRAMES: Final = dict(
     frame_length=FRAME_LENGTH,
@@ -116,56 +119,6 @@ class _Sle(Adapter):
             association.invoke(lambda user, now: user.schedule_status_report(now, cycle))
 
 
-class CltuUplink:
-    """Sends CLTUs, one after another; their ids go on where a connection is made again."""
-
-    def __init__(self, association: Association, say: Any) -> None:
-        self.association = association
-        self._say = say
-        self._next = 0
-        self._radiated = 0
-
-    @property
-    def next_cltu(self) -> int:
-        return self._next
-
-    def send(self, octets: bytes) -> bool:
-        """True: the provider has it, or may have it: nobody knows, so that it is not said again.
-        False: it has not.  OSError: the association is lost, and it has not."""
-        try:
-            ident = self.association.invoke(
-                lambda user, now: user.transfer(now, self._next, octets)
-            )
-        except LocalError as error:
-            self._say(f"no CLTU: {error}")
-            return False
-        try:
-            done = self.association.answer(ident)
-        except (OSError, RemoteError) as error:
-            self._say(f"a CLTU has had no answer: {error}")
-            return True
-        assert isinstance(done, cltu.TransferDataReturn)
-        if isinstance(done.result, Refused):
-            self._say(f"CLTU {self._next} is refused: {done.result}")
-            if done.result.code == TransferDiagnostic.OUT_OF_SEQUENCE:
-                self._next = done.cltu
-            return False
-        self._next = (self._next + 1) & 0xFFFF_FFFF
-        return True
-
-    def attend(self) -> None:
-        """Take what the provider tells."""
-        for pdu in self.association.exchange(0):
-            if isinstance(pdu, cltu.AsyncNotify):
-                self._radiated += pdu.notification.name == "cltu_radiated"
-                self._tell(pdu.production, pdu.notification.name.replace("_", " "))
-            elif isinstance(pdu, cltu.CltuStatusReport):
-                self._tell(pdu.production, f"{pdu.buffer} octets of buffer")
-
-    def _tell(self, production: CltuProduction, what: str) -> None:
-        self._say(f"uplink {production.name.lower()}, {what}, {self._radiated} CLTUs radiated")
-
-
 class _FramesAdapter(_Sle):
     """Frames, each a block."""
 
@@ -174,7 +127,8 @@ class _FramesAdapter(_Sle):
     TRANSMITS = True
 
     _down: Association | None = None
-    _up: CltuUplink | None = None
+    _uplink: CltuUplink | None = None
+    _up: SideUplink | None = None
 
     @property
     def transmits(self) -> bool:
@@ -184,21 +138,24 @@ class _FramesAdapter(_Sle):
         chosen, at = self.options, self.address.host_and_port()
         self._ended = False
         self._damage: RemoteError | None = None
+        self._said = {"": "", "uplink": ""}
         self._down = self._association(
             self.SERVICE, at, chosen["instance"], chosen["port"], self._start
         )
         self._down.open()
         self._ask_for_reports(self._down)
         if self.transmits:
-            self._up = _uplink(self, self._up, chosen["cltu"], chosen["cltu_port"])
-            self._up.association.open()
+            say = partial(self._tell, "uplink")
+            self._uplink = self._uplink or _uplink(self, chosen["cltu"], chosen["cltu_port"], say)
+            self._up = SideUplink(self._uplink, self._policy, say, self._ask_for_reports)
 
     def _start(self, user: User, now_ns: int) -> int:
         raise NotImplementedError
 
     def disconnect(self) -> Sequence[Result]:
-        if self._up is not None:
-            self._up.association.close()
+        up, self._up = self._up, None
+        if up is not None:
+            up.close()
         down, self._down = self._down, None
         last = down.close() if down is not None else ()
         return [result for pdu in last for result in self._results(pdu)]
@@ -207,8 +164,6 @@ class _FramesAdapter(_Sle):
         assert self._down is not None
         # Frames are not read while nobody takes them; but heartbeats go out.
         self._down.beat()
-        if self._up is not None:
-            self._up.attend()
 
     def read(self, timeout_s: float) -> Sequence[Result]:
         assert self._down is not None
@@ -216,8 +171,6 @@ class _FramesAdapter(_Sle):
             raise self._damage
         if self._ended:
             raise EOFError("the provider has no more data")
-        if self._up is not None:
-            self._up.attend()
         results: list[Result] = []
         try:
             for pdu in self._down.exchange(timeout_s):
@@ -236,21 +189,22 @@ class _FramesAdapter(_Sle):
         if isinstance(pdu, frames.SyncNotify):
             name, value = pdu.notification
             if name == "backlog":
-                self.say("the provider has discarded frames: they were not taken in time")
+                self._tell("", "the provider has discarded frames: they were not taken in time")
                 return (Loss("overflow"),)
             if name == "end_of_data":
                 self._ended = True
             elif name == "production":
-                self.say(f"production {value.name.lower()}")
+                self._tell("", f"production {value.name.lower()}")
             else:
-                self.say(f"frame synchronisation is lost; {_locks(value)}")
+                self._tell("", f"frame synchronisation is lost; {_locks(value)}")
         elif isinstance(pdu, frames.RafStatusReport | frames.RcfStatusReport):
-            self.say(
+            self._tell(
+                "",
                 f"production {pdu.production.name.lower()}, frames "
-                f"{_lock(pdu.frame_sync)}; {_locks(pdu)}; {pdu.delivered_frames} delivered"
+                f"{_lock(pdu.frame_sync)}; {_locks(pdu)}; {pdu.delivered_frames} delivered",
             )
         elif isinstance(pdu, common.ScheduleStatusReportReturn) and pdu.result is not None:
-            self.say(f"no status reports: {pdu.result}")
+            self._tell("", f"no status reports: {pdu.result}")
         return ()
 
     def _frame(self, pdu: frames.AnnotatedFrame | frames.ChannelFrame) -> Sequence[Result]:
@@ -263,9 +217,18 @@ class _FramesAdapter(_Sle):
             return (*lost, Malformed(pdu.data, why))
         return (*lost, Block(pdu.data, pdu.ert_ns))
 
+    def takes(self, octets: int) -> bool:
+        up = self._up
+        return super().takes(octets) and up is not None and up.takes(octets)
+
     def write(self, octets: bytes) -> bool:
         assert self._up is not None
         return self._up.send(octets)
+
+    def _tell(self, way: str, what: str) -> None:
+        """Both ways stand side by side: what one says hides nothing of the other."""
+        self._said[way] = what
+        self.say("; ".join(f"{way} {what}".strip() for way, what in self._said.items() if what))
 
     def _times(self) -> dict[str, int | None]:
         return {"start_ns": self.options["from"], "stop_ns": self.options["to"]}
@@ -344,7 +307,7 @@ class SleCltuAdapter(_Sle):
     SUMMARY = "SLE forward CLTU (912.1-B)"
     ADDRESS = "sle-cltu://HOST:PORT?instance=…"
     SERVICE = ServiceType.CLTU
-    OPTIONS: ClassVar[Mapping[str, Option]] = options(**_COMMON)
+    OPTIONS: ClassVar[Mapping[str, Option]] = options(**_COMMON, delay=_DELAY)
     FRAMED = True
     RECEIVES = False
     TRANSMITS = True
@@ -352,7 +315,9 @@ class SleCltuAdapter(_Sle):
     _up: CltuUplink | None = None
 
     def connect(self) -> None:
-        self._up = _uplink(self, self._up, self.options["instance"], self.options["port"])
+        self._up = self._up or _uplink(
+            self, self.options["instance"], self.options["port"], self.say
+        )
         self._up.association.open()
         self._ask_for_reports(self._up.association)
 
@@ -367,6 +332,10 @@ class SleCltuAdapter(_Sle):
     def read(self, timeout_s: float) -> Sequence[Result]:
         raise NotImplementedError
 
+    def takes(self, octets: int) -> bool:
+        up = self._up
+        return super().takes(octets) and up is not None and up.takes(octets)
+
     def write(self, octets: bytes) -> bool:
         assert self._up is not None
         return self._up.send(octets)
@@ -378,10 +347,7 @@ class SleCltuAdapter(_Sle):
         return SlePeer("sle-cltu")
 
 
-def _uplink(adapter: _Sle, known: CltuUplink | None, instance: str, port: str) -> CltuUplink:
-    """The one there was before a connection was lost, so that its ids go on; else a new one."""
-    if known is not None:
-        return known
+def _uplink(adapter: _Sle, instance: str, port: str, say: Callable[[str], None]) -> CltuUplink:
     chosen = adapter.options
     at = adapter.address
     if chosen.get("cltu_at"):
@@ -394,7 +360,7 @@ def _uplink(adapter: _Sle, known: CltuUplink | None, instance: str, port: str) -
     association = adapter._association(
         ServiceType.CLTU, at.host_and_port(), instance, port or chosen["port"], start
     )
-    uplink = CltuUplink(association, adapter.say)
+    uplink = CltuUplink(association, say, delay_us=chosen["delay"])
     return uplink
 
 

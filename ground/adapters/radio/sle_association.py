@@ -28,6 +28,8 @@ from protocols.sle.user import Binding, State, User
 CONNECT_S: Final = 3.0
 #: For STOP and UNBIND at the end; a provider that is slower is left without.
 END_S: Final = 1.0
+#: Longest wait for a word while an answer is awaited.
+TURN_S: Final = 0.25
 READ_OCTETS: Final = 1 << 18
 #: Read after a connection has ended, at most: what the sockets of both ends may hold.
 LAST_OCTETS: Final = 16 << 20
@@ -118,6 +120,7 @@ class Association:
         self._abort: int | None = None
         self._failure: Exception | None = None
         self._last_octets = 0
+        self._given_up = False
 
     def open(self) -> None:
         """Connect, BIND, START.  ConnectionError: not now; LocalError: never like this."""
@@ -126,6 +129,8 @@ class Association:
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             own.setblocking(False)
             self._socket = own
+            if self._given_up:
+                raise ConnectionAbortedError("given up")
             self._user = user = User(
                 self._service, self._binding, self._security, heartbeat=self._heartbeat
             )
@@ -145,8 +150,11 @@ class Association:
                 raise _refusal(f"START of {self._binding.instance}", started.result, hopeless)
 
     def invoke(self, operation: Callable[[User, int], int]) -> int:
-        """Send an invocation; its id."""
+        """Send an invocation; its id.  OSError, RemoteError: the association is lost, and it has
+        not gone."""
         with self._lock:
+            # What may have ended it is heard first.
+            self._kept += self._exchange(0)
             if self._user is None or self._user.state is State.ENDED:
                 raise ConnectionResetError("the association has ended")
             ident = operation(self._user, self._now_ns())
@@ -162,7 +170,7 @@ class Association:
         with self._lock:
             while True:
                 found: Any = None
-                for pdu in self._exchange(0.25):
+                for pdu in self._exchange(TURN_S):
                     if found is None and wanted(pdu):
                         found = pdu
                     else:
@@ -182,6 +190,25 @@ class Association:
             return self._exchange(timeout_s)
         finally:
             self._lock.release()
+
+    def wait(self, timeout_s: float) -> None:
+        """Until something has come; holds up nobody else."""
+        own = self._socket
+        # It may be closed meanwhile.
+        with suppress(OSError, ValueError):
+            if own is not None:
+                select.select([own], [], [own], timeout_s)
+
+    def give_up(self) -> None:
+        """Let whoever is opening it, or waits for an answer, fail at once."""
+        self._given_up = True
+        if self._lock.acquire(timeout=TURN_S):
+            self._lock.release()  # nobody waits
+            return
+        own = self._socket
+        with suppress(OSError):
+            if own is not None:
+                own.shutdown(socket.SHUT_RDWR)
 
     def beat(self) -> None:
         """Heartbeats, while what comes is left where it is: the provider has to wait."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +18,11 @@ from ground.adapters.radio.sle_peer import ProviderServer
 from ground.ports import LinkState
 from ground.receive.capture import CaptureReader, CaptureWriter
 from ground.receive.intake import Intake
+from protocols.bus.messages import UplinkMessage
 from protocols.errors import LocalError
+from protocols.identifiers import Carrier
 from protocols.sle.ber import Chosen
+from protocols.sle.cltu import CltuProduction
 from protocols.sle.cltu_service import CltuService
 from protocols.sle.common import AbortDiagnostic, Refused, ServiceType
 from protocols.sle.credentials import Security
@@ -201,6 +205,107 @@ def test_ids_of_cltus_go_on_where_a_connection_is_made_again(station: Station) -
     assert adapter.wait_until(State.RUNNING, timeout_s=PATIENCE_S)
     assert adapter.send(b"two")
     assert list(station.cltus.waiting) == [1]
+
+
+# ---------------------------------------------------------------- telemetry, and CLTUs beside it
+
+BOTH = f"&report=0&cltu={CLTU}"
+
+
+def has_gone(adapter: Adapter, octets: bytes) -> bool:
+    return adapter.takes(len(octets)) and adapter.send(octets)
+
+
+def test_telemetry_flows_while_the_way_up_is_refused(station: Station) -> None:
+    station.cltus.production = CltuProduction.CONFIGURED
+    adapter = station.running(BOTH)
+    until(lambda: "uplink START of" in adapter.statistics().detail)
+    station.server.call(lambda now: station.frames.deliver(now, b"frame", T))
+    assert [block.octets for block in adapter.receive(PATIENCE_S)] == [b"frame"]
+    assert not adapter.takes(1)
+    assert not adapter.send(b"no")
+    station.server.call(lambda now: station.cltus.set_production(now, CltuProduction.OPERATIONAL))
+    until(lambda: has_gone(adapter, b"a CLTU"))
+    assert [pdu.data for pdu in station.cltus.waiting.values()] == [b"a CLTU"]
+    assert adapter.statistics().connections == 1
+
+
+def test_telemetry_flows_while_the_way_up_is_not_permitted(station: Station) -> None:
+    adapter = station.running("&report=2&cltu=sagr=1.spack=PASS-7.fsl-fg=1.cltu=none")
+    station.server.call(lambda now: station.frames.deliver(now, b"frame", T))
+    assert [block.octets for block in adapter.receive(PATIENCE_S)] == [b"frame"]
+    # Of both ways at once.
+    until(lambda: "no such service instance" in adapter.statistics().detail)
+    until(lambda: "production running" in adapter.statistics().detail)
+    assert "no such service instance" in adapter.statistics().detail
+
+
+def test_telemetry_flows_while_the_way_up_is_lost_and_made_again(station: Station) -> None:
+    adapter = station.running(BOTH)
+    until(lambda: has_gone(adapter, b"one"))
+    provider: Any = station.cltus.provider
+    station.server.call(lambda now: provider.abort(AbortDiagnostic.OPERATIONAL_REQUIREMENT))
+    until(lambda: has_gone(adapter, b"two"))
+    station.server.call(lambda now: station.frames.deliver(now, b"frame", T))
+    assert [block.octets for block in adapter.receive(PATIENCE_S)] == [b"frame"]
+    assert list(station.cltus.waiting) == [1]
+    assert adapter.statistics().connections == 1
+
+
+def test_closing_does_not_wait_for_a_way_up_that_nobody_answers(station: Station) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        host, port = mute.getsockname()
+        adapter = station.running(f"{BOTH}&cltu_at={host}:{port}")
+        with mute.accept()[0]:
+            began = time.monotonic()
+            adapter.close()
+            assert time.monotonic() - began < 3
+
+
+def test_a_full_buffer_is_not_asked_again_and_again() -> None:
+    station = Station(CltuService(CLTU, buffer=10))
+    asked: list[int] = []
+    refuse = station.cltus._refusal
+    station.cltus._refusal = lambda now, pdu: asked.append(pdu.cltu) or refuse(now, pdu)  # type: ignore[method-assign]
+    try:
+        adapter = station.running("&report=0", scheme="sle-cltu")
+        assert adapter.send(b"12345678")
+        assert not adapter.send(b"123")
+        assert adapter.statistics().detail == "CLTU 1 is refused: unable to store"
+        assert not adapter.takes(3)
+        station.server.call(lambda now: station.cltus.radiated(now, 0, T, T))
+        until(lambda: has_gone(adapter, b"123"))
+        assert asked == [0, 1, 1]
+    finally:
+        station.close()
+
+
+def test_a_cltu_that_the_station_never_takes_does_not_hold_up_the_next(
+    station: Station, tmp_path: Path
+) -> None:
+    link = RadioLink(
+        "sle", station.adapter("&report=0", scheme="sle-cltu"), lambda: T, tmp_path / "uplink.log"
+    )
+    link.open({})
+    until(lambda: link.statistics().state is LinkState.OK)
+    for name, octets in (("long", bytes(5000)), ("longer", bytes(70_000)), ("good", b"good")):
+        assert link.send(UplinkMessage(name, "command", Carrier.COMMAND, octets, T, T + 10**9))
+    assert [(fate.id, fate.refused) for fate in link.radiated()] == [
+        ("long", "the station: cltu error"),
+        ("longer", "a CLTU of 70000 octets: 1 to 65536 wanted"),
+        ("good", ""),
+    ]
+    link.close()
+
+
+def test_a_cltu_that_fails_at_the_station_is_told(station: Station) -> None:
+    adapter = station.running("&report=2", scheme="sle-cltu")
+    assert adapter.send(b"a CLTU")
+    station.server.call(lambda now: station.cltus.expired(now, 0))
+    until(lambda: "CLTU 0 was expired at the station" in adapter.statistics().detail)
+    # Also beside what comes after it.
+    until(lambda: "octets of buffer" in adapter.statistics().detail)
+    assert "CLTU 0 was expired" in adapter.statistics().detail
 
 
 def test_as_a_link_it_gives_chunks_with_the_annotations_times(
