@@ -2,7 +2,8 @@
 
 A file a packet definition, a row a packet in the order of the capture, a column a parameter in
 engineering units.  Repeats of variable length have a file of their own, a row an element; `packet`
-(number of the packet in the capture, idle packets left out) joins the two.
+(number of the packet in the capture, idle packets left out) joins the two.  A definition that
+becomes another in flight goes on in `NAME~2.parquet`: a file has one schema.
 """
 
 from __future__ import annotations
@@ -36,16 +37,22 @@ class ParquetSink:
         self._pending: list[Any] = []
         self._octets = 0
         self._packets = 0
-        self._files: dict[str, _File] = {}
+        self._files: dict[str, list[_File]] = {}
         self._complete = False
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """File name → rows."""
+        return {file.name: file.rows for files in self._files.values() for file in files}
 
     def __enter__(self) -> ParquetSink:
         self._directory.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for file in self._files.values():
-            file.close(keep=self._complete)
+        for files in self._files.values():
+            for file in files:
+                file.close(keep=self._complete)
 
     def take(self, output: Any, chain: Any) -> None:
         packets = output.packets
@@ -68,22 +75,37 @@ class ParquetSink:
         decoded = self._decoder.decode(packets)
         for table in decoded.tables:
             assert table.rows is not None  # the decoder names each row's packet
-            if table.definition not in self._files:
-                timed = bool((decoded.scet_ns[table.rows[:1]] != NO_SCET).any())
-                self._files[table.definition] = _File(self._directory, table, timed=timed)
-            self._files[table.definition].write(table, packets.ert_ns, self._packets)
+            timed = bool((decoded.scet_ns[table.rows] != NO_SCET).any())
+            self._file_of(table, timed).write(table, packets.ert_ns, self._packets)
         self._packets += len(packets)
+
+    def _file_of(self, table: TableColumns, timed: bool) -> _File:
+        """The definition's file that has the table's columns, the newest first."""
+        files = self._files.setdefault(table.definition, [])
+        for file in reversed(files):
+            if file.fits(table, timed=timed):
+                return file
+        name = file_name(table.definition)
+        # Two definitions' names may be one as a file's.
+        taken = [n for n in self.rows if n == f"{name}.parquet" or n.startswith(f"{name}~")]
+        number = f"~{len(taken) + 1}" if taken else ""
+        files.append(_File(self._directory / f"{name}{number}.parquet", table, timed=timed))
+        return files[-1]
 
 
 class _File:
     """One definition's file; its columns are those of the first table.
 
-    timed: the packets tell their generation time; else there is no SCET to be written.
+    timed: packets tell their generation time, some of them perhaps not; else there is no SCET to be
+    written.
     """
 
-    def __init__(self, directory: Path, table: TableColumns, *, timed: bool) -> None:
+    def __init__(self, path: Path, table: TableColumns, *, timed: bool) -> None:
+        self.rows = 0
         self._timed = timed
-        self._path = directory / f"{file_name(table.definition)}.parquet"
+        self._described = _described(table)
+        self.name = path.name
+        self._path = path
         self._partial = self._path.with_name(self._path.name + ".part")
         times = ("scet", "ert") if timed else ("ert",)
         fields = [*time_fields(times), pa.field("packet", pa.int64())]
@@ -102,6 +124,9 @@ class _File:
             column_encoding=even,
         )
 
+    def fits(self, table: TableColumns, *, timed: bool) -> bool:
+        return (self._timed or not timed) and self._described == _described(table)
+
     def write(self, table: TableColumns, ert_ns: np.ndarray, first_packet: int) -> None:
         rows = table.rows
         assert rows is not None
@@ -111,6 +136,7 @@ class _File:
             labels = self._labels[name]
             arrays.append(labelled(labels, column) if labels else pa.array(column))
         arrays = [array.cast(field.type) for array, field in zip(arrays, self._schema, strict=True)]
+        self.rows += len(rows)
         self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
 
     def close(self, *, keep: bool) -> None:
@@ -119,6 +145,10 @@ class _File:
             self._partial.replace(self._path)
         else:
             self._partial.unlink(missing_ok=True)
+
+
+def _described(table: TableColumns) -> list[tuple[str, ColumnInfo]]:
+    return [(name, table.info[name]) for name in table.columns]
 
 
 def _field(name: str, column: np.ndarray, info: ColumnInfo) -> pa.Field:

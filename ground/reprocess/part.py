@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,19 +32,21 @@ from ground.archive.decoding import Decoder
 from ground.archive.parquet_sink import ParquetSink
 from ground.durable_files import make_directory, sync_directory, sync_file
 from ground.receive.capture import START, CapturePosition, CaptureReader
+from ground.receive.carriers import carrier_of, other_carriers
 from ground.receive.chain import ReceiveChain
 from ground.receive.output import ChainOutput
 from ground.receive.profile import InputKind, LinkProfile
-from ground.reprocess.plan import Part
+from ground.reprocess.plan import ChunkDigest, Part
+from ground.reprocess.software import software
 from protocols.errors import LocalError
 
 #: Form of `part.json` and of what is written beside it.
-FORMAT = 1
+FORMAT = 2
 #: Chunks decoded together, so that the stages work on batches.
 BATCH_OCTETS = 1 << 19
 #: Counted by a chain: parts of large reports whose beginning was not there.
 ORPHANS = "large_reports.orphans"
-#: Unfinished parts; whoever begins anew empties it.
+#: Unfinished parts, in a directory of the run that makes them.
 UNFINISHED = ".unfinished"
 
 
@@ -53,7 +56,8 @@ class Job:
 
     warm_up: where the overlap begins, None: the part is decoded from its capture's beginning.
     learnt: of the dictionary, from packets before the part.  settings: a digest of all that
-    decides what comes out.
+    decides what comes out.  run: the client's; only while it is at work is there a directory of
+    that name.  software: what the client is.
     """
 
     part: Part
@@ -64,13 +68,28 @@ class Job:
     warm_up: CapturePosition | None
     learnt: dict[str, Any]
     settings: str
+    run: str
+    software: str
 
 
 def process(job: Job) -> dict[str, Any]:
-    """Decode the part and put it in place; its manifest.  OSError of the disks."""
+    """Decode the part and put it in place; its manifest.
+
+    OSError of the disks.  LocalError: this process is of another version than the client, the
+    capture has become another, or the client is gone and others may be at work in its place.
+    """
+    if software() != job.software:
+        raise LocalError(
+            f"the worker on {socket.gethostname()} is {software()}, this is {job.software}"
+        )
     part, out = job.part, Path(job.out)
-    scratch = out / UNFINISHED / f"{part.day}-{part.number:04d}-{uuid.uuid4().hex}"
-    make_directory(scratch)
+    run = out / UNFINISHED / job.run
+    scratch = run / f"{part.day}-{part.number:04d}-{uuid.uuid4().hex}"
+    try:
+        scratch.mkdir()
+    except FileNotFoundError as error:
+        # Made by the client alone: a worker that outlives it leaves nothing in what follows.
+        raise LocalError(f"{run} is not there: that run has ended") from error
     try:
         manifest = _decode(job, scratch)
         _write(scratch / "part.json", json.dumps(manifest, indent=1).encode())
@@ -88,14 +107,14 @@ def _decode(job: Job, scratch: Path) -> dict[str, Any]:
     decoder = Decoder(open_dictionaries(job.profile.dictionary))
     decoder.restore(job.learnt)
     head, tail, every = PacketDigest(), PacketDigest(), PacketDigest()
-    begin = START if job.warm_up is None else job.warm_up
-    cuts = [cut for cut in (part.check, part.begin, part.tail) if cut is not None]
+    reader = _PartReader(job)
+    begin = reader.begin
     settled: set[tuple[int, int]] = set()
     before: dict[str, int] | None = None
     end = begin
     sink = ParquetSink(scratch, decoder)
     with sink:
-        for end, chunks in _batches(Path(part.capture), begin, part.end, cuts):
+        for end, chunks in reader.batches():
             if before is None and end > part.begin:
                 settled = {key for key, (begun, _) in chain.channels().items() if begun}
                 before = _counts(chain)
@@ -103,6 +122,8 @@ def _decode(job: Job, scratch: Path) -> dict[str, Any]:
             if before is None:
                 if part.check is not None and end > part.check:
                     head.add(outputs[0])
+                if end > part.tail:
+                    tail.add(outputs[0])
                 continue
             if end == part.end and part.last:
                 outputs.append(chain.finish())
@@ -123,7 +144,12 @@ def _decode(job: Job, scratch: Path) -> dict[str, Any]:
     if counts.get(ORPHANS, 0) > before.get(ORPHANS, 0):
         unsettled.append([ORPHANS])
     files = [
-        {"name": path.name, "octets": path.stat().st_size, "sha256": _sha256(path)}
+        {
+            "name": path.name,
+            "rows": sink.rows[path.name],
+            "octets": path.stat().st_size,
+            "sha256": _sha256(path),
+        }
         for path in sorted(scratch.glob("*.parquet"))
     ]
     for path in scratch.glob("*.parquet"):
@@ -131,12 +157,18 @@ def _decode(job: Job, scratch: Path) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "settings": job.settings,
+        "software": job.software,
         "part": part.described(),
         "overlap": job.overlap,
         "whole": job.warm_up is None,
         "packets": every.packets,
         "packet_octets": every.octets,
-        "counts": {name: counts[name] - before.get(name, 0) for name in counts},
+        "counts": {
+            **{name: counts[name] - before.get(name, 0) for name in counts},
+            **{f"decoder.{name}": count for name, count in decoder.counts.items()},
+            **reader.left_out,
+        },
+        "compared": head.frames + head.packets,
         "head": head.text(),
         "tail": tail.text(),
         "digest": every.text(),
@@ -147,36 +179,61 @@ def _decode(job: Job, scratch: Path) -> dict[str, Any]:
     }
 
 
-def _batches(
-    capture: Path, begin: CapturePosition, end: CapturePosition, cuts: list[CapturePosition]
-) -> Iterator[tuple[CapturePosition, list[tuple[bytes, int]]]]:
-    """Chunks behind `begin` up to `end`, some at a time, none of them on both sides of a cut; with
-    the position behind them."""
-    held: list[tuple[bytes, int]] = []
-    size, last = 0, begin
-    ends = {*cuts, end}
-    for position, chunk in CaptureReader(capture).read(begin):
-        if position > end:
-            break
-        # A file's first cut is its beginning, which is no chunk's end.
-        if held and any(last <= cut < position for cut in ends if cut.file != last.file):
+class _PartReader:
+    """Chunks of a part and its overlap, as they are decoded; left_out: counts of what is not."""
+
+    def __init__(self, job: Job) -> None:
+        self._part = job.part
+        self.begin = START if job.warm_up is None else job.warm_up
+        self.left_out: dict[str, int] = {}
+        # Of several carriers one is decoded, as by `l4 replay`.
+        self._carrier = job.profile.carrier
+        self._carriers = {self._carrier, *other_carriers(job.profile)}
+
+    def batches(self) -> Iterator[tuple[CapturePosition, list[tuple[bytes, int]]]]:
+        """Some at a time, none of them on both sides of a cut; with the position behind them."""
+        part = self._part
+        held: list[tuple[bytes, int]] = []
+        size, last = 0, self.begin
+        cuts = [cut for cut in (part.check, part.begin, part.tail) if cut is not None]
+        ends = {*cuts, part.end}
+        stretches, digest = iter(part.stretches), ChunkDigest()
+        stretch = next(stretches)
+        for position, chunk in CaptureReader(Path(part.capture)).read(self.begin):
+            if position > part.end:
+                break
+            # A file's first cut is its beginning, which is no chunk's end.
+            if any(last <= cut < position for cut in ends if cut.file != last.file):
+                yield last, held
+                held, size = [], 0
+            if position > part.begin:
+                digest.add(chunk)
+                if position == stretch.end:
+                    if digest.take() != stretch.digest:
+                        raise LocalError(
+                            f"{part.capture}: not what was looked through, up to {position}"
+                        )
+                    stretch = next(stretches, stretch)
+            carrier = carrier_of(chunk.stream, self._carriers)
+            if carrier == self._carrier:
+                held.append((chunk.octets, chunk.ert_ns))
+                size += len(chunk.octets)
+            elif position > part.begin:
+                name = f"left_out.chunks of carrier {carrier or 'one'}"
+                self.left_out[name] = self.left_out.get(name, 0) + 1
+            last = position
+            if size >= BATCH_OCTETS or position in ends:
+                yield position, held
+                held, size = [], 0
+        if held:
             yield last, held
-            held, size = [], 0
-        held.append((chunk.octets, chunk.ert_ns))
-        size += len(chunk.octets)
-        last = position
-        if size >= BATCH_OCTETS or position in ends:
-            yield position, held
-            held, size = [], 0
-    if held:
-        yield last, held
 
 
 class PacketDigest:
     """Of packets in order, each with its length, channel and time of arrival, however batched."""
 
     def __init__(self) -> None:
-        self.packets = self.octets = 0
+        self.packets = self.octets = self.frames = 0
         self._octets, self._rows = hashlib.sha256(), hashlib.sha256()
 
     def add(self, output: ChainOutput) -> None:
@@ -187,19 +244,25 @@ class PacketDigest:
         self._rows.update(rows.tobytes())
         self.packets += len(packets)
         self.octets += len(packets.octets)
+        self.frames += output.frames
 
     def text(self) -> str:
-        return hashlib.sha256(self._octets.digest() + self._rows.digest()).hexdigest()
+        said = self._octets.digest() + self._rows.digest() + self.frames.to_bytes(8, "little")
+        return hashlib.sha256(said).hexdigest()
 
 
 def _counts(chain: ReceiveChain) -> dict[str, int]:
     """What the chain has counted, by stage; what it holds at the moment is no count."""
-    return {
+    told = chain.statistics()
+    found = {
         f"{stage}.{name}": value
-        for stage, values in chain.statistics().counts.items()
+        for stage, values in told.counts.items()
         for name, value in values.items()
         if name != "held" and isinstance(value, int)
     }
+    # Of a channel that was silent for longer than the overlap what was lost meanwhile is not known.
+    found["channels.missing"] = sum(one["missing"] for one in told.virtual_channels.values())
+    return found
 
 
 def _publish(scratch: Path, place: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,11 +11,15 @@ import pytest
 from construct import Int8ub, Int16ub, Int32ub
 
 from ground.archive import parquet_sink
-from ground.archive.decoding import Decoder
+from ground.archive.decoding import DecodedBatch, Decoder
+from ground.archive.model import NO_SCET, ColumnInfo, TableColumns
 from ground.archive.parquet_sink import ParquetSink
+from ground.receive.output import ChainOutput
 from ground.receive.profile import load_profile
 from ground.receive.replay import replay
 from protocols.errors import LocalError
+from protocols.packets.batch import PacketBatch
+from protocols.packets.extracted import NO_ZONES
 from protocols.packets.space_packet import SpacePacket, build_packet, idle_packet
 from protocols.telemetry.calibration import Enumeration, Polynomial
 from protocols.telemetry.declaration import Dictionary, PacketDefinition, Parameter, Repeat
@@ -87,3 +92,40 @@ def test_a_replay_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="stopped"), sink:
         replay(tmp_path / "c.pkt", profile, sinks=[sink], progress=refuse)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_definition_that_changes_goes_on_in_a_file_of_its_own(tmp_path: Path) -> None:
+    """And packets whose time code is no time do not cost the others theirs."""
+    packets = PacketBatch.from_packets([build_packet(SpacePacket(5, b"12"))])
+
+    class Changing:
+        """What a decoder gives whose dictionary changes in flight."""
+
+        def __init__(self) -> None:
+            self.tables = iter(TABLES)
+
+        def decode(self, packets: PacketBatch) -> DecodedBatch:
+            scet_ns, columns = next(self.tables)
+            rows, scet = np.zeros(1, np.int64), np.array([scet_ns], np.int64)
+            info = {name: ColumnInfo() for name in columns}
+            return DecodedBatch(scet, [TableColumns("HK/7", rows, scet, columns, info=info)])
+
+    with ParquetSink(tmp_path, cast(Decoder, Changing())) as sink:
+        for _ in TABLES:
+            sink.take(ChainOutput(packets, NO_ZONES, [], 1), None)
+            sink._write()
+        sink.finish(None)
+    first, second = (pq.ParquetFile(tmp_path / name).read() for name in sink.rows)
+    assert list(sink.rows.items()) == [("HK_7.parquet", 3), ("HK_7~2.parquet", 1)]
+    assert first["VOLTS"].to_pylist() == [1, 2, 4]
+    assert first["scet_tai_ns"].to_pylist() == [10**18, NO_SCET, 10**18 + 4]
+    assert first["scet"].to_pylist()[1] is None
+    assert second["AMPERES"].to_pylist() == [3]
+
+
+TABLES = [
+    (10**18, {"VOLTS": np.array([1])}),
+    (NO_SCET, {"VOLTS": np.array([2])}),
+    (10**18 + 3, {"VOLTS": np.array([3]), "AMPERES": np.array([3])}),
+    (10**18 + 4, {"VOLTS": np.array([4])}),
+]

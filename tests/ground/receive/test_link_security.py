@@ -51,8 +51,11 @@ def frames() -> U8:
 
 @pytest.fixture(scope="module")
 def mission(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return mission_file(tmp_path_factory.mktemp("mission"))
+
+
+def mission_file(folder: Path) -> Path:
     """A mission file beside its key."""
-    folder = tmp_path_factory.mktemp("mission")
     (folder / "downlink.key").touch(0o600)
     (folder / "downlink.key").write_text(SIMULATION_DOWNLINK_KEY.hex() + "\n")
     path = folder / "secured.toml"
