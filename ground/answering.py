@@ -38,6 +38,7 @@ class CallServer:
     def __init__(
         self, endpoint: str, door: Door = Door.COMMAND, keyring: Keyring | None = None
     ) -> None:
+        self._door = door
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 200)
@@ -61,9 +62,18 @@ class CallServer:
                 return
             frames = self._socket.recv_multipart(copy=False)
             if len(frames) == 2:
-                user = user_of(frames[1]) if self._curve.secured else ""
-                person = user if self._curve.role(user) in PEOPLE else ""
-                self._answer(frames[0].bytes, _answered(frames[1].bytes, handle, person))
+                answer = self._answer_to(frames[1], handle)
+                self._answer(frames[0].bytes, answer)
+
+    def _answer_to(self, frame: zmq.Frame, handle: Handler) -> Answer:
+        person = ""
+        if self._curve.secured:
+            holder = self._curve.holder(user_of(frame), self._door)
+            if holder is None:
+                # Revoked since it was sent: a call of nobody's would be one in any name.
+                return Answer("", error="the key that this came with is trusted no more")
+            person = holder.name if holder.role in PEOPLE else ""
+        return _answered(frame.bytes, handle, person)
 
     def _answer(self, identity: bytes, answer: Answer) -> None:
         try:
@@ -79,9 +89,11 @@ def _answered(body: bytes, handle: Handler, person: str = "") -> Answer:
         call = Call.parse(body)
     except RemoteError as error:
         return Answer("", error=str(error))
-    actor = call.arguments.get("actor")
-    if person and actor not in ("", person):
-        return Answer(call.key, error=f"the key is {person}'s: not in the name of {actor!r}")
+    if person:
+        actor = call.arguments.setdefault("actor", person)
+        if actor not in ("", person):
+            return Answer(call.key, error=f"the key is {person}'s: not in the name of {actor!r}")
+        call.arguments["actor"] = person
     try:
         return Answer(call.key, handle(call.key, call.operation, call.arguments))
     except ProtocolError as error:

@@ -17,13 +17,22 @@ import threading
 import time
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import zmq
 from zmq.utils import z85
 
 from ground.keyring import Keyring
-from protocols.bus.access import Door, Holder, Key, holder_of, is_loopback_host, may_publish
+from protocols.bus.access import (
+    ROLES,
+    Door,
+    Holder,
+    Key,
+    holder_of,
+    is_loopback_endpoint,
+    literal_endpoint,
+    may_publish,
+    readable,
+)
 from protocols.bus.zap import CURVE, ENDPOINT, OK, TRY_AGAIN, ZapRequest, build_reply
 from protocols.errors import LocalError, RemoteError
 
@@ -40,9 +49,7 @@ MAX_TOLD: Final = 256
 
 def is_loopback(endpoint: str) -> bool:
     """Whether only this machine can reach a tcp:// endpoint; inproc and ipc stay on it too."""
-    if endpoint.startswith(("inproc://", "ipc://")):
-        return True
-    return is_loopback_host(urlsplit(endpoint).hostname or "")
+    return endpoint.startswith(("inproc://", "ipc://")) or is_loopback_endpoint(endpoint)
 
 
 def require_loopback(endpoint: str, what: str, remedy: str) -> None:
@@ -76,15 +83,20 @@ class Curve:
         self._own: Holder | None = None
         self._trusted: dict[str, Holder] = {}
         self._stamp: tuple[object, ...] = ()
+        self._problems: list[str] = []
         self._looked_s = 0.0
         self._told: set[tuple[str, str]] = set()
-        #: By door; filled by the authenticator's thread.
-        self._admitted: dict[str, set[str]] = {}
+        #: By door: who was let in, by name and key; filled by the authenticator's thread.
+        self._admitted: dict[str, set[tuple[str, str, str]]] = {}
+        #: By name and door, whoever misused it: until this process ends.
+        self._barred: set[tuple[str, str]] = set()
         self._authenticator: threading.Thread | None = None
         self.refused = 0
         if keyring is not None:
             self._stamp = keyring.stamp()
-            self._own, self._trusted = keyring.own(), keyring.trusted()
+            self._own, self._trusted = keyring.own(), keyring.trusted(self._problems)
+            for problem in self._problems:
+                self._say(f"{problem}; trusted in nobody's name")
 
     @property
     def secured(self) -> bool:
@@ -92,15 +104,19 @@ class Curve:
 
     def bind(self, socket: zmq.Socket[Any], endpoint: str, door: Door) -> None:
         """LocalError: not allowed without keys; zmq.ZMQError: the endpoint cannot be had."""
+        endpoint = literal_endpoint(endpoint)
         self._check(endpoint, f"cannot bind {door}")
         end = _End(socket, endpoint, door, "")
         self._start_authenticator()
         self._apply(end)
         socket.bind(endpoint)
+        # As it is unbound again; a port that was left open is known now.
+        end.endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._ends.append(end)
 
     def connect(self, socket: zmq.Socket[Any], endpoint: str, server: str) -> None:
         """LocalError: not allowed without keys, or the server's are not here."""
+        endpoint = literal_endpoint(endpoint)
         self._check(endpoint, f"cannot connect to {server}")
         end = _End(socket, endpoint, None, server)
         self._apply(end)
@@ -140,6 +156,8 @@ class Curve:
         return own.public, holder.in_force(now_s).public
 
     def _apply(self, end: _End) -> None:
+        if "[" in end.endpoint:
+            end.socket.setsockopt(zmq.IPV6, 1)
         if self._own is None:
             return
         end.socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
@@ -149,6 +167,9 @@ class Curve:
         if end.door is not None:
             end.socket.setsockopt(zmq.CURVE_SERVER, 1)
             end.socket.setsockopt(zmq.ZAP_DOMAIN, end.door.encode())
+            # Without it libzmq lets everybody in where nobody answers at the authenticator's
+            # address, and believes the name that a client gives itself.
+            end.socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         else:
             end.socket.setsockopt(zmq.CURVE_PUBLICKEY, own.public.encode())
             end.socket.setsockopt(zmq.CURVE_SERVERKEY, keys[1].encode())
@@ -159,12 +180,14 @@ class Curve:
     def refresh(self) -> bool:
         """Take up keys that have changed; whether any end was bound or connected anew.
 
-        Files that cannot be read are told of, and what was known goes on.
+        Files that cannot be read are told of.  RuntimeError: the authenticator has failed.
         """
         now_s = time.monotonic()
         if self._own is None or now_s - self._looked_s < REFRESH_S:
             return False
         self._looked_s = now_s
+        if self._authenticator is not None and not self._authenticator.is_alive():
+            raise RuntimeError("who decides on who is let in has ended: nobody new is")
         self._reread()
         changed = False
         for end in list(self._ends):
@@ -177,17 +200,27 @@ class Curve:
 
     def _reread(self) -> None:
         assert self._keyring is not None
-        stamp = self._keyring.stamp()
-        if stamp == self._stamp:
-            return
-        self._stamp = stamp
-        try:
-            own, trusted = self._keyring.own(), self._keyring.trusted()
-        except (LocalError, OSError) as error:
-            _LOG.warning("%s; those known before are kept", error)
-            return
         with self._lock:
-            self._own, self._trusted = own, trusted
+            stamp = self._keyring.stamp()
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp
+            problems: list[str] = []
+            try:
+                self._trusted = self._keyring.trusted(problems)
+            except LocalError as error:
+                problems.append(f"{error}; who was trusted before is")
+            try:
+                self._own = self._keyring.own()
+            except LocalError as error:
+                problems.append(f"{error}; our keys of before are kept")
+            fresh = [problem for problem in problems if problem not in self._problems]
+            self._problems = problems
+        for problem in fresh:
+            self._say(f"{problem}")
+
+    def _say(self, text: str) -> None:
+        _LOG.warning("%s: %s", self._keyring.name if self._keyring else "", text)
 
     def _is_stale(self, end: _End) -> bool:
         try:
@@ -199,7 +232,13 @@ class Curve:
         if end.door is None:
             return False
         with self._lock:
-            listed = {key.public for holder in self._trusted.values() for key in holder.keys}
+            # Who has another role now, or a name that was another's, comes in anew.
+            listed = {
+                (holder.name, holder.role, key.public)
+                for holder in self._trusted.values()
+                for key in holder.keys
+                if (holder.name, end.door) not in self._barred
+            }
             return not self._admitted.get(end.door, set()) <= listed
 
     def _renew(self, end: _End) -> None:
@@ -245,7 +284,7 @@ class Curve:
 
     def _authenticate(self, socket: zmq.Socket[Any]) -> None:
         # Ends with the context.
-        with contextlib.suppress(zmq.ContextTerminated):
+        with contextlib.suppress(zmq.ContextTerminated), contextlib.closing(socket):
             while True:
                 frames = socket.recv_multipart()
                 at = frames.index(b"") + 1 if b"" in frames else 0
@@ -254,47 +293,52 @@ class Curve:
                 except RemoteError:
                     continue
                 socket.send_multipart([*frames[:at], *self._decided(request)])
-        socket.close(linger=0)
 
     def _decided(self, request: ZapRequest) -> list[bytes]:
         public = z85.encode(request.key).decode() if request.mechanism == CURVE else ""
+        # Who is trusted is asked of the files: one who was just added need not wait.
+        self._reread()
         with self._lock:
-            self._reread_trusted()
             holders = list(self._trusted.values())
             holder = holder_of(holders, public, request.domain, time.time()) if public else None
-            if holder is not None:
-                self._admitted.setdefault(request.domain, set()).add(public)
+            if holder is not None and (holder.name, request.domain) not in self._barred:
+                admitted = self._admitted.setdefault(request.domain, set())
+                admitted.add((holder.name, holder.role, public))
                 return build_reply(request.number, OK, "", holder.name)
         self.refused += 1
         self._tell(request, public)
         return build_reply(request.number, TRY_AGAIN, "not trusted here")
-
-    def _reread_trusted(self) -> None:
-        """Who is trusted is asked of the files: one who was just added need not wait."""
-        assert self._keyring is not None
-        with contextlib.suppress(LocalError, OSError):
-            self._trusted = self._keyring.trusted()
 
     def _tell(self, request: ZapRequest, public: str) -> None:
         if (public, request.domain) in self._told or len(self._told) >= MAX_TOLD:
             return
         self._told.add((public, request.domain))
         who = f"key {Key(public, 0).fingerprint}" if public else "a client without a key"
-        name = self._keyring.name if self._keyring else ""
-        _LOG.warning(
-            "%s: refused %s from %s at %s: not trusted there",
-            *(name, who, request.address, request.domain),
-        )
+        self._say(f"refused {who} from {request.address} at {request.domain}: not trusted there")
+
+    def bar(self, user: str, door: Door) -> None:
+        """Cut somebody off who does harm, and let nobody of that name in at this door again."""
+        if (user, door) not in self._barred:
+            self._barred.add((user, door))
+            self._say(f"{user} is shut out of {door}: it sent what no program of ours does")
+
+    def holder(self, user: str, door: Door) -> Holder | None:
+        """Who connected as `user`, as trusted now; None: no more, or not at that door.
+
+        To be asked of every message: what was sent before a connection was cut off comes after.
+        """
+        holder = self._trusted.get(user)
+        return holder if holder is not None and door in ROLES[holder.role].doors else None
 
     def may_publish(self, user: str, source: str, topic: str) -> bool:
         """Whether who connected as `user` may send this."""
-        holder = self._trusted.get(user)
+        holder = self.holder(user, Door.BUS_IN)
         return holder is not None and may_publish(user, holder.role, source, topic)
 
-    def role(self, user: str) -> str:
-        """Of somebody who is connected; empty: trusted no more."""
-        holder = self._trusted.get(user)
-        return holder.role if holder is not None else ""
+    def readable(self, user: str, door: Door, asked: str) -> tuple[str, ...]:
+        """What who connected as `user` is given of topics that begin with `asked`."""
+        holder = self.holder(user, door)
+        return readable(holder.role, asked) if holder is not None else ()
 
 
 def user_of(frame: zmq.Frame) -> str:

@@ -37,13 +37,20 @@ def make_directory(directory: Path) -> None:
     sync_directory(directory.parent)
 
 
-def replace_file(path: Path, octets: bytes) -> None:
+def replace_file(path: Path, octets: bytes, mode: int | None = None) -> None:
     """The whole old file or the whole new one, whenever the power goes; on disk when this returns.
 
+    mode: of the new file from its first instant on; None: as the process's umask has it.
     OSError: it is the old one.
     """
     temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
+    if mode is not None:
+        # What lies there, left over or planted, is never written into.
+        temporary.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if mode is None else os.O_EXCL)
+    with open(os.open(temporary, flags, 0o666 if mode is None else mode), "wb") as file:
+        if mode is not None:
+            os.fchmod(file.fileno(), mode)
         file.write(octets)
         file.flush()
         os.fsync(file.fileno())

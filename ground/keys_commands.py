@@ -65,7 +65,10 @@ def new(
         list[str] | None, typer.Argument(help="Services or people: monitor, receive.yeoju, ann")
     ] = None,
     role: Annotated[
-        str, typer.Option(help="Of a person: operator (commands, plans) or viewer (looks).")
+        str,
+        typer.Option(
+            help="Of a person: operator (commands, plans), viewer (looks), guest (telemetry alone)."
+        ),
     ] = "",
     site: Annotated[
         bool, typer.Option("--site", help="Every service of a site, its station, an operator.")
@@ -76,8 +79,8 @@ def new(
 ) -> None:
     """Make keys, and trust them in this keys directory."""
     from ground.config import ALL_SERVICES, SIMULATOR
-    from ground.keyring import write_secret, write_trusted
-    from protocols.bus.access import PEOPLE, ROLES, Holder, role_of
+    from ground.keyring import changing, write_secret, write_trusted
+    from protocols.bus.access import PEOPLE, ROLES, role_of
     from protocols.errors import LocalError
 
     directory = _directory(keys, run_dir)
@@ -85,8 +88,6 @@ def new(
     if site:
         wanted += [(name, name) for name in (*ALL_SERVICES, SIMULATOR)]
         wanted.append(("operator", "operator"))
-        # What is there already stays: others trust it.
-        wanted = [one for one in wanted if not (directory / f"{one[0]}.key").exists()]
     elif not wanted:
         raise LocalError("l4 keys new: NAME or --site wanted")
     for name, its_role in wanted:
@@ -95,17 +96,36 @@ def new(
                 f"{name}: no service is called so; "
                 f"a person has --role {' or '.join(sorted(PEOPLE))}"
             )
-        if (directory / f"{name}.key").exists():
-            raise LocalError(
-                f"{directory / name}.key is there: `l4 keys rotate {name}` makes it a new one"
-            )
-    made: list[Holder] = []
-    for name, its_role in wanted:
-        holder = Holder(name, its_role, (_new_key(time.time()),))
-        write_secret(directory / f"{name}.key", holder.build())
-        write_trusted(directory, holder)
-        made.append(holder)
+    with changing(directory):
+        if site:
+            # What is there already stays: others trust it, or it is another host's.
+            wanted = [one for one in wanted if not _is_known(directory, one[0])]
+        for name, _ in wanted:
+            if (directory / f"{name}.key").exists():
+                raise LocalError(
+                    f"{directory / name}.key is there: `l4 keys rotate {name}` makes it a new one"
+                )
+            if _is_known(directory, name):
+                raise LocalError(
+                    f"{name} is trusted here with keys that were made elsewhere; "
+                    f"`l4 keys revoke {name}` first if those count no more"
+                )
+        made = [_fresh(name, its_role) for name, its_role in wanted]
+        for holder in made:
+            write_secret(directory / f"{holder.name}.key", holder.build())
+            write_trusted(directory, holder)
     _print(made, directory, json_)
+
+
+def _is_known(directory: Path, name: str) -> bool:
+    files = (directory / f"{name}.key", directory / "trusted" / f"{name}.pub")
+    return any(file.exists() for file in files)
+
+
+def _fresh(name: str, role: str) -> Holder:
+    from protocols.bus.access import Holder
+
+    return Holder(name, role, (_new_key(time.time()),))
 
 
 @keys_app.command("list", epilog="Example: l4 keys list --json | jq -r '.keys[].name'")
@@ -114,7 +134,10 @@ def list_(keys: KeysDir = None, run_dir: RunDir = DEFAULT_RUN_DIR, json_: Json =
     from ground.keyring import read_trusted
 
     directory = _directory(keys, run_dir)
-    _print(read_trusted(directory).values(), directory, json_)
+    problems: list[str] = []
+    _print(read_trusted(directory, problems).values(), directory, json_)
+    for problem in problems:
+        print(f"not trusted: {problem}", file=sys.stderr)
 
 
 @keys_app.command(
@@ -137,18 +160,56 @@ def trust(
     run_dir: RunDir = DEFAULT_RUN_DIR,
     json_: Json = False,
 ) -> None:
-    """Let a name connect from now on, with the keys in the file and no others of it."""
-    from ground.keyring import read_holder, write_trusted
-    from protocols.bus.access import Holder
+    """Let a name connect from now on, with the keys in the file and no others of it.
+
+    The name is what the file says: read what is printed. Keys of a name that is trusted with quite
+    other ones are refused: they would be somebody else's in its place.
+    """
+    from ground.keyring import changing, write_trusted
 
     directory = _directory(keys, run_dir)
-    holders = [
-        Holder.parse(sys.stdin.read(16_384)) if file == "-" else read_holder(Path(file))
-        for file in files
-    ]
-    for holder in holders:
-        write_trusted(directory, holder)
+    holders = [_given(file) for file in files]
+    with changing(directory):
+        for holder in holders:
+            _check_given(directory, holder)
+        for holder in holders:
+            write_trusted(directory, holder)
     _print(holders, directory, json_)
+
+
+def _given(file: str) -> Holder:
+    from protocols.bus.access import Holder
+    from protocols.errors import LocalError
+
+    if file == "-":
+        return Holder.parse(sys.stdin.read(16_384))
+    try:
+        with Path(file).open("rb") as opened:
+            return Holder.parse(opened.read(16_384).decode("ascii", "replace"))
+    except OSError as error:
+        raise LocalError(f"{file}: {error.strerror}") from None
+    except LocalError as error:
+        raise LocalError(f"{file}: {error}") from None
+
+
+def _check_given(directory: Path, holder: Holder) -> None:
+    """LocalError: it is trusted under another name, or with none of these keys."""
+    from ground.keyring import read_trusted
+    from protocols.errors import LocalError
+
+    given = {key.public for key in holder.keys}
+    for one in read_trusted(directory, []).values():
+        known = {key.public for key in one.keys}
+        if one.name != holder.name and given & known:
+            raise LocalError(f"{holder.name}: a key of it is {one.name}'s here; each has its own")
+        if one.name == holder.name and not given & known:
+            has, gets = (
+                ", ".join(key.fingerprint for key in which.keys) for which in (one, holder)
+            )
+            raise LocalError(
+                f"{holder.name} is trusted here with {has}, and none of those is among {gets}; "
+                f"if its keys were lost or stolen, `l4 keys revoke {holder.name}` first"
+            )
 
 
 @keys_app.command(
@@ -166,32 +227,40 @@ def revoke(
     json_: Json = False,
 ) -> None:
     """Trust a name, or some of its keys, no more; who is connected with one is cut off at once."""
-    from ground.keyring import write_trusted
-    from protocols.errors import LocalError
+    from ground.durable_files import sync_directory
+    from ground.keyring import changing, write_trusted
 
     directory = _directory(keys, run_dir)
-    holder = _trusted(directory, name)
-    now_s = time.time()
-    force = holder.in_force(now_s)
-    if fingerprint:
-        left = tuple(key for key in holder.keys if key.fingerprint != fingerprint)
-        if len(left) == len(holder.keys):
-            has = ", ".join(key.fingerprint for key in holder.keys)
-            raise LocalError(f"{name} has no key {fingerprint}; it has {has}")
-    elif superseded:
-        left = tuple(key for key in holder.keys if key.valid_from_s >= force.valid_from_s)
-    else:
-        left = ()
-    if left:
-        write_trusted(directory, replace(holder, keys=left))
-    else:
-        (directory / "trusted" / f"{name}.pub").unlink()
+    _trusted(directory, name)
+    with changing(directory):
+        holder = _trusted(directory, name)
+        left = _left(holder, fingerprint, superseded=superseded)
+        if left:
+            write_trusted(directory, replace(holder, keys=left))
+        else:
+            (directory / "trusted" / f"{name}.pub").unlink()
+            sync_directory(directory / "trusted")
     gone = [key for key in holder.keys if key not in left]
     if json_:
         print(json.dumps({"name": name, "revoked": [key.fingerprint for key in gone]}))
     else:
         what = ", ".join(key.fingerprint for key in gone) or "nothing"
         print(f"{name}: {what} revoked in {directory}; do the same on every host that trusts it")
+
+
+def _left(holder: Holder, fingerprint: str, *, superseded: bool) -> tuple[Key, ...]:
+    from protocols.errors import LocalError
+
+    if fingerprint:
+        left = tuple(key for key in holder.keys if key.fingerprint != fingerprint)
+        if len(left) == len(holder.keys):
+            has = ", ".join(key.fingerprint for key in holder.keys)
+            raise LocalError(f"{holder.name} has no key {fingerprint}; it has {has}")
+        return left
+    if superseded:
+        force = holder.in_force(time.time())
+        return tuple(key for key in holder.keys if key.valid_from_s >= force.valid_from_s)
+    return ()
 
 
 @keys_app.command(
@@ -215,7 +284,7 @@ def rotate(
     It counts from the instant that stands in it: until then its public half has to be on the other
     hosts (`l4 keys show`, `l4 keys trust`). The old one is good for five minutes more.
     """
-    from ground.keyring import Keyring, write_secret, write_trusted
+    from ground.keyring import changing, write_secret, write_trusted
     from protocols.errors import LocalError
 
     directory = _directory(keys, run_dir)
@@ -224,17 +293,39 @@ def rotate(
         chosen += [path.stem for path in sorted(directory.glob("*.key")) if path.stem not in chosen]
     if not chosen:
         raise LocalError("l4 keys rotate: NAME or --all wanted")
-    holders = [Keyring(directory, name).own() for name in chosen]
-    made: list[Holder] = []
-    for holder in holders:
-        # Never two of one second: the newer one must be told from the older.
-        latest = max(key.valid_from_s for key in holder.keys)
-        fresh = holder.with_key(_new_key(max(int(time.time()) + in_s, latest + 1)))
-        # Trusted first: no instant at which it is used and not known here.
-        write_trusted(directory, fresh)
-        write_secret(directory / f"{fresh.name}.key", fresh.build())
-        made.append(fresh)
+    with changing(directory):
+        made = [_rotated(directory, name, in_s) for name in chosen]
+        for fresh in made:
+            # Trusted first: no instant at which it is used and not known here.
+            write_trusted(directory, fresh)
+            write_secret(directory / f"{fresh.name}.key", fresh.build())
     _print(made, directory, json_)
+
+
+def _rotated(directory: Path, name: str, in_s: int) -> Holder:
+    """Its keys with one more, without those that were revoked."""
+    from ground.keyring import Keyring
+    from protocols.errors import LocalError
+
+    own = Keyring(directory, name).own()
+    now_s = time.time()
+    listed = {key.public for key in _trusted(directory, name).keys}
+    kept = tuple(key for key in own.keys if key.public in listed)
+    if not kept:
+        raise LocalError(
+            f"{name}: none of its keys is trusted here any more; "
+            f"move {name}.key away and `l4 keys new {name}`"
+        )
+    holder = replace(own, keys=kept)
+    # Never two of one second: the newer one must be told from the older.
+    latest = max(key.valid_from_s for key in own.keys)
+    fresh = holder.with_key(_new_key(max(int(now_s) + in_s, latest + 1)))
+    if holder.in_force(now_s) not in fresh.keys:
+        raise LocalError(
+            f"{name}: {len(holder.keys)} keys, all of them to come but one; "
+            "wait until some count, or `l4 keys revoke --fingerprint`"
+        )
+    return fresh
 
 
 @keys_app.command(

@@ -67,6 +67,7 @@ HELP: Mapping[str, str] = {
     "l4_broker_repeated_total": "Last values given to late joiners.",
     "l4_broker_forbidden_total": "Messages that their sender's role may not publish.",
     "l4_broker_refused_total": "Connections to the broker with a key that is not trusted, or none.",
+    "l4_broker_unreadable_total": "Subscriptions to what their sender's role may not read.",
     "l4_broker_retained_messages": "Topics whose last value the broker keeps.",
     "l4_malformed_messages_total": "Messages that could not be parsed.",
     "l4_receive_packets_total": "Packets in the journal.",
@@ -148,6 +149,7 @@ COUNTERS: Mapping[str, Mapping[str, str]] = {
         "malformed": "l4_malformed_messages_total",
         "forbidden": "l4_broker_forbidden_total",
         "refused": "l4_broker_refused_total",
+        "unreadable": "l4_broker_unreadable_total",
         "retained": "l4_broker_retained_messages",
     },
     RECEIVE: {

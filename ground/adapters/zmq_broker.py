@@ -5,6 +5,9 @@ subscriber what it asked for.  With XPUB_VERBOSE every subscription is seen, als
 a topic, and is answered with the last value of the retained topics that match: a late joiner
 starts with the present state.  (All subscribers of that topic get the value again; retained topics
 are states, so repeating one says nothing new.)
+
+With keys it is XPUB_MANUAL: a subscription is seen with the name of who asks, and counts as we
+enter it: as far as the role may read.
 """
 
 from __future__ import annotations
@@ -47,13 +50,22 @@ class Broker:
     """
 
     def __init__(self, bus_in: str, bus_out: str, keyring: Keyring | None = None) -> None:
-        names = ("messages", "octets", "subscriptions", "repeated", "malformed", "forbidden")
+        names = (
+            "messages",
+            "octets",
+            "subscriptions",
+            "repeated",
+            "malformed",
+            "forbidden",
+            "unreadable",
+        )
         self.counts: Counter[str] = Counter(dict.fromkeys(names, 0))
         self._retained: dict[bytes, list[zmq.Frame]] = {}
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._xsub = make_socket(self._context, zmq.XSUB)
         self._xpub = make_socket(self._context, zmq.XPUB)
-        self._xpub.setsockopt(zmq.XPUB_VERBOSE, 1)
+        self._xpub.setsockopt(zmq.XPUB_VERBOSE if keyring is None else zmq.XPUB_MANUAL, 1)
+        self._out_of_step = False
         self._curve: Curve | None = None
         doors = ((self._xsub, bus_in, Door.BUS_IN), (self._xpub, bus_out, Door.BUS_OUT))
         try:
@@ -122,16 +134,61 @@ class Broker:
     def _answer_subscriptions(self) -> None:
         for _ in range(MAX_FORWARDED):
             try:
-                request = self._xpub.recv(zmq.NOBLOCK)
+                frame = self._xpub.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
+                self._out_of_step = False
                 return
-            if request[:1] != b"\x01":
+            request = frame.bytes
+            if request[:1] not in (b"\x00", b"\x01"):
+                self._no_subscription(user_of(frame))
+            elif self._out_of_step:
+                # Said again by all when their connections are ended.
                 continue
-            self.counts["subscriptions"] += 1
-            for topic, frames in self._retained.items():
-                if topic.startswith(request[1:]):
-                    self._xpub.send_multipart(frames, copy=False)
-                    self.counts["repeated"] += 1
+            elif request[:1] == b"\x01":
+                self._subscribe(request[1:], user_of(frame))
+            else:
+                self._unsubscribe(request[1:], user_of(frame))
+
+    def _no_subscription(self, user: str) -> None:
+        """Nobody sends messages to where subscriptions are taken but who means harm: libzmq 4.3.5
+        queues one without its connection, so that each subscription after it, until all are read,
+        would be entered for another's (xpub.cpp, `_pending_pipes`)."""
+        self.counts["malformed"] += 1
+        if self._curve is not None and self._curve.secured:
+            self._out_of_step = True
+            self._curve.bar(user, Door.BUS_OUT)
+
+    def _readable(self, asked: bytes, user: str) -> list[bytes]:
+        assert self._curve is not None
+        if not self._curve.secured:
+            return [asked]
+        topic = asked.decode("ascii", "replace")
+        found = self._curve.readable(user, Door.BUS_OUT, topic)
+        return [asked] if topic in found else [one.encode() for one in found]
+
+    def _subscribe(self, asked: bytes, user: str) -> None:
+        self.counts["subscriptions"] += 1
+        readable = self._readable(asked, user) if len(asked) <= MAX_TOPIC_OCTETS else []
+        if not readable:
+            self.counts["unreadable"] += 1
+            return
+        if self._curve is not None and self._curve.secured:
+            for topic in readable:
+                self._xpub.setsockopt(zmq.SUBSCRIBE, topic)
+        for topic, frames in self._retained.items():
+            if topic.startswith(tuple(readable)):
+                self._xpub.send_multipart(frames, copy=False)
+                self.counts["repeated"] += 1
+
+    def _unsubscribe(self, asked: bytes, user: str) -> None:
+        # What was entered in the place of a wider one stays: a subscription of its own to the same
+        # topic may stand beside it, and whoever wants it no more drops it at its end.
+        if (
+            self._curve is not None
+            and self._curve.secured
+            and self._readable(asked, user) == [asked]
+        ):
+            self._xpub.setsockopt(zmq.UNSUBSCRIBE, asked)
 
     @property
     def retained(self) -> int:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
-from ground.curve import Curve
+from ground.curve import Curve, user_of
 from ground.keyring import Keyring
 from ground.ports import BusStatistics, Journal, Message, Position
 from protocols.bus.access import Door
@@ -307,14 +307,19 @@ class ZmqBus:
         if self._router is None:
             return
         for _ in range(MAX_SERVED):
-            parts = _next(self._router)
-            if parts is None:
-                return
-            peer, *rest = parts
             try:
-                request = parse_pull(rest)
+                peer, *rest = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            try:
+                request = parse_pull([frame.bytes for frame in rest])
             except RemoteError:
                 self._counts["malformed"] += 1
+                continue
+            if self._curve.secured and request.topic not in self._curve.readable(
+                user_of(rest[0]), Door.REPLAY, request.topic
+            ):
+                self._counts["forbidden"] += 1
                 continue
             journal = self._journals.get(request.topic)
             if journal is None:
@@ -333,7 +338,7 @@ class ZmqBus:
                 request.number, request.topic, journal.identity, first, journal.next_sequence
             )
             try:
-                self._router.send_multipart([peer, *build_data(reply, records)], zmq.NOBLOCK)
+                self._router.send_multipart([peer.bytes, *build_data(reply, records)], zmq.NOBLOCK)
             except zmq.Again:
                 # The asker does not read.  It will ask again when it does.
                 self._counts["unanswered"] += 1

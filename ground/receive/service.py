@@ -32,6 +32,7 @@ from ground.receive.sample_chain import SampleChain, open_chain
 from ground.receive.warming import warm_chain
 from ground.status import COMPILING, StatusReporter
 from ground.warming import settle
+from protocols.bus.access import may_radiate
 from protocols.bus.messages import (
     LinkMessage,
     OcfMessage,
@@ -305,7 +306,10 @@ class ReceiveService:
             if message.topic != Topic.UPLINK:
                 continue
             try:
-                taken = intake.send(parse(UplinkMessage, message.body))
+                asked = parse(UplinkMessage, message.body)
+                if not may_radiate(message.source, asked.carrier):
+                    raise RemoteError(f"nothing of its own on carrier {asked.carrier}")
+                taken = intake.send(asked)
             except RemoteError as error:
                 self._status.detail = f"uplink from {message.source}: {error}"
                 taken = False

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import zmq
 
-from ground.curve import Curve
+from ground.curve import Curve, user_of
 from ground.keyring import Keyring
 from ground.ports import Clock
 from ground.relay import listing
@@ -106,11 +106,16 @@ class ZmqApplications:
             if not int(self._socket.EVENTS) & zmq.POLLIN:
                 self.busy = False
                 break
-            frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            if len(frames) == 2:
-                self._request(frames[0], frames[1])
+            frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            if len(frames) == 2 and self._is_trusted(frames[1]):
+                self._request(frames[0].bytes, frames[1].bytes)
         for endpoint, owner in list(self._owners.items()):
             self._deliver(endpoint, owner)
+
+    def _is_trusted(self, frame: zmq.Frame) -> bool:
+        if not self._curve.secured:
+            return True
+        return self._curve.holder(user_of(frame), Door.BUNDLES) is not None
 
     def _request(self, identity: bytes, body: bytes) -> None:
         try:

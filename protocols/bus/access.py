@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from protocols.bus.envelope import MAX_NAME_OCTETS
 from protocols.errors import LocalError
-from protocols.identifiers import Topic
+from protocols.identifiers import Carrier, Topic
 
 #: Seconds for which a superseded key still opens a connection.
 OVERLAP_S: Final = 300
@@ -43,6 +43,29 @@ def is_loopback_host(host: str) -> bool:
     return host.lower() == "localhost"
 
 
+def literal_endpoint(endpoint: str) -> str:
+    """With the address for `localhost`: what that name means is for a resolver to say, and a
+    search list or a name server may say anything."""
+    scheme, host, rest = endpoint.partition("://localhost:")
+    return f"{scheme}://127.0.0.1:{rest}" if host else endpoint
+
+
+def is_loopback_endpoint(endpoint: str) -> bool:
+    """Whether only its own machine can reach what ZeroMQ makes of tcp://HOST:PORT.
+
+    ZeroMQ reads more than an address there (tcp(7): `SOURCE;DESTINATION`, names of interfaces):
+    whatever is not the one form is not loopback.
+    """
+    scheme, _, address = literal_endpoint(endpoint).partition("://")
+    host, colon, port = address.rpartition(":")
+    if scheme != "tcp" or not colon or not (port.isdecimal() or port == "*"):
+        return False
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    # A name is none of ours here: `localhost` was replaced.
+    return bracketed == (":" in host) and host.lower() != "localhost" and is_loopback_host(host)
+
+
 class Door(StrEnum):
     """Sockets that are connected to; the name is the ZAP domain."""
 
@@ -57,15 +80,30 @@ class Door(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """doors: that it may connect to; topics: that it may publish, and its own status besides."""
+    """doors: that it may connect to; topics: that it may publish, and its own status besides;
+    reads: that it may follow, live and from journals.  `link` is that topic and, since that is how
+    subscriptions match, every topic that begins so.
+    """
 
     doors: frozenset[Door]
     topics: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
 
 _LIVE: Final = frozenset({Door.BUS_IN, Door.BUS_OUT})
 _FOLLOWER: Final = _LIVE | {Door.REPLAY}
 _OPERATORS: Final = frozenset({Door.COMMAND, Door.SCHEDULING, Door.BUNDLES})
+
+_EVERYTHING: Final = ("",)
+#: How the site is; whoever keeps a journal hears by it who still needs what.
+_STATES: Final = (Topic.LINK, Topic.PASSES, Topic.STATUS)
+#: What the spacecraft says and how it is heard: for people and machines outside the control room.
+_TELEMETRY: Final = (
+    *(Topic.PACKETS, Topic.OPAQUE, Topic.PARAMETERS, Topic.EVENTS),
+    *(*_STATES, Topic.RADIO, Topic.TIME),
+)
+#: All but the octets that are to be radiated.
+_CONTROL_ROOM: Final = (*_TELEMETRY, Topic.OCF, Topic.COMMANDS, Topic.RADIATED, Topic.BUNDLES)
 
 #: Roles by name; services have the role of their name (`receive.yeoju` that of `receive`).
 ROLES: Final[dict[str, Role]] = {
@@ -73,28 +111,36 @@ ROLES: Final[dict[str, Role]] = {
     "receive": Role(
         # Of several antennas' receivers `receive` follows the journals.
         _FOLLOWER | {Door.LINK},
-        (
-            *(Topic.PACKETS, Topic.OPAQUE, Topic.LINK, Topic.OCF, Topic.RADIATED),
-            *(f"{Topic.LINK}.", f"{Topic.OCF}.", f"{Topic.RADIO}."),
-        ),
+        (Topic.PACKETS, Topic.OPAQUE, Topic.LINK, Topic.OCF, Topic.RADIATED, f"{Topic.RADIO}."),
+        (*_STATES, Topic.PACKETS, Topic.OPAQUE, Topic.OCF, Topic.UPLINK, Topic.RADIATED),
     ),
-    "monitor": Role(_FOLLOWER, (Topic.PARAMETERS, Topic.EVENTS)),
-    "archive": Role(_FOLLOWER),
-    "scheduling": Role(_LIVE, (Topic.PASSES,)),
-    "command": Role(_FOLLOWER, (Topic.COMMANDS, Topic.UPLINK)),
-    "timing": Role(_FOLLOWER, (Topic.TIME,)),
-    "relay": Role(_FOLLOWER, (Topic.UPLINK,)),
-    "mission_centre": Role(_LIVE, (Topic.BUNDLES,)),
-    "console": Role(_FOLLOWER | _OPERATORS),
-    "mqtt_bridge": Role(_FOLLOWER),
+    "monitor": Role(
+        _FOLLOWER,
+        (Topic.PARAMETERS, Topic.EVENTS),
+        (Topic.PACKETS, Topic.OPAQUE, *_STATES),
+    ),
+    "archive": Role(_FOLLOWER, (), _TELEMETRY),
+    "scheduling": Role(_LIVE, (Topic.PASSES,), _STATES),
+    "command": Role(
+        _FOLLOWER,
+        (Topic.COMMANDS, Topic.UPLINK),
+        (*_STATES, Topic.PACKETS, Topic.PARAMETERS, Topic.OCF, Topic.RADIATED),
+    ),
+    "timing": Role(_FOLLOWER, (Topic.TIME,), (Topic.PACKETS, *_STATES)),
+    "relay": Role(_FOLLOWER, (Topic.UPLINK,), (Topic.PACKETS, *_STATES, Topic.RADIATED)),
+    "mission_centre": Role(_LIVE, (Topic.BUNDLES,), (Topic.STATUS,)),
+    "console": Role(_FOLLOWER | _OPERATORS, (), _CONTROL_ROOM),
+    "mqtt_bridge": Role(_FOLLOWER, (), _CONTROL_ROOM),
     # The station's modem: receive connects to it, it connects to nobody.
     "spacecraft_sim": Role(frozenset()),
-    # People at `l4`: an operator commands and plans, a viewer looks.
-    "operator": Role(_FOLLOWER | _OPERATORS, (f"{Topic.RADIO}.",)),
-    "viewer": Role(frozenset({Door.BUS_OUT, Door.REPLAY})),
+    # People at `l4`: an operator commands and plans, a viewer looks; who has telemetry alone is
+    # from another house, or a machine there.
+    "operator": Role(_FOLLOWER | _OPERATORS, (f"{Topic.RADIO}.",), _EVERYTHING),
+    "viewer": Role(_FOLLOWER - {Door.BUS_IN}, (), _CONTROL_ROOM),
+    "guest": Role(_FOLLOWER - {Door.BUS_IN}, (), _TELEMETRY),
 }
 #: Roles of people, whose programs publish under names of their own ("l4-radio").
-PEOPLE: Final = frozenset({"operator", "viewer"})
+PEOPLE: Final = frozenset({"operator", "viewer", "guest"})
 
 
 def role_of(service: str) -> str:
@@ -103,13 +149,34 @@ def role_of(service: str) -> str:
 
 
 def may_publish(name: str, role: str, source: str, topic: str) -> bool:
-    """Whether who connected as `name` may send this: in its own name, on a topic of its role."""
+    """Whether who connected as `name` may send this: in its own name, on a topic of its role.
+
+    Of several antennas' receivers each says of itself alone how its link is (`link.yeoju`).
+    """
     if role not in ROLES or not (source == name or (role in PEOPLE and source.startswith("l4-"))):
         return False
-    own = ROLES[role].topics
-    return topic == f"{Topic.STATUS}.{source}" or any(
-        topic.startswith(one) if one.endswith(".") else topic == one for one in own
-    )
+    own, part = ROLES[role].topics, name.partition(".")[2] if role not in PEOPLE else ""
+    if part and topic in (Topic.LINK, Topic.OCF):
+        return False
+    if topic in own or topic == f"{Topic.STATUS}.{source}":
+        return True
+    if part and topic in (f"{Topic.LINK}.{part}", f"{Topic.OCF}.{part}"):
+        return topic.partition(".")[0] in own
+    return any(one.endswith(".") and topic.startswith(one) for one in own)
+
+
+def may_radiate(source: str, carrier: str) -> bool:
+    """Whether a service may have octets radiated on a carrier: the bundle node commands nothing."""
+    return role_of(source) != "relay" or carrier == Carrier.RELAY
+
+
+def readable(role: str, asked: str) -> tuple[str, ...]:
+    """What a subscription to all topics that begin with `asked` gives to a role: such beginnings,
+    none of which is another's; empty: nothing."""
+    reads = ROLES[role].reads if role in ROLES else ()
+    if any(asked.startswith(one) for one in reads):
+        return (asked,)
+    return tuple(str(one) for one in reads if one.startswith(asked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +218,11 @@ class Holder:
             )
         if self.role not in ROLES:
             raise LocalError(f"{self.name}: role {self.role!r}; {', '.join(ROLES)} are")
-        if self.role not in PEOPLE and role_of(self.name) != self.role:
-            raise LocalError(f"{self.name}: role {self.role}, its name says {role_of(self.name)}")
+        by_name = role_of(self.name)
+        if self.role in PEOPLE and by_name in ROLES and by_name not in PEOPLE:
+            raise LocalError(f"{self.name}: a service is called so, no {self.role}")
+        if self.role not in PEOPLE and by_name != self.role:
+            raise LocalError(f"{self.name}: role {self.role}, its name says {by_name}")
         if not 1 <= len(self.keys) <= MAX_KEYS:
             raise LocalError(f"{self.name}: {len(self.keys)} keys, 1..{MAX_KEYS} wanted")
 
@@ -164,13 +234,19 @@ class Holder:
         return min(self.keys, key=lambda key: key.valid_from_s)
 
     def accepts(self, public: str, now_s: float) -> bool:
-        """Whether who has this key is let in: it is listed, and not superseded too long since."""
+        """Whether who has this key is let in: with that in force, one to come (clocks differ), or,
+        for `OVERLAP_S`, the one before; never again with one that was superseded before that."""
         force = self.in_force(now_s)
-        return any(
-            key.public == public
-            and (key.valid_from_s >= force.valid_from_s or now_s < force.valid_from_s + OVERLAP_S)
-            for key in self.keys
+        before = max(
+            (key for key in self.keys if key.valid_from_s < force.valid_from_s),
+            key=lambda key: key.valid_from_s,
+            default=None,
         )
+        for key in self.keys:
+            if key.public == public and key.valid_from_s >= force.valid_from_s:
+                return True
+        overlaps = now_s < force.valid_from_s + OVERLAP_S
+        return overlaps and before is not None and before.public == public
 
     def with_key(self, key: Key) -> Holder:
         """A key more; the oldest goes where there are too many."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import zmq
 
+from protocols.bus.access import literal_endpoint
 from protocols.bus.link import (
     LINK_VERSION,
     WINDOW,
@@ -44,6 +45,7 @@ class ZmqStation:
     ) -> None:
         if keys is None:
             require_loopback(endpoint)
+        endpoint = literal_endpoint(endpoint)
         self._buffers = (buffer, *others)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
@@ -57,6 +59,8 @@ class ZmqStation:
         try:
             if keys is not None:
                 keys.secure(self._context, self._socket)
+            if "[" in endpoint:
+                self._socket.setsockopt(zmq.IPV6, 1)
             self._socket.bind(endpoint)
         except zmq.ZMQError:
             self.close()
@@ -83,11 +87,14 @@ class ZmqStation:
         # Bounded, so that a flood of messages cannot stop the spacecraft's time.
         for _ in range(4 * WINDOW):
             try:
-                client, *parts = self._socket.recv_multipart(zmq.NOBLOCK)
+                address, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 break
+            if self._keys is not None and not (frames and self._keys.trusts(frames[0])):
+                continue
+            client = address.bytes
             try:
-                message = parse_to_station(parts)
+                message = parse_to_station([frame.bytes for frame in frames])
             except RemoteError:
                 self.malformed += 1
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from typer.testing import CliRunner
 from ground.cli import app
 from ground.command.security import load_keys
 from ground.keyring import Keyring, person, read_trusted
+from ground.keys_commands import keys_app, rotate
 from ground.receive.link_security import LinkSecurity
+from protocols.bus.access import Holder
 from protocols.errors import LocalError
+from tests.site_keys import fresh_key
 
 
 class Site:
@@ -25,9 +29,8 @@ class Site:
         self.printed = ""
 
     def __call__(self, *words: str, input: str | None = None) -> str:
-        result = CliRunner().invoke(
-            app, ["keys", *words, "--keys", str(self.directory)], input=input
-        )
+        # Not by way of `l4` whole, which is made anew at each call.
+        result = CliRunner().invoke(keys_app, [*words, "--keys", str(self.directory)], input=input)
         self.printed += result.output
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
@@ -89,7 +92,10 @@ def test_a_whole_site_has_keys_and_keeps_those_it_has(tmp_path: Path) -> None:
     ("words", "said"),
     [
         (("new",), "NAME or --site wanted"),
-        (("new", "ann"), "no service is called so; a person has --role operator or viewer"),
+        (
+            ("new", "ann"),
+            "no service is called so; a person has --role guest or operator or viewer",
+        ),
         (("new", "../x", "--role", "viewer"), "name '../x'"),
         (("new", "monitor", "--role", "viewer"), "there"),
         (("rotate", "archive"), "archive has no key"),
@@ -123,3 +129,85 @@ def test_keys_of_the_space_link_are_made_for_it(tmp_path: Path) -> None:
         LinkSecurity.load(16, downlink)
     with pytest.raises(LocalError, match="is there"):
         CliRunner().invoke(app, ["keys", "link", str(command)], catch_exceptions=False)
+
+
+def test_a_key_that_was_revoked_does_not_come_back_with_the_next_one(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site("new", "monitor")
+    stolen = Keyring(tmp_path, "monitor").own().keys[0].public
+    site("rotate", "monitor", "--in", "0")
+    time.sleep(1.1)
+    site("revoke", "monitor", "--superseded")
+    site("rotate", "monitor", "--in", "0")
+    holder = read_trusted(tmp_path)["monitor"]
+    assert len(holder.keys) == 2
+    # Nor where it was never revoked: a host that was forgotten.
+    for ahead_s in range(0, 700, 10):
+        assert not holder.accepts(stolen, time.time() + ahead_s)
+    site("revoke", "monitor")
+    with pytest.raises(LocalError, match="monitor is not trusted"):
+        site("rotate", "monitor")
+
+
+def test_only_the_key_before_is_good_for_a_while() -> None:
+    keys = tuple(fresh_key(1000 * (number + 1)) for number in range(3))
+    holder = Holder("monitor", "monitor", keys)
+    assert [holder.accepts(key.public, 3001) for key in keys] == [False, True, True]
+    assert [holder.accepts(key.public, 3300) for key in keys] == [False, False, True]
+    assert [holder.accepts(key.public, 2999) for key in keys] == [False, True, True]
+
+
+def test_nobodys_keys_are_put_in_the_place_of_anothers(tmp_path: Path) -> None:
+    centre, stranger = Site(tmp_path / "centre"), Site(tmp_path / "stranger")
+    for site in (centre, stranger):
+        site("new", "bus")
+    before = centre.listed()["bus"]["keys"]
+    with pytest.raises(LocalError, match=r"bus is trusted here with .* `l4 keys revoke bus` first"):
+        centre("trust", "-", input=stranger("show", "bus"))
+    # A service's key under another name.
+    public = json.loads(centre("show", "bus"))
+    public |= {"name": "ann", "role": "operator"}
+    with pytest.raises(LocalError, match="a key of it is bus's here"):
+        centre("trust", "-", input=json.dumps(public))
+    # A person that is called as a service is.
+    stranger("new", "ann", "--role", "operator")
+    for name in ("command", "receive.yeoju", "bus"):
+        called = json.loads(stranger("show", "ann")) | {"name": name}
+        with pytest.raises(LocalError, match="a service is called so, no operator"):
+            centre("trust", "-", input=json.dumps(called))
+    assert centre.listed()["bus"]["keys"] == before
+    # Whoever only trusts a service does not make it other keys by mistake.
+    only = Site(tmp_path / "only")
+    only("trust", "-", input=centre("show", "bus"))
+    only("new", "--site")
+    assert only.listed()["bus"]["keys"] == before
+    with pytest.raises(LocalError, match="made elsewhere"):
+        only("new", "bus")
+
+
+def test_two_rotate_at_once_and_neither_key_is_lost(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site("new", "monitor")
+
+    def once() -> None:
+        rotate(["monitor"], every=False, in_s=9, keys=tmp_path)
+
+    threads = [threading.Thread(target=once) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    own, trusted = Keyring(tmp_path, "monitor").own(), read_trusted(tmp_path)["monitor"]
+    assert len(own.keys) == 5
+    assert own.public_only == trusted
+
+
+def test_the_key_in_force_is_not_pushed_out_by_those_to_come(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site("new", "monitor")
+    force = Keyring(tmp_path, "monitor").own().in_force(time.time())
+    for _ in range(7):
+        rotate(["monitor"], every=False, in_s=3600, keys=tmp_path)
+    with pytest.raises(LocalError, match="8 keys, all of them to come but one"):
+        site("rotate", "monitor", "--in", "3600")
+    assert Keyring(tmp_path, "monitor").own().in_force(time.time()) == force
