@@ -126,6 +126,12 @@ def _user() -> str:
     raise RuntimeError("no user postgres or nobody, and root may not run a server")
 
 
+def owner() -> tuple[int, int]:
+    """Of what the server must be able to read."""
+    entry = pwd.getpwnam(_user()) if os.getuid() == 0 else pwd.getpwuid(os.getuid())
+    return entry.pw_uid, entry.pw_gid
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -138,7 +144,7 @@ def directory() -> Iterator[Path]:
     home = Path(tempfile.mkdtemp(prefix="l4-postgres-"))
     try:
         if os.getuid() == 0:
-            os.chown(home, pwd.getpwnam(_user()).pw_uid, pwd.getpwnam(_user()).pw_gid)
+            os.chown(home, *owner())
         yield home
     finally:
         shutil.rmtree(home, ignore_errors=True)

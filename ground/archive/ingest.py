@@ -391,7 +391,7 @@ class Ingest:
         self._db.executemany(
             "INSERT INTO label VALUES(?, ?, ?)"
             " ON CONFLICT(parameter, code) DO UPDATE SET text = excluded.text",
-            [(number, int(value), text) for value, text in info.labels.items()],
+            [(number, _signed(int(value)), text) for value, text in info.labels.items()],
         )
         return number
 
@@ -431,6 +431,11 @@ def _numbered(kind: I64) -> tuple[I64, npt.NDArray[np.integer[Any]]]:
     place = np.empty(KINDS, np.uint16 if len(kinds) <= 1 << 16 else np.int64)
     place[kinds] = np.arange(len(kinds))
     return kinds, place[kind]
+
+
+def _signed(code: int) -> int:
+    """SQL's integers end at 63 bits; `Reader.labels` knows which codes have 64."""
+    return code - (1 << 64) if code >> 63 == 1 else code
 
 
 def _int64(times: npt.NDArray[Any]) -> I64:

@@ -72,6 +72,7 @@ class PostgresDatabase:
 
     def __init__(self, address: str, *, read_only: bool) -> None:
         """LocalError if the server cannot be reached or does not let us in."""
+        checked_address(address)
         self.address = shown_address(address)
         settings = {"application_name": "l4 archive"}
         settings |= {f"tcp_keepalives_{name}": str(value) for name, value in KEEPALIVE.items()}
@@ -88,7 +89,7 @@ class PostgresDatabase:
         try:
             self._db = self._wait(
                 asyncpg.connect(
-                    checked_address(address),
+                    address,
                     timeout=CONNECT_TIMEOUT_S,
                     server_settings=settings,
                     ssl=tls_mode(address),

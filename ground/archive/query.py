@@ -137,9 +137,15 @@ class Reader:
         ).fetchone()[0]
 
     def labels(self, parameter: int) -> Mapping[int, str]:
-        return dict(
-            self._db.execute("SELECT code, text FROM label WHERE parameter = ?", (parameter,))
-        )
+        rows = self._db.execute("SELECT code, text FROM label WHERE parameter = ?", (parameter,))
+        labels: dict[int, str] = dict(rows)
+        if any(code < 0 for code in labels) and self._unsigned(parameter):
+            return {code % (1 << 64): text for code, text in labels.items()}
+        return labels
+
+    def _unsigned(self, parameter: int) -> bool:
+        found = "SELECT 1 FROM layout_column WHERE parameter = ? AND dtype = ?"
+        return self._db.execute(found, (parameter, "<u8")).fetchone() is not None
 
     def _layout(self, number: int) -> Layout:
         # Layouts never change, so what is known stays right; new ones appear.

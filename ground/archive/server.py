@@ -140,7 +140,9 @@ def _close_all(databases: list[_Reader]) -> None:
 
 
 _IDLE: Final = _Idle()
-atexit.register(_IDLE.close)
+#: Whoever waits is closed.
+close_idle: Final = _IDLE.close
+atexit.register(close_idle)
 
 
 # ---------------------------------------------------------------- copies
@@ -284,4 +286,4 @@ def held(address: str) -> Iterator[Place]:
         database.close()
 
 
-__all__ = ["Place", "connect_reader", "connect_writer", "copy_to_file", "held"]
+__all__ = ["Place", "close_idle", "connect_reader", "connect_writer", "copy_to_file", "held"]

@@ -6,6 +6,7 @@ packets are stale is the monitor's judgement.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -13,7 +14,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from ground.config import ARCHIVE
 from ground.console.alarms import Alarm, Alarms
+from ground.console.archived import Archived
 from ground.ports import Message
 from protocols.bus.messages import (
     BundlesMessage,
@@ -67,6 +70,7 @@ class ConsoleModel:
 
     def __init__(self, alarms: Alarms, stale: Iterable[str] = ()) -> None:
         self.alarms = alarms
+        self.archived = Archived()
         #: Packet definitions that have stopped coming.
         self.stale = set(stale)
         self._blocks: dict[str, _Block] = {}
@@ -118,6 +122,8 @@ class ConsoleModel:
         elif topic.startswith(Topic.STATUS):
             status = parse(StatusMessage, message.body)
             self._services[status.service] = _status(status)
+            if status.service == ARCHIVE:
+                self.archived.told(status.counters, status.started_ns, time.monotonic())
             self._changed["services"] = self._services
 
     def _set(self, name: str, value: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +38,9 @@ def plot_routes(context: Context) -> list[Route]:
         start_ns, stop_ns = tai_ns(query["from"]), tai_ns(query["to"])
         with context.archive() as archive:
             found = archive.plot(query["name"], start_ns, stop_ns, query["points"], query["axis"])
+            counters = archive.counters()
+        with context.lock:
+            behind_s = context.model.archived.behind_s(counters, time.monotonic())
         return {
             "name": found.name,
             "unit": found.unit,
@@ -48,6 +52,8 @@ def plot_routes(context: Context) -> list[Route]:
             "mean": _column(found.mean),
             "count": found.count.tolist(),
             "labels": {str(code): label for code, label in found.labels.items()},
+            # Of a replica: so long ago more was archived than it holds.
+            "behind_s": behind_s,
             # Critical low, warning low, warning high, critical high.
             "limits": context.limits.get(found.name),
         }

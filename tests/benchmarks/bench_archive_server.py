@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import asyncpg
 import numpy as np
 
+from ground.archive import server as archive_server
 from ground.archive.store import ArchiveStore
 from tests import postgres_server
 from tests.benchmarks.bench_archive import (
@@ -27,6 +28,7 @@ from tests.benchmarks.bench_archive import (
 from tests.benchmarks.harness import Case, PeerMissing
 
 A_FILE = "SQLite"
+CONNECTED = "a connection for each question"
 
 
 def bulk(server: postgres_server.Server, scratch: Scratch) -> Case:
@@ -118,9 +120,13 @@ def reading(server: postgres_server.Server, scratch: Scratch) -> Iterable[Case]:
                 part = slice(low, low + (1 << 20))
                 put(store, times[part], {"X": values[part]})
 
-    def question(place: object, ask: Callable[[ArchiveStore], object]) -> Callable[[], object]:
+    def question(
+        place: object, ask: Callable[[ArchiveStore], object], *, anew: bool = False
+    ) -> Callable[[], object]:
         # Opened for each, as the console does.
         def work() -> object:
+            if anew:
+                archive_server.close_idle()
             with ArchiveStore.open(place, read_only=True) as store:  # type: ignore[arg-type]
                 return ask(store)
 
@@ -137,7 +143,10 @@ def reading(server: postgres_server.Server, scratch: Scratch) -> Iterable[Case]:
             units,
             unit,
             question(where, ask),
-            {A_FILE: lambda ask=ask: question(path, ask)},
+            {
+                A_FILE: lambda ask=ask: question(path, ask),
+                CONNECTED: lambda ask=ask: question(where, ask, anew=True),
+            },
             scale=scale,
         )
 

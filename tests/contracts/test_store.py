@@ -422,6 +422,41 @@ def test_text_and_enumerations_are_codes_with_labels(open_store):
         put_table(store, table([T0 + 3], np.array([1.0]), "LOG"))
 
 
+def test_texts_with_any_character_come_back(open_store):
+    """PostgreSQL has no NUL in a text; a spacecraft's fixed-length field may be full of it."""
+    store = open_store()
+    texts = ["a\0b", "\0", "\x1b0", "\x1b\x1b\0", "", "日本\U0001f680\ufffe", "'; --\\"]
+    put_table(store, table(T0 + np.arange(len(texts)), np.array(texts, object), "LOG\0"))
+    event = Event("limit", "warning", "N\0", "\0\x1b", T0, T0, T0, False, "\0")
+    assert store.append_events(at(0, topic="events"), [event]) == 1
+    assert store.append_events(at(1, topic="events"), [event]) == 0
+    store.remember("k\0", "\x1b0")
+    store = open_store()
+    assert store.query("LOG\0").texts() == texts
+    assert list(store.events(name="N\0")) == [event]
+    assert store.recall("k\0") == "\x1b0"
+    assert store.integrity().problems == ()
+
+
+def test_codes_of_64_bits_have_labels(store: Store):
+    info = {"X": ColumnInfo(labels={2**64 - 1: "ALL", 0: "NONE"})}
+    put_table(store, table([T0, T0 + 1], np.array([2**64 - 1, 0], np.uint64), info=info))
+    assert store.query("X").texts() == ["ALL", "NONE"]
+    assert store.plot("X", T0, T0 + 2).labels == {2**64 - 1: "ALL", 0: "NONE"}
+    signed = {"Y": ColumnInfo(labels={-1: "UNKNOWN"})}
+    put_table(store, table([T0], np.array([-1], np.int64), "Y", info=signed))
+    assert store.query("Y").texts() == ["UNKNOWN"]
+
+
+def test_numbers_that_are_none_are_kept(store: Store):
+    values = np.resize([np.nan, np.inf, -np.inf, 1.5], 9_000)
+    put_table(store, table(T0 + np.arange(9_000) * S, values))
+    put_table(store, table(T0 + np.arange(9_000) * S, np.full(9_000, np.nan), "NONE"))
+    np.testing.assert_array_equal(store.query("X").values, values)
+    assert np.isnan(store.query("NONE").values).all()
+    assert store.integrity().problems == ()
+
+
 def test_catalogue_tells_units_and_extent(store: Store):
     info = {"X": ColumnInfo("V", "bus voltage")}
     put_table(store, table([T0 + 5 * S, T0], [1.0, 2.0], info=info))

@@ -5,6 +5,8 @@ Here the server waits for the disk as in operation.
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,11 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ground import server_address
 from ground.archive import postgres, postgres_schema
+from ground.archive import server as archive_server
 from ground.archive.model import Position
 from ground.archive.store import ArchiveStore
 from protocols.errors import LocalError
-from tests import postgres_server
+from tests import certificates, postgres_server
 from tests.conftest import _missing
 from tests.ground.archive import test_crash
 
@@ -72,6 +76,100 @@ def test_kills_of_writer_and_server(server: postgres_server.Server):
     with ArchiveStore.open(where) as store:
         put(store, last + 16)
     assert test_crash.holds_what_was_said(where, last + 16) == last + 16
+
+
+def test_a_connection_is_kept_for_the_next_question(server: postgres_server.Server):
+    """And another made where the server has been started anew."""
+    where = server.empty("asked")
+    with ArchiveStore.open(where) as store:
+        put(store, 0)
+
+    def ask() -> int:
+        with ArchiveStore.open(where, read_only=True) as reading:
+            assert len(reading.query("VALUE")) > 0
+            return reading._db.execute("SELECT pg_backend_pid()").fetchone()[0]
+
+    archive_server.close_idle()
+    first = ask()
+    assert ask() == first
+    with ArchiveStore.open(where, read_only=True) as reading:
+        walk = reading.packets()
+        next(walk)
+        assert ask() != first, "two are in use"
+        del walk
+    count = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'asked'"
+    many = [ArchiveStore.open(where, read_only=True) for _ in range(12)]
+    for one in many:
+        one.close()
+        one.close()  # What it had is another's by now.
+    assert server.sql(count)[0][0] <= archive_server.IDLE_MOST
+    idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'asked' AND state = 'idle'"
+    assert server.sql(idle)[0][0] == server.sql(count)[0][0], "nobody is left in a transaction"
+    server.kill()
+    with pytest.raises(LocalError, match="no archive at"):
+        ask()
+    server.start(durable=True)
+    assert ask() > 0
+
+
+def test_a_connection_is_lost_in_the_middle_of_a_batch(server: postgres_server.Server):
+    """Nothing of it is there, and the store goes on no more: its owner begins again."""
+    where = server.empty("cut")
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'cut'"
+    with ArchiveStore.open(where) as store:
+        put(store, 0)
+        with pytest.raises(OSError, match="archive postgresql"), store.group():  # noqa: PT012
+            put(store, 1)
+            server.sql(cut)
+            put(store, 2)
+        with pytest.raises(OSError, match="closed"):
+            put(store, 3)
+    with ArchiveStore.open(where) as store:
+        assert store.position("packets", "receive") == Position("packets", "receive", "j", 0)
+        put(store, 1)
+
+
+def test_limits_of_the_server_for_everybody_do_not_end_a_batch(server: postgres_server.Server):
+    where = server.empty("limited")
+    for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+        server.sql(f"ALTER DATABASE limited SET {limit} = '20ms';")
+    with ArchiveStore.open(where) as store, store.group():
+        put(store, 0)
+        time.sleep(0.1)
+        put(store, 1)
+
+
+def test_a_database_of_another_encoding_is_refused(server: postgres_server.Server):
+    server.sql("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    with pytest.raises(LocalError, match="encoding LATIN1"):
+        ArchiveStore.open(f"{server.address}/latin")
+
+
+def test_a_server_elsewhere_must_show_its_certificate(tmp_path: Path, monkeypatch: Any):
+    """127.0.0.1 stands for another machine here."""
+    monkeypatch.setattr(server_address, "is_loopback_host", lambda host: False)
+    authority, wrong = (tmp_path / name for name in ("right", "wrong"))
+    for directory in (authority, wrong):
+        directory.mkdir()
+    right = certificates.Authority(authority)
+    certificates.Authority(wrong)
+    with postgres_server.directory() as home:
+        shown = right.issue("db")
+        for path in shown:
+            shutil.copy(path, home / path.name)
+            os.chown(home / path.name, *postgres_server.owner())
+            (home / path.name).chmod(0o600)
+        tls = [f"ssl_cert_file={home / 'db.pem'}", f"ssl_key_file={home / 'db.key'}"]
+        with postgres_server.server("ssl=on", *tls) as one:
+            where = one.empty("far")
+            with ArchiveStore.open(f"{where}?sslrootcert={right.file}") as store:
+                put(store, 0)
+                using = "SELECT count(*) FROM pg_stat_ssl WHERE ssl AND pid = pg_backend_pid()"
+                assert store._db.execute(using).fetchone()[0] == 1
+            with pytest.raises(LocalError, match="certificate verify failed"):
+                ArchiveStore.open(f"{where}?sslrootcert={wrong / 'ca.pem'}")
+            with pytest.raises(LocalError, match="verify-full wanted"):
+                ArchiveStore.open(f"{where}?sslmode=require")
 
 
 def test_a_replica_answers_as_the_server_does(server: postgres_server.Server):
@@ -176,6 +274,11 @@ def test_one_writes_others_are_told(server: Any, monkeypatch: pytest.MonkeyPatch
         ("postgresql://127.0.0.1", "USER@HOST"),
         ("postgresql:///relay", "USER@HOST"),
         ("postgresql://127.0.0.1:port/relay", "port"),
+        ("postgresql://l4@127.0.0.1/relay?sslpassword=secret", "on show"),
+        ("postgresql://l4@192.0.2.1/relay?sslmode=disable", "verify-full wanted"),
+        ("postgresql://l4@192.0.2.1/relay?sslmode=verify-ca", "verify-full wanted"),
+        ("postgresql://127.0.0.1,192.0.2.1/relay?sslmode=prefer", "verify-full wanted"),
+        ("postgresql:///relay?host=192.0.2.1&sslmode=allow", "verify-full wanted"),
         ("postgresql://l4@127.0.0.1:9/relay", "no archive at postgresql://l4@127.0.0.1:9/relay"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ import pytest
 from ground.archive.model import ColumnInfo, TableColumns
 from ground.archive.store import ArchiveStore
 from ground.console.endpoints import PREFIX
+from ground.ports import Message
+from protocols.bus.messages import StatusMessage
+from protocols.identifiers import Topic
 from protocols.packets.batch import PacketBatch
 from protocols.timecodes.tai import unix_ns_from_tai_ns
 from tests.ground.command.world import START_NS, S
@@ -69,6 +73,33 @@ def test_what_was_stored_on_board_stands_where_it_was_or_where_it_came(console: 
     assert len(ert["time"]) <= 1_001
     low, warning_low, warning_high, high = scet["limits"]
     assert low < warning_low < 30 < warning_high < high
+
+
+def test_an_archive_that_lags_is_said_to_be_stale(console: Console) -> None:
+    """As a replica does: the archive service has told of more than it holds."""
+    archived, now_s = console.model.archived, time.monotonic()
+
+    def behind_s() -> float:
+        at = unix_ms(START_NS + 100 * S)
+        asked = {"name": "PWR_BUS_VOLTAGE", "from": at - 500, "to": at + 500}
+        with signed_in(console, "viewer") as client:
+            return client.get(f"{PREFIX}/plot", params=asked).json()["behind_s"]
+
+    assert behind_s() == 0
+    status = StatusMessage(
+        "archive", "running", 0, 7, 1, 1, counters={"samples": COUNT, "commits": 9}
+    )
+    console.model.take(Message(Topic.STATUS, "archive", "", 0, 0, status.build()), 0)
+    assert behind_s() == 0
+    archived.told({"samples": COUNT + 1}, 7, now_s - 42)
+    archived.told({"samples": COUNT + 5}, 7, now_s)
+    assert 42 <= behind_s() < 60
+    # It has caught up but for the last second.
+    assert archived.behind_s({"samples": COUNT + 1}, now_s + 1) == 0
+    assert archived.behind_s({"samples": COUNT + 1}, now_s + 9) == 9
+    # Another archive service, as after a rebuild, begins to tell from what there is.
+    archived.told({"samples": 10}, 8, now_s)
+    assert archived.behind_s({"samples": 10}, now_s + 9) == 0
 
 
 def test_a_second_of_a_year(console: Console) -> None:

@@ -142,6 +142,7 @@ function Chart({ name, state, marks, marked, height, ends, setRange, close }) {
       <span class="chrome"><button onClick=${png} disabled=${!data}>PNG</button> <button onClick=${() => file("csv")} disabled=${!data}>CSV</button> <button onClick=${() => file("parquet")} disabled=${!data}>Parquet</button>
       ${close && html` <button onClick=${close} aria-label=${`Close ${name}`}>×</button>`}</span></div>
     ${failed && html`<p class="warning" role="status">${failed}</p>`}
+    ${data?.behind_s > 0 && html`<p class="warning" role="status">Stale: the archive that is read here is ${number(Math.round(data.behind_s))} s behind what was received.</p>`}
     <div ref=${box} role="img" aria-label=${`Plot of ${name}`}></div></section>`;
 }
 
