@@ -1,7 +1,7 @@
 """Which packets have stopped coming.
 
 Judged by ERT against ERT where the link still brings others (exact, whatever the speed of the world
-and the light time), and against the clock, with some grace, where the link brings nothing.
+and the light time), and against the clock, with some grace, where the link brings nothing at all.
 """
 
 from __future__ import annotations
@@ -50,9 +50,11 @@ class Staleness:
     def __init__(self) -> None:
         self.rhythms: dict[str, Rhythm] = {}
         self.newest_ert_ns = 0
-        # A ground that starts has a backlog: until it has been up to date once, old packets show
-        # that it is busy and not that anything is missing.
+        # What comes old is a backlog, of a ground that starts or a station that was not reached:
+        # it shows that somebody is behind, and not that anything is missing.
         self._caught_up = False
+        # The newest ERT when it was last looked at, and when that was another one.
+        self._looked_ert_ns = self._came_ns = -1
 
     def seen(
         self, definition: str, scet_ns: npt.NDArray[np.int64], ert_ns: npt.NDArray[np.int64]
@@ -82,7 +84,11 @@ class Staleness:
 
         grace_ns: by how much the ground may be behind the antenna without anything being wrong.
         """
-        if now_ns - self.newest_ert_ns <= grace_ns:
+        if self.newest_ert_ns != self._looked_ert_ns:
+            self._looked_ert_ns, self._came_ns = self.newest_ert_ns, now_ns
+            self._caught_up = now_ns - self.newest_ert_ns <= grace_ns
+        elif now_ns - self._came_ns > grace_ns:
+            # Old or not, nothing comes any more.
             self._caught_up = True
         reference_ns = self.newest_ert_ns
         if self._caught_up:
@@ -115,6 +121,6 @@ class Staleness:
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        self.newest_ert_ns = snapshot["newest_ert_ns"]
+        self.newest_ert_ns = self._looked_ert_ns = snapshot["newest_ert_ns"]
         self._caught_up = snapshot["caught_up"]
         self.rhythms = {name: Rhythm(*values) for name, values in snapshot["rhythms"].items()}

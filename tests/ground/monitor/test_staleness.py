@@ -54,6 +54,24 @@ def test_a_ground_that_starts_with_a_backlog_raises_no_alarm() -> None:
     assert staleness.due(10**6 * S, GRACE) == ["HK"]
 
 
+def test_what_a_station_kept_while_it_was_not_reached_comes_back_once() -> None:
+    """Not stale and fresh again with each batch of it, for every packet: an alarm storm."""
+    staleness = Staleness()
+    feed(staleness, "HK", *range(0, 100, 10))
+    up_to_date = 90 * S + 499 * S
+    assert staleness.due(up_to_date, GRACE) == []
+    hour = up_to_date + 3600 * S
+    assert staleness.due(hour, GRACE) == ["HK"]
+    told = 0
+    for n, begin in enumerate(range(100, 3_000, 50)):
+        told += feed(staleness, "HK", *range(begin, begin + 50, 10))
+        assert staleness.due(hour + n * S, GRACE) == []
+    assert told == 1
+    # And it stops again before it is up to date: that is no backlog any more.
+    assert staleness.due(hour + 57 * S + GRACE, GRACE) == []
+    assert staleness.due(hour + 57 * S + GRACE + 1, GRACE) == ["HK"]
+
+
 def test_fast_packets_are_judged_as_if_slower_than_the_frames_that_carry_them() -> None:
     staleness = Staleness()
     feed(staleness, "FAST", *np.arange(0, 10, 0.1))
