@@ -121,6 +121,7 @@ HELP: Mapping[str, str] = {
     "l4_relay_links": "Links of a bundle node to its neighbours, by state.",
     "l4_centre_bundles_total": "Bundles at their destination.",
     "l4_centre_repeated_total": "Bundles that came again.",
+    "l4_console_refused_total": "Sign-ins refused: a wrong name or password, or too many.",
     "l4_console_browsers": "Open live streams.",
     "l4_alarms": "Alarms that are not normal, by state (ISA-18.2).",
     "l4_alarms_critical": "Critical alarms among them.",
@@ -243,6 +244,7 @@ COUNTERS: Mapping[str, Mapping[str, str]] = {
     },
     CONSOLE: {
         "browsers": "l4_console_browsers",
+        "refused": "l4_console_refused_total",
         "alarms_unacknowledged": "l4_alarms state=unacknowledged",
         "alarms_acknowledged": "l4_alarms state=acknowledged",
         "alarms_returned": "l4_alarms state=returned",

@@ -372,7 +372,9 @@ def _run_console(settings: RunSettings, stop: Stop) -> None:
             context = Context(
                 accounts=accounts,
                 oidc=load_oidc(Path(settings.console_file)) if settings.console_file else None,
-                model=ConsoleModel(Alarms()),
+                model=ConsoleModel(
+                    Alarms(), expected=(*settings.services, *settings.antenna_receivers)
+                ),
                 clock=clock,
                 speed=1 / clock.wall_seconds(1.0),
                 mission=settings.mission,

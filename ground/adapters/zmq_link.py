@@ -240,7 +240,7 @@ class ZmqLink:
         """Say HELLO while the station is silent; notice when it falls silent."""
         now_s = time.monotonic()
         if self._state is LinkState.OK and now_s - self._heard_s > SILENCE_S:
-            self._fall_silent(f"no word from {self._endpoint} for {SILENCE_S:.0f} s")
+            self._fall_silent(f"no word from {self._endpoint} any more")
         if self._state is LinkState.UNAVAILABLE and now_s - self._hello_s >= HELLO_S:
             self._begun.clear()
             self._behind_gap.clear()

@@ -80,6 +80,8 @@ class Accounts:
             Rate(ADDRESS_ATTEMPTS, ATTEMPTS_S),
             Rate(NAME_ATTEMPTS, ATTEMPTS_S),
         )
+        #: Sign-ins, for a wrong name or password, or too many of them.
+        self.refused = 0
         #: Scripts'.
         self.tokens = Tokens(connection, self._lock, self._writing)
 
@@ -209,6 +211,7 @@ class Accounts:
         with self._lock:
             # Counted before they are checked, which takes a while: many at once are as many.
             if not all(map(Rate.take, self._attempts, keys, [now_s] * 3)):
+                self.refused += 1
                 raise NotSignedIn("too many attempts; wait a minute")
             row = self._db.execute(
                 "SELECT role, password FROM person WHERE name = ?", (name,)
@@ -218,6 +221,8 @@ class Accounts:
         except (VerificationError, InvalidHashError):
             row = None
         if row is None:
+            with self._lock:
+                self.refused += 1
             raise NotSignedIn("name or password is wrong")
         with self._lock:
             self._attempts[0].forget(keys[0])

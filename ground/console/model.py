@@ -64,11 +64,24 @@ class _Block:
     values: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
 
 
+#: A service that has not been heard since the console began to listen.
+_UNHEARD: Final[dict[str, Any]] = {
+    "state": "unknown",
+    "detail": "not heard since the console began to listen",
+    **dict.fromkeys(("time", "started", "lag"), 0),
+    "mib": 0.0,
+    "counters": {},
+}
+
+
 class ConsoleModel:
     """`take` what the bus says; `snapshot` is all of it, `changes` what is new since the last
     call."""
 
-    def __init__(self, alarms: Alarms, stale: Iterable[str] = ()) -> None:
+    def __init__(
+        self, alarms: Alarms, stale: Iterable[str] = (), expected: Iterable[str] = ()
+    ) -> None:
+        """expected: services that belong to the site: one that is never heard is shown, too."""
         self.alarms = alarms
         self.archived = Archived()
         #: Packet definitions that have stopped coming.
@@ -80,7 +93,7 @@ class ConsoleModel:
         self._bundles: deque[dict[str, Any]] = deque(maxlen=BUNDLES)
         #: By topic, as browsers get it: link, passes, time; services by name.
         self._last: dict[str, Any] = {"link": None, "passes": None, "time": None}
-        self._services: dict[str, Any] = {}
+        self._services: dict[str, Any] = dict.fromkeys(expected, _UNHEARD)
         #: Receivers by name, those not told yet, and when some were told last.
         self._radios: dict[str, Any] = {}
         self._radios_new: set[str] = set()

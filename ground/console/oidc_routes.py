@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Awaitable, Callable
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from ground.console.context import Context
@@ -18,6 +19,20 @@ SetCookie = Callable[[Response, Session, bool], None]
 Audit = Callable[[Request, Session | None, str, str, str], Awaitable[None]]
 STATE_COOKIE = "l4_oidc"
 _PATH = DONE_PATH.removesuffix("/done")
+#: To a person, who comes here by links; no script: it must be seen whatever else is broken.
+_REFUSED = """<!doctype html>
+<html lang="en" data-theme="dark"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Not signed in · L4 Relay Ground</title>
+<link rel="icon" href="/static/icon.svg"><link rel="stylesheet" href="/static/style.css"></head>
+<body><main class="entry"><section class="panel" role="alert"><h1>You are not signed in</h1>
+<p class="bad">{why}</p>
+<p>Nothing has been changed. If you think that you should be let in, tell an administrator of this
+console what stands above: it is in the audit, too.</p>
+<p><a href="{again}">Try again with {label}</a> ·
+<a href="/">Sign in with a name and password</a></p>
+</section></main></body></html>
+"""
 
 
 def oidc_routes(context: Context, set_cookie: SetCookie, audit: Audit) -> list[Route]:
@@ -65,6 +80,14 @@ def oidc_routes(context: Context, set_cookie: SetCookie, audit: Audit) -> list[R
 
     async def refused(request: Request, error: LocalError) -> Response:
         await audit(request, None, f"GET {request.url.path}", "401", str(error))
-        return JSONResponse({"error": str(error)}, status_code=401)
+        if "text/html" not in request.headers.get("accept", ""):
+            return JSONResponse({"error": str(error)}, status_code=401)
+        # What the provider said stands in it.
+        page = _REFUSED.format(
+            why=html.escape(str(error)),
+            again=_PATH + "/begin",
+            label=html.escape(provider.settings.label),
+        )
+        return HTMLResponse(page, status_code=401, headers={"Cache-Control": "no-store"})
 
     return [Route(_PATH, about), Route(_PATH + "/begin", begin), Route(DONE_PATH, done)]

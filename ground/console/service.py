@@ -205,4 +205,5 @@ class ConsoleService:
         counters = {f"alarms_{state}": states[state] for state in AlarmState if state != "normal"}
         counters["alarms_critical"] = sum(one.severity == Severity.CRITICAL for one in shown)
         self._status.detail = f"{self._listener.url}, {browsers} looking"
-        self._status.tick({"browsers": browsers, **counters, "malformed": self._malformed}, now=now)
+        counters |= {"refused": self._context.accounts.refused, "malformed": self._malformed}
+        self._status.tick({"browsers": browsers, **counters}, now=now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,7 +190,7 @@ def plan_a_pass(page: Page, other: Page) -> None:
     expect(what_if).to_contain_text("first command of this pass")
     what_if.get_by_label("Why").fill("a look at the storm")
     what_if.get_by_role("button", name="Publish pass").click()
-    expect(page.get_by_role("status")).to_contain_text("Published as version")
+    expect(page.get_by_role("main").get_by_role("status")).to_contain_text("Published as version")
     go(other, "Passes")
     planning = page.get_by_role("region", name="Plan a pass", exact=True)
     antenna = planning.get_by_label("Antenna").input_value()
@@ -313,9 +314,31 @@ def test_two_operators_at_work(site: Site, browser: Browser) -> None:
         requests.get_by_role("button", name="Arm").click()
         take_pictures(ann, site.settings, Path(folder))
 
-    # Nobody is told that something works which does not: the server goes, and the page says so.
-    site.kill(CONSOLE)
+    # Nobody is told that something works which does not: the station goes, who judges telemetry
+    # goes, the server hangs and goes, and the page says so.
+    go(ann, "Now")
+    of_pass, limits = (ann.get_by_role("region", name=one) for one in ("Pass", "Out of limits"))
+    expect(of_pass).to_contain_text("UPLINK")
+    expect(limits).not_to_contain_text("when last heard of")
+    site.kill("spacecraft")
+    expect(of_pass).to_contain_text(re.compile("STATION NOT REACHED|NO PASS"), timeout=PATIENCE_MS)
+    expect(of_pass).not_to_contain_text("UPLINK OPEN")
+    expect(limits).to_contain_text("packets have stopped coming", timeout=PATIENCE_MS)
+    site.kill(MONITOR)
+    expect(ann.get_by_role("banner")).to_contain_text("MONITOR IS SILENT", timeout=PATIENCE_MS)
+    assert ann.title().startswith("OLD · ")
+    site.processes[CONSOLE].send_signal(signal.SIGSTOP)
     expect(ann.get_by_text("NO CONNECTION")).to_be_visible(timeout=PATIENCE_MS)
+    site.kill(CONSOLE)
     site.start(CONSOLE)
     expect(ann.get_by_text("NO CONNECTION")).to_be_hidden(timeout=PATIENCE_MS)
+    # Of the monitor this console has never heard, and says so all the same; bob has lost nothing
+    # else than ann.
+    expect(ann.get_by_role("banner")).to_contain_text("MONITOR IS SILENT")
+    site.start(MONITOR)
+    for page in (ann, bob):
+        banner = page.get_by_role("banner")
+        expect(banner).to_contain_text("connected again after", timeout=PATIENCE_MS)
+        banner.get_by_role("button", name="Seen").click()
+        expect(banner).not_to_contain_text("connected again")
     assert errors == []

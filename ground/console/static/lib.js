@@ -43,6 +43,9 @@ export const minute = (ms) => (ms ? new Date(ms).toISOString().slice(5, 16).repl
 
 export const stamp = (ms) => (ms ? `${day(ms)} ${clock(ms)}` : "–");
 
+// With its day where it is not of this time of day.
+export const near = (ms, now) => (Math.abs(ms - now) < 43_200_000 ? clock : stamp)(ms);
+
 export function span(ms) {
   const s = Math.round(Math.abs(ms) / 1000);
   const [d, hours, m, rest] = [Math.floor(s / 86400), Math.floor(s / 3600) % 24, Math.floor(s / 60) % 60, s % 60];
@@ -69,6 +72,13 @@ export function octets(n) {
 export const session = signal(null);
 export const notice = signal(null);
 
+// Signed out by the console: after its time, by an administrator, or with the account.
+export function expire() {
+  if (!session.value) return;
+  session.value = null;
+  notice.value = { text: "Your session has ended. Sign in again." };
+}
+
 export class ApiError extends Error {
   constructor(status, text) {
     super(text);
@@ -85,7 +95,7 @@ export async function api(method, path, body) {
   });
   const found = await answer.json().catch(() => ({ error: answer.statusText }));
   if (answer.ok) return found;
-  if (answer.status === 401 && session.value && path !== "/session") session.value = null;
+  if (answer.status === 401 && session.value && path !== "/session") expire();
   throw new ApiError(answer.status, found.error ?? answer.statusText);
 }
 
@@ -105,6 +115,9 @@ export const may = (role) => session.value !== null && RANK[session.value.role] 
 
 export const severity = (state) =>
   !state ? "" : state === "NOMINAL" ? "nominal" : state.startsWith("CRITICAL") ? "critical" : "warning";
+
+// A service that has said nothing for so long is silent; they do each second (wall).
+export const silent = (service, t) => t - service.time > 5000 * session.value.speed;
 
 // Load again now and then while a view is open.
 export function useLoad(load, every, deps = []) {

@@ -1,7 +1,10 @@
 // The live stream: what is known now, as signals, and the world's clock.
-import { computed, session, signal } from "./lib.js";
+import { computed, expire, session, signal, silent } from "./lib.js";
 
 export const connected = signal(false);
+// While nothing is heard: since when (wall), and of when what is shown is (world). Afterwards: how long it was, until somebody has seen it.
+export const lost = signal(null);
+export const again = signal(null);
 export const parameters = signal({});
 // The newest of one packet, which changes when that packet comes and not with every other; and all parameters' names.
 const blocks = new Map();
@@ -25,7 +28,8 @@ export const bundles = signal([]); // at their destination, newest last
 export const now = signal(0);
 
 let told = 0, at = 0, socket = null, heard = 0;
-const KEPT = 500;
+// Without a word for so long a stream is dead, whatever the browser knows of it (ms).
+const KEPT = 500, DEAF = 8000;
 const plain = { link, passes, time: onboard, services, alarms, bundles };
 
 function take(message) {
@@ -46,26 +50,44 @@ function shown(to) {
   if (document.hidden) say(); else requestAnimationFrame(say);
 }
 
+function lose() {
+  if (connected.value) lost.value = { since: Date.now() - (performance.now() - heard), shown: told };
+  connected.value = false;
+}
+
+function hear() {
+  if (!connected.value && lost.value) again.value = { at: Date.now(), after: Date.now() - lost.value.since };
+  connected.value = true; lost.value = null;
+}
+
 export function begin() {
   if (socket) return;
   const scheme = location.protocol === "https:" ? "wss" : "ws";
-  socket = new WebSocket(`${scheme}://${location.host}/api/v1/live`);
-  socket.onmessage = (message) => { connected.value = true; take(JSON.parse(message.data)); shown(socket); };
-  socket.onclose = (closed) => {
-    socket = null; connected.value = false;
-    if (closed.code === 4401) session.value = null;
+  const mine = socket = new WebSocket(`${scheme}://${location.host}/api/v1/live`);
+  heard = performance.now();
+  mine.onmessage = (message) => { if (mine !== socket) return; hear(); take(JSON.parse(message.data)); shown(mine); };
+  mine.onclose = (closed) => {
+    if (mine !== socket) return;
+    socket = null; lose();
+    if (closed.code === 4401) expire();
     else if (session.value) setTimeout(begin, 1000);
   };
 }
 
 export function end() {
-  if (socket) socket.close();
+  const mine = socket;
+  socket = null; connected.value = false; lost.value = again.value = null;
+  mine?.close();
 }
 
 setInterval(() => {
+  // What is not heard of for long is not to look alive: a host that is gone closes nothing, and a new stream finds it when it is back.
+  if (socket && performance.now() - heard > DEAF) {
+    const deaf = socket;
+    socket = null; lose(); deaf.close();
+    begin();
+  }
   if (!told) return;
-  // What is not heard of for long is not to look alive.
-  if (performance.now() - heard > 8000) connected.value = false;
   now.value = told + (performance.now() - at) * (session.value?.speed ?? 1);
 }, 250);
 
@@ -75,6 +97,14 @@ export function owlt() {
   if (pass) return pass.owlt_s * 1000;
   return link.value && link.value.owlt_s >= 0 ? link.value.owlt_s * 1000 : null;
 }
+
+// What no word of has come: of all, the bus has gone or we hear it no more; of the monitor, values and alarms are what they were.
+export const deaf = computed(() => {
+  const t = now.value, all = Object.values(services.value);
+  if (!session.value || !all.length) return "";
+  if (all.every((s) => silent(s, t))) return "THE BUS IS SILENT: WHAT YOU SEE IS OLD";
+  return services.value.monitor && silent(services.value.monitor, t) ? "MONITOR IS SILENT: VALUES AND ALARMS ARE OLD" : "";
+});
 
 export function windows() {
   const t = now.value, all = passes.value?.passes ?? [];

@@ -1,11 +1,11 @@
 // The page: sign-in, navigation, palette, and one view at a time.
-import { api, attempt, computed, effect, html, notice, render, route, session, signal, toWall, useEffect, useLoad, useState, wall } from "./lib.js";
-import { alarms, begin, connected, end, now, services } from "./live.js";
+import { api, attempt, clock, computed, effect, html, notice, render, route, session, signal, silent, span, toWall, useEffect, useLoad, useState, wall } from "./lib.js";
+import { again, alarms, begin, connected, deaf, end, lost, now, services } from "./live.js";
 import { ClockStrip } from "./views/clocks.js";
 import { Now } from "./views/now.js";
 import { Telemetry } from "./views/telemetry.js";
 import { Plots } from "./views/plots.js";
-import { Alarms } from "./views/alarms.js";
+import { Alarms, tone } from "./views/alarms.js";
 import { Events } from "./views/events.js";
 import { Commands } from "./views/commands.js";
 import { Procedures } from "./views/procedures.js";
@@ -77,7 +77,21 @@ async function signOut() {
 const where = computed(() => route.value.split("/"));
 const rest = computed(() => where.value.slice(1));
 const loudly = computed(() => alarms.value.filter((a) => a.state === "unacknowledged").length);
-const silently = computed(() => Object.values(services.value).filter((s) => now.value - s.time > 5000 * session.value?.speed).length);
+const silently = computed(() => (session.value ? Object.values(services.value).filter((s) => silent(s, now.value)).length : 0));
+// In whatever view, and beside other tabs: how many, and whether it is still true.
+effect(() => tone(loudly.value));
+effect(() => { document.title = `${!session.value || (connected.value && !deaf.value) ? "" : "OLD · "}${session.value && loudly.value ? `(${loudly.value}) ` : ""}L4 Relay Ground`; });
+
+// Beside the header: what is lost, or was, and for how long.
+function Connection() {
+  const away = lost.value, back = again.value;
+  // The rest of the line changes each second, and is not told again.
+  if (!connected.value) return html`<strong class="tag critical"><span role="alert">NO CONNECTION: WHAT YOU SEE IS OLD</span>
+    ${away && html`<span aria-hidden="true">, of ${clock(away.shown)}, ${now.value && span(Date.now() - away.since)} ago</span>`}</strong>`;
+  if (deaf.value) return html`<strong class="tag critical" role="alert">${deaf.value}</strong>`;
+  return back && html`<span class="tag warning" role="status">connected again after ${span(back.after)}
+    <button class="small" aria-label="Seen" onClick=${() => (again.value = null)}>×</button></span>`;
+}
 
 function Shell() {
   const name = where.value[0], loud = loudly.value, silent = silently.value;
@@ -88,7 +102,7 @@ function Shell() {
     <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById("main").focus(); }}>To the view</a>
     <header><${ClockStrip} />
       <div class="who">
-        ${!connected.value && html`<strong class="tag critical" role="alert">NO CONNECTION: WHAT YOU SEE IS OLD</strong>`}
+        <${Connection} />
         ${wall.value && loud > 0 && html`<strong class="tag critical">${loud} ALARM${loud > 1 ? "S" : ""}</strong>`}
         <button class="chrome" onClick=${() => (palette.value = true)} title="Ctrl K">Commands… <kbd>Ctrl K</kbd></button>
         <button class="chrome" onClick=${() => (theme.value = theme.value === "dark" ? "light" : "dark")} aria-label="Dark or light">${theme.value === "dark" ? "☀" : "☾"}</button>
@@ -98,7 +112,7 @@ function Shell() {
     <nav class="chrome" aria-label="Views">${shown.map(([id, label]) => html`<a href=${"#" + id} aria-current=${id === found[0] ? "page" : null}>
       ${label}${id === "alarms" && loud > 0 && html` <span class="badge critical">${loud}</span>`}
       ${id === "health" && silent > 0 && html` <span class="badge warning">${silent}</span>`}</a>`)}</nav>
-    ${/* Made anew for each view: it begins at its top. */ ""}<main id="main" key=${found[0]} tabindex="-1" aria-label=${found[1]}>
+    ${/* Made anew for each view: it begins at its top. */ ""}<main id="main" class=${connected.value && !deaf.value ? "" : "old"} key=${found[0]} tabindex="-1" aria-label=${found[1]}>
       ${notice.value && html`<div class="notice" role="alert">${notice.value.text}
         <button onClick=${() => (notice.value = null)} aria-label="Close">×</button></div>`}
       <${View} rest=${rest.value} key=${found[0]} /></main>

@@ -12,7 +12,7 @@ from ground.console.alarms import Alarms
 from ground.console.model import RADIO_S, ConsoleModel
 from ground.console.packets import PacketTree, subsystems
 from ground.ports import Message
-from protocols.bus.messages import PacketsMessage, ParametersMessage, RadioMessage
+from protocols.bus.messages import PacketsMessage, ParametersMessage, RadioMessage, StatusMessage
 from protocols.dictionary.l4_reports import EVERYTHING
 from protocols.identifiers import Topic
 from tests.ground.command.world import START_NS, World
@@ -125,3 +125,14 @@ def test_a_receivers_spectrum_keeps_its_lines_and_is_told_seldom() -> None:
     fresh = model.changes(wall_s=400.0)["radios"]["yeoju-x"]
     assert (silent["heard"], fresh["heard"] - silent["heard"]) == (later["heard"], 10_000.0)
     msgspec.json.encode(model.snapshot())
+
+
+def test_a_service_that_is_never_heard_is_among_those_of_the_site() -> None:
+    model = ConsoleModel(Alarms(), expected=("monitor", "archive"))
+    status = StatusMessage("monitor", "running", START_NS, START_NS, 1, 1)
+    model.take(Message("status.monitor", "monitor", "", -1, 0, status.build()), START_NS)
+    shown = model.snapshot()["services"]
+    assert (shown["monitor"]["state"], shown["archive"]["state"]) == ("running", "unknown")
+    assert (shown["archive"]["time"], shown["archive"]["counters"]) == (0, {})
+    assert "not heard" in shown["archive"]["detail"]
+    assert set(shown["monitor"]) == set(shown["archive"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -155,6 +156,21 @@ def test_forgeries_are_refused_and_audited(
     assert world.browser.get(SESSION).status_code == 401
     outcome, detail = world.last()
     assert (outcome, why in detail) == ("401", True)
+
+
+def test_a_person_who_is_refused_gets_a_page_and_not_json(world: World) -> None:
+    """What the provider says of itself stands in it as text, and cannot be more."""
+    way = "/api/v1/oidc/done?error=access_denied&error_description=<script>alert(1)</script>"
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    found = world.browser.get(way, headers=browser)
+    assert (found.status_code, found.headers["content-type"]) == (401, "text/html; charset=utf-8")
+    assert "You are not signed in" in found.text
+    assert "<script" not in found.text
+    assert html.escape(world.last()[1]) in found.text
+    for link in ("/api/v1/oidc/begin", "/static/style.css"):
+        assert f'href="{link}"' in found.text
+        assert world.browser.get(link).status_code < 400
+    assert world.browser.get(way).json()["error"] == world.last()[1]
 
 
 def test_the_way_back_is_of_this_browser_and_goes_once(world: World) -> None:

@@ -1,12 +1,12 @@
 // ISA-18.2: an alarm stays until it is acknowledged and its cause has gone; it can be shelved, with a reason.
-import { api, attempt, clock, html, may, signal, stamp, until, useEffect, useState } from "../lib.js";
+import { api, attempt, clock, html, may, near, signal, until, useState } from "../lib.js";
 import { alarms, now } from "../live.js";
 
 const sound = signal(false);
 let context = null, sounded = 0;
-// One short tone when an alarm is new, if somebody has asked for it.
+// One short tone when an alarm is new, in whatever view, if somebody has asked for it.
 export function tone(count) {
-  if (!sound.value || count <= sounded) { sounded = count; return; }
+  if (!sound.peek() || count <= sounded) { sounded = count; return; }
   sounded = count;
   context ??= new AudioContext();
   const o = context.createOscillator(), g = context.createGain();
@@ -32,7 +32,6 @@ export function Alarms() {
   const operator = may("operator");
   const act = (a, what) => attempt(() => api("POST", `/alarms/${encodeURIComponent(a.name)}/${what}`));
   const loud = alarms.value.filter((a) => a.state === "unacknowledged" || a.state === "returned");
-  useEffect(() => tone(loud.length), [loud.length]);
   return html`<div class="row"><button disabled=${!operator || !loud.length} onClick=${() => loud.forEach((a) => act(a, "acknowledge"))}>Acknowledge all ${loud.length || ""}</button>
     <label><input type="checkbox" checked=${sound.value} onChange=${(e) => (sound.value = e.target.checked)} /> sound</label>
     <span class="dim">Only live data raises an alarm; stored data that is played back never does.</span></div>
@@ -40,10 +39,10 @@ export function Alarms() {
     <tbody>${alarms.value.map((a) => html`<tr key=${a.name}>
       <td>${a.state}${a.active ? "" : ", gone"}${a.shelved_until ? html`<div class="dim">until ${clock(a.shelved_until)}, ${a.shelved_by}: ${a.reason}</div>` : ""}</td>
       <td><span class=${"tag " + a.severity}>${a.severity}</span></td><td><a href=${`#plots/${a.name}`}>${a.name}</a></td><td>${a.text}</td><td class="num">${a.value}</td>
-      <td class="num">${stamp(a.raised)}</td><td class="num">${until(a.since, t)}</td><td class="num">${a.count}</td>
-      <td>${operator && html`
-        ${["unacknowledged", "returned"].includes(a.state) && html`<button onClick=${() => act(a, "acknowledge")}>Acknowledge</button>`}
-        ${a.state === "shelved" ? html`<button onClick=${() => act(a, "unshelve")}>Unshelve</button>` : html`<button onClick=${() => setShelving(a)}>Shelve…</button>`}`}
+      <td class="num">${near(a.raised, t)}</td><td class="num">${until(a.since, t)}</td><td class="num">${a.count}</td>
+      <td class="keep">${operator && html`
+        ${["unacknowledged", "returned"].includes(a.state) && html`<button class="small" onClick=${() => act(a, "acknowledge")}>Acknowledge</button>`}
+        ${a.state === "shelved" ? html` <button class="small" onClick=${() => act(a, "unshelve")}>Unshelve</button>` : html` <button class="small" onClick=${() => setShelving(a)}>Shelve…</button>`}`}
         ${a.acknowledged_by && html`<div class="dim">seen by ${a.acknowledged_by}</div>`}</td></tr>`)}
     ${alarms.value.length === 0 && html`<tr><td colspan="9" class="nominal">No alarms.</td></tr>`}</tbody></table></section>
   ${shelving && html`<${Shelve} alarm=${shelving} close=${() => setShelving(null)} />`}`;

@@ -109,7 +109,7 @@ export function Commands({ rest }) {
   const direct = async (directive) => { if (await attempt(() => api("POST", "/cop1", { directive }))) again(); };
   const link = cop?.link;
   return html`${error && html`<p class="notice" role="alert">${error}</p>`}
-    <div class="grid" style="grid-template-columns: minmax(17rem, 1fr) minmax(0, 2.4fr)">
+    <div class="grid two">
     <div class="stack"><${New} name=${rest[0] === "new" ? rest[1] : ""} done=${again} />
       ${link && html`<section class="panel" aria-label="COP-1"><h2>COP-1</h2><p><span class=${"tag " + (link.state === "ACTIVE" ? "nominal" : "warning")}>${link.state.toLowerCase().replaceAll("_", " ")}</span>${" "}
         V(S) ${link.vs}, ${link.outstanding} of ${link.window} frames unanswered</p>
