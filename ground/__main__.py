@@ -8,11 +8,10 @@ import os
 import select
 import signal
 import sqlite3
-import sys
 from types import FrameType
 
 from ground.config import ALL_SERVICES, RECEIVE, load_settings
-from ground.logs import FORMATS, set_up
+from ground.logs import FORMATS, say_why, set_up
 from ground.ports import Stop
 from ground.supervisor import EXIT_WITH_STDIN
 from ground.wiring_services import run_service
@@ -66,13 +65,13 @@ def main(arguments: list[str] | None = None) -> int:
         set_up(options.log_format)
         run_service(options.service, load_settings(options.run_dir), end_of_service())
     except ProtocolError as error:
-        print(f"{options.service}: {error}", file=sys.stderr)
+        say_why(f"{options.service}: {error}")
         return 2
     except (OSError, sqlite3.Error) as error:
         # Of the disk, above all: full now, and perhaps not when the supervisor starts us again.
         where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
         text = error.strerror if isinstance(error, OSError) else None
-        print(f"{options.service}: {where}{text or error}", file=sys.stderr)
+        say_why(f"{options.service}: {where}{text or error}")
         return 1
     return 0
 

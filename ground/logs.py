@@ -109,6 +109,40 @@ class TextLines(logging.Formatter):
         return line
 
 
+class JournalLines(logging.Formatter):
+    """Lines of another formatter, each with its priority as sd-daemon(3) has it: systemd's journal
+    takes it off again, and `journalctl --priority warning` finds what is one."""
+
+    def __init__(self, lines: logging.Formatter) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = journal_priority(record.levelno)
+        return priority + self._lines.format(record).replace("\n", f"\n{priority}")
+
+
+def journal_priority(level: int) -> str:
+    """`<3>` for an error …, after syslog's priorities."""
+    priorities = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6}
+    return f"<{next((number for least, number in priorities.items() if level >= least), 7)}>"
+
+
+def to_journal() -> bool:
+    """Whether standard error is systemd's journal: JOURNAL_STREAM (systemd.exec(5)) is inherited
+    by children whose standard error is another."""
+    try:
+        found = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def say_why(text: str) -> None:
+    """The one line on standard error why this process ends."""
+    print(journal_priority(logging.ERROR) * to_journal() + text, file=sys.stderr)
+
+
 def set_up(form: str | None = None) -> None:
     """Standard error gets the logs of this process; L4_LOG_FORMAT, L4_LOG_LEVEL where nothing is
     said.  LocalError: neither names a format or level."""
@@ -120,7 +154,8 @@ def set_up(form: str | None = None) -> None:
     if level.upper() not in levels:
         raise LocalError(f"L4_LOG_LEVEL {level!r}: one of {', '.join(levels).lower()} wanted")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    lines = JsonLines() if form == "json" else TextLines()
+    handler.setFormatter(JournalLines(lines) if to_journal() else lines)
     handler.addFilter(FloodGate())
     logger = logging.getLogger("l4")
     logger.handlers = [handler]

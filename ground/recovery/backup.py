@@ -91,17 +91,21 @@ class _Copying:
         self.files: dict[str, tuple[int, str]] = {}
 
     def database(self, path: Path) -> None:
-        """SQLite's online backup: one moment of it, while others write."""
+        """SQLite's online backup: one moment of it, while others write.  LocalError: it cannot be
+        read, or there is no room (beside the one copied either, if nobody has it open)."""
         if not path.is_file():
             return
         target = self._prepared(path)
-        with (
-            closing(sqlite3.connect(path, timeout=60)) as source,
-            closing(sqlite3.connect(target)) as copy,
-        ):
-            source.backup(copy, pages=_STEP_PAGES, progress=self._pages(path))
-            # In one file, as the manifest names it.
-            copy.execute("PRAGMA journal_mode = DELETE")
+        try:
+            with (
+                closing(sqlite3.connect(path, timeout=60)) as source,
+                closing(sqlite3.connect(target)) as copy,
+            ):
+                source.backup(copy, pages=_STEP_PAGES, progress=self._pages(path))
+                # In one file, as the manifest names it.
+                copy.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.Error as error:
+            raise LocalError(f"{path}: {error}; {self._target} is no backup") from error
         self._finished(path, target)
 
     def served(self, address: str, path: Path) -> None:

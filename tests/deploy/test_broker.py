@@ -34,7 +34,6 @@ class Broker:
         for old, new in (
             ("/etc/mosquitto/l4.passwd\nacl", f"{passwords}\nacl"),
             ("/etc/mosquitto/l4.acl", str(DEPLOY / "l4.acl")),
-            ("/var/lib/mosquitto/", f"{directory}/"),
             ("listener 8883", f"listener {self.port} 127.0.0.1"),
             ("/etc/mosquitto/certs/ca.pem", str(self.authority)),
             ("/etc/mosquitto/certs/broker.pem", str(self.authority)),
@@ -42,12 +41,17 @@ class Broker:
         ):
             assert old in text, old
             text = text.replace(old, new)
+        # Included where Debian's file says its own; a setting that stands twice is refused.
         # Started as root, it would become another user, who cannot write here.
-        (directory / "mosquitto.conf").write_text(f"user root\n{text}")
+        debian = f"persistence true\npersistence_location {directory}/\nuser root\n"
+        (directory / "l4.conf").write_text(text)
+        main = f"{debian}include_dir {directory}\n"
+        (directory / "main").mkdir()
+        (directory / "main/mosquitto.conf").write_text(main)
         program = shutil.which("mosquitto", path=PROGRAM_PATH)
         assert program is not None
         self.process = subprocess.Popen(
-            [program, "-c", str(directory / "mosquitto.conf")],
+            [program, "-c", str(directory / "main/mosquitto.conf")],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

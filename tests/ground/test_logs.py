@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import redirect_stderr
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ground.logs import FLOOD_LINES, MessageLog, TextLines, set_up
+from ground.logs import FLOOD_LINES, MessageLog, TextLines, say_why, set_up
 from ground.ports import Message
 from protocols.bus.messages import (
     BusMessage,
@@ -44,6 +46,23 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     ours.handlers, ours.propagate, root.handlers = before[0], before[2], before[3]
     ours.setLevel(before[1])
     root.setLevel(before[4])
+
+
+def test_the_journal_of_systemd_is_told_how_grave_a_line_is(
+    logged, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (tmp_path / "log").open("w") as journal, redirect_stderr(journal):
+        for inode in (os.fstat(journal.fileno()).st_ino, 1):  # the second is somebody else's
+            monkeypatch.setenv("JOURNAL_STREAM", f"{os.fstat(journal.fileno()).st_dev}:{inode}")
+            set_up("text")
+            logging.getLogger("l4.x").info("well")
+            logging.getLogger("l4.x").error("not well", exc_info=ValueError("two\nlines"))
+            say_why("x: why")
+    said = (tmp_path / "log").read_text().splitlines()
+    theirs = said.index(next(line for line in said if not line.startswith("<")))
+    assert [line[:3] for line in said[:theirs]] == ["<6>", *["<3>"] * (theirs - 1)]
+    assert [line[3:] for line in said[:theirs]][-1] == said[-1] == "x: why"
+    assert len(said) == 2 * theirs == 10
 
 
 def say(log: MessageLog, topic: str, message: BusMessage, sequence: int = -1) -> None:

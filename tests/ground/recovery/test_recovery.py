@@ -341,6 +341,13 @@ def test_a_backup_is_restored_as_it_was(run: RunSettings, tmp_path: Path) -> Non
         back_up(run, run.run_dir / "backup")
 
 
+def test_a_database_that_cannot_be_copied_is_named(run: RunSettings, tmp_path: Path) -> None:
+    run.console_dir.mkdir(exist_ok=True)
+    (run.console_dir / "accounts.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(LocalError, match=r"accounts\.sqlite: file is not a database; .* no backup"):
+        back_up(run, tmp_path / "backup")
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
