@@ -79,6 +79,10 @@ Examples:
 
 `l4 run --radio sigmf:pass.sigmf-meta -m l4_relay` — I/Q samples, decoded as they come
 
+`l4 run --antenna yeoju --antenna dsn` — two antennas, merged: each packet once (`l4 antenna`)
+
+`l4 run --antenna yeoju --antenna dss36=10.0.0.36 --keys keys` — one on another host
+
 `l4 run --mqtt mqtt://localhost` — telemetry, events, commands as JSON at an MQTT broker
 """
 )
@@ -115,6 +119,15 @@ def run(
             "carrier is modulated)."
         ),
     ] = "",
+    antenna: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=ADDRESS]",
+            help="Receive by this antenna; repeated: by several, the preferred first. Without "
+            "ADDRESS the simulated spacecraft's, in the passes over YEOJU, DSS-26 or `dsn`; else "
+            "a radio's, as udp://HOST:PORT, or that of the host where `receive.NAME` runs.",
+        ),
+    ] = None,
     keep_samples: Annotated[
         float,
         typer.Option(
@@ -194,7 +207,8 @@ def run(
     from ground.run import RunOptions, run_site
     from protocols.errors import LocalError
 
-    if replay is None and not radio and mission != "l4_relay":
+    heard = radio or any("://" in one for one in antenna or [])
+    if replay is None and not heard and mission != "l4_relay":
         raise LocalError(
             f"--mission {mission}: the simulated spacecraft is l4_relay; --replay FILE or --radio"
         )
@@ -204,6 +218,9 @@ def run(
         from ground.adapters.radio.registry import open_adapter
 
         open_adapter(radio)  # what is wrong with its address is said here, not by a service
+    antennas = _antennas(antenna or [])
+    if antennas and (replay is not None or radio):
+        raise LocalError("--antenna: not with --replay, --radio; a radio is one antenna's ADDRESS")
     if replay is not None and not replay.exists():
         raise LocalError(f"--replay {replay}: no such file")
 
@@ -222,6 +239,7 @@ def run(
                 mission=mission,
                 replay=replay,
                 radio=radio,
+                antennas=antennas,
                 keep_samples_gib=keep_samples,
                 pace=pace,
                 passes=passes,
@@ -241,6 +259,24 @@ def run(
             )
         )
     )
+
+
+def _antennas(texts: list[str]) -> dict[str, str]:
+    """Name → address.  LocalError: one that is wrong, or there twice."""
+    from protocols.bus.access import is_key_name
+    from protocols.errors import LocalError
+
+    found: dict[str, str] = {}
+    for text in texts:
+        name, _, address = text.partition("=")
+        if not is_key_name(name) or "." in name or name in found:
+            raise LocalError(f"--antenna {text}: NAME[=ADDRESS] wanted, each name once")
+        if "://" in address:
+            from ground.adapters.radio.registry import open_adapter
+
+            open_adapter(address)
+        found[name] = address
+    return found
 
 
 @app.command(epilog="Example: `l4 watch --run-dir var/run` beside a running `l4 run --no-view`")

@@ -32,6 +32,7 @@ other end of the link.  Ports from `base_port`, on 127.0.0.1 unless `hosts` says
     +6  operators of `command`    +7  the console (HTTP)
     +8 + i  replay endpoint of journaling service i of `JOURNALING`
     +12  replay endpoint of an antenna's receiver, each at an address of its own
+    +13  operators of `receive`, where it merges several antennas
     +15  operators of `scheduling`
     +16 + i  /metrics and /healthz of service i of `ALL_SERVICES` (HTTP)
 
@@ -52,7 +53,7 @@ from typing import Any, cast
 from ground.documents import toml_of
 from ground.durable_files import make_directory, replace_file
 from ground.server_address import checked_address
-from protocols.bus.access import is_key_name
+from protocols.bus.access import is_key_name, is_loopback_host, role_of
 from protocols.errors import LocalError
 from protocols.identifiers import Topic
 from protocols.telemetry.sampling import MOST_HZ
@@ -61,6 +62,8 @@ from protocols.timecodes.tai import tai_ns_from_unix_ns
 #: Below the range from which Linux and macOS take ephemeral ports, unassigned at IANA up to 21589.
 DEFAULT_BASE_PORT = 21560
 PORTS = 30
+#: Antennas that hear one spacecraft: of each that is heard at a time one bit is kept.
+MOST_ANTENNAS = 32
 LOOPBACK = "127.0.0.1"
 
 BUS, RECEIVE, MONITOR, ARCHIVE = "bus", "receive", "monitor", "archive"
@@ -129,8 +132,11 @@ class RunSettings:
         bus=10.0.0.1,receive=10.0.0.2; * stands for all that are not named.  Others connect there,
         and the service itself listens there.
     receivers: names of the antennas that hear the spacecraft, separated by commas, the preferred
-        first, which also transmits: each has a receiver `receive.NAME`, and `receive` merges what
-        they hear (`ground/receive/merge.py`); empty: one, `receive` itself.
+        first: each has a receiver `receive.NAME`, and `receive` merges what they hear and gives
+        what goes up to one of them (`ground/receive/merge.py`); empty: one, `receive` itself.
+        Those that `hosts` does not name, or names at a loopback address, run here, too.
+    radios: of antennas that have a radio of their own, NAME=ADDRESS separated by spaces, ADDRESS as
+        `radio`; the others have `radio`, or the simulated station's.
     listen: address that the services started from this directory listen at instead, as 0.0.0.0;
         empty: that of `hosts`.
     console_certificate, console_private_key: PEM files; the console is then served over TLS.
@@ -171,6 +177,7 @@ class RunSettings:
     keys: str = ""
     hosts: str = ""
     receivers: str = ""
+    radios: str = ""
     listen: str = ""
     console_certificate: str = ""
     console_private_key: str = ""
@@ -210,6 +217,13 @@ class RunSettings:
         names = self.antennas
         if len(set(names)) < len(names) or not all(map(is_key_name, names)):
             raise LocalError(f"receivers {self.receivers!r}: names of antennas, each once, wanted")
+        if len(names) > MOST_ANTENNAS:
+            raise LocalError(f"receivers: {len(names)}, {MOST_ANTENNAS} at most")
+        for name, address in parse_radios(self.radios).items():
+            if name not in names or not address:
+                raise LocalError(
+                    f"radios: {name}={address}: NAME=ADDRESS wanted, NAME one of {names}"
+                )
 
     @property
     def antennas(self) -> tuple[str, ...]:
@@ -221,9 +235,17 @@ class RunSettings:
         """Names on the bus of the antennas' receivers; none: `receive` alone hears."""
         return tuple(f"{RECEIVE}.{name}" for name in self.antennas)
 
+    @property
+    def receivers_here(self) -> tuple[str, ...]:
+        """Those of them that run on this machine, out of this run directory."""
+        return tuple(name for name in self.antenna_receivers if is_loopback_host(self.host(name)))
+
     def host(self, service: str) -> str:
         """Address at which others reach a service."""
         hosts = parse_hosts(self.hosts)
+        if service not in hosts and service in self.antenna_receivers:
+            # They have the same ports, each at an address of its own.
+            return f"127.0.0.{2 + self.antenna_receivers.index(service)}"
         return hosts.get(service) or hosts.get("*") or LOOPBACK
 
     def listening(self, service: str) -> str:
@@ -267,6 +289,14 @@ class RunSettings:
         station = f"{SIMULATOR}.{antenna}"
         return self._endpoint(station if station in parse_hosts(self.hosts) else receiver, 2)
 
+    def link_name_of(self, receiver: str) -> str:
+        """What people call a receiver's link: its antenna, if it is of one."""
+        return receiver.partition(".")[2] or self.link_name
+
+    def radio_of(self, receiver: str) -> str:
+        """Address of the adapter through which a receiver hears; empty: the simulated station's."""
+        return parse_radios(self.radios).get(receiver.partition(".")[2], self.radio)
+
     @property
     def relay_applications(self) -> str:
         """Of the site's bundle node; that of the mission centre one port on."""
@@ -287,6 +317,11 @@ class RunSettings:
         return self._endpoint(COMMAND, 6)
 
     @property
+    def antennas_endpoint(self) -> str:
+        """Where operators reach `receive`, of several antennas."""
+        return self._endpoint(RECEIVE, 13)
+
+    @property
     def scheduling_endpoint(self) -> str:
         """Where operators reach `scheduling`."""
         return self._endpoint(SCHEDULING, 15)
@@ -295,6 +330,12 @@ class RunSettings:
     def metrics_ports(self) -> dict[str, int]:
         """Service → where it says how it is, to machines."""
         return {service: self.base_port + 16 + i for i, service in enumerate(ALL_SERVICES)}
+
+    def metrics_of(self, service: str) -> tuple[str, int]:
+        """Address and port of the same: loopback, where each antenna's receiver has its own."""
+        host = self.host(service)
+        host = host if "." in service and is_loopback_host(host) else LOOPBACK
+        return host, self.metrics_ports[role_of(service)]
 
     @property
     def console_port(self) -> int:
@@ -348,9 +389,14 @@ class RunSettings:
         return self.run_dir / "clock.json"
 
     @property
-    def uplink_log(self) -> Path:
-        """What the radio has transmitted, for one that does not know it itself."""
-        return self.run_dir / "state" / "radio-uplink.jsonl"
+    def given_uplink(self) -> Path:
+        """Which antenna was given what to radiate, of several."""
+        return self.run_dir / "state" / "uplink-given.jsonl"
+
+    def uplink_log_of(self, receiver: str) -> Path:
+        """What its radio has transmitted, for one that does not know it itself."""
+        antenna = receiver.partition(".")[2]
+        return self.run_dir / "state" / f"radio-uplink{antenna and '-' + antenna}.jsonl"
 
     @property
     def capture_dir(self) -> Path:
@@ -364,8 +410,11 @@ class RunSettings:
     @property
     def services(self) -> tuple[str, ...]:
         """Those that take part in this run."""
+        first, *others = SERVICES
         return (
-            *SERVICES,
+            first,
+            *self.receivers_here,
+            *others,
             *((SCHEDULING,) if self.passes else ()),
             *((COMMAND,) if self.command else ()),
             *((TIMING,) if self.timing else ()),
@@ -430,6 +479,16 @@ def parse_hosts(text: str) -> dict[str, str]:
             )
         found[service] = address
     return found
+
+
+def parse_radios(text: str) -> dict[str, str]:
+    """Antenna → address of its radio, of the setting `radios`.
+
+    >>> parse_radios("yeoju=udp://0.0.0.0:10015 dsn=rtl-tcp://pi:1234?rate=2.4e6")
+    {'yeoju': 'udp://0.0.0.0:10015', 'dsn': 'rtl-tcp://pi:1234?rate=2.4e6'}
+    """
+    parts = (one.partition("=") for one in text.split())
+    return {name: address for name, _, address in parts}
 
 
 def _bracketed(address: str) -> str:

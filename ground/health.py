@@ -14,8 +14,7 @@ PATIENCE_S = 3.0
 def health(settings: RunSettings, service: str) -> dict[str, Any] | None:
     """What its `/healthz` says (`ground.observed`); None: it does not run, or of another run
     directory that has the same ports."""
-    port = settings.metrics_ports[service]
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    connection = http.client.HTTPConnection(*settings.metrics_of(service), timeout=PATIENCE_S)
     try:
         connection.request("GET", "/healthz")
         answer = json.loads(connection.getresponse().read(65_536))

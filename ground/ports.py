@@ -44,7 +44,8 @@ class LinkStatistics:
 
     lost_chunks: chunks that the sending end says it had to forget before we acknowledged them;
     repeated_chunks: came again and were dropped; gaps: times the sender was asked to go back;
-    owlt_s: one-way light time, −1 if the sending end does not say.
+    owlt_s: one-way light time, −1 if the sending end does not say; transmits: what is sent now goes
+    up, as far as the sending end says.
     """
 
     name: str
@@ -62,6 +63,7 @@ class LinkStatistics:
     malformed: int = 0
     carrier: bool = False
     owlt_s: float = -1.0
+    transmits: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 
@@ -66,6 +67,9 @@ class RunOptions:
     replay: Path | None = None
     #: Address of a radio adapter in the place of the simulated spacecraft and its station.
     radio: str = ""
+    #: Antennas with a receiver each: name → nothing (the simulated spacecraft's), the address of a
+    #: radio, or that of another host, on which the receiver runs.
+    antennas: Mapping[str, str] = field(default_factory=dict[str, str])
     #: Of its I/Q samples; 0: all.
     keep_samples_gib: float = 16.0
     pace: str = "recorded"
@@ -128,6 +132,13 @@ def run_site(options: RunOptions) -> int:
 
 def prepare_site(options: RunOptions, base_port: int) -> RunSettings:
     """The run directory of a site, made or taken over."""
+    radios = {name: where for name, where in options.antennas.items() if "://" in where}
+    elsewhere = {
+        f"{RECEIVE}.{name}": where
+        for name, where in options.antennas.items()
+        if where and name not in radios
+    }
+    heard = options.replay or options.radio or radios
     return prepare_run_directory(
         options.run_dir,
         speed=options.speed,
@@ -135,13 +146,15 @@ def prepare_site(options: RunOptions, base_port: int) -> RunSettings:
         mission=options.mission,
         # A recording comes when it comes, and so does what a radio hears; a radio's spacecraft
         # may be ours, and be commanded through it.
-        passes=options.passes and not (options.replay or options.radio),
-        relay=not (options.replay or options.radio),
+        passes=options.passes and not heard,
+        relay=not heard,
         command=options.replay is None and options.mission == "l4_relay",
         console=options.console,
         console_file=_absolute(options.console_file),
         timing=options.replay is None and options.mission == "l4_relay",
         radio=options.radio,
+        receivers=",".join(options.antennas),
+        radios=" ".join(f"{name}={address}" for name, address in radios.items()),
         keep_samples_octets=round(options.keep_samples_gib * 1024) * MIB,
         stations=options.stations,
         sample_hz=options.sample_hz,
@@ -151,7 +164,7 @@ def prepare_site(options: RunOptions, base_port: int) -> RunSettings:
         # Of where we were called; services run elsewhere.
         mqtt_file=_absolute(options.mqtt_file),
         keys=_absolute(options.keys),
-        hosts=options.hosts,
+        hosts=",".join([*filter(None, [options.hosts]), *map("=".join, elsewhere.items())]),
         console_certificate=_absolute(options.console_certificate),
         console_private_key=_absolute(options.console_private_key),
         behind_proxy=options.behind_proxy,
@@ -257,13 +270,20 @@ def site_commands(settings: RunSettings, options: RunOptions) -> dict[str, list[
             *("--mission", options.mission, "--pace", options.pace, "--live", run_dir),
         )
         return commands
-    if settings.radio:
+    simulated = [name for name in settings.receivers_here if not settings.radio_of(name)]
+    if settings.radio or (settings.antennas and not simulated):
         return commands
+    links = [("--link", settings.link_endpoint)]
+    if simulated:
+        links = [
+            ("--antenna", f"{settings.link_name_of(name)}={settings.link_of(name)}")
+            for name in simulated
+        ]
     simulator = python_module(
         "spacecraft_sim",
         *("--scenario", options.scenario),
         *("--seed", str(options.seed)),
-        *("--link", settings.link_endpoint),
+        *chain.from_iterable(links),
         *("--clock-file", str(settings.clock_file)),
     )
     if options.light_time_s is not None:

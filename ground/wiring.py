@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ground.config import JOURNALING, LOOPBACK, RECEIVE, RunSettings
+from ground.config import JOURNALING, RECEIVE, RunSettings
 from ground.keyring import Keyring, person
 from ground.ports import Bus, Clock, Dictionaries, Link, Message, StateStore
-from protocols.bus.access import is_loopback_host, role_of
+from protocols.bus.access import role_of
 from protocols.errors import LocalError, ProtocolError
 from protocols.identifiers import Topic, VirtualChannel
 from protocols.telemetry.declaration import Dictionary
@@ -116,14 +116,14 @@ def open_link(
     settings: RunSettings, profile: LinkProfile, receiver: str = RECEIVE
 ) -> tuple[Link, LinkProfile]:
     """The station's link, or the radio's in its place, and the profile of what it delivers."""
-    if settings.radio:
+    if settings.radio_of(receiver):
         from ground.wiring_radio import open_radio_link
 
-        return open_radio_link(settings, profile, open_clock(settings))
+        return open_radio_link(settings, profile, open_clock(settings), receiver)
     from ground.adapters.zmq_link import ZmqLink
 
     keyring = open_keyring(settings, receiver)
-    name = receiver.partition(".")[2] or settings.link_name
+    name = settings.link_name_of(receiver)
     return ZmqLink(name, settings.link_of(receiver), keyring=keyring), profile
 
 
@@ -233,10 +233,7 @@ def observed(settings: RunSettings, service: str, clock: Clock) -> Iterator[Obse
         "/metrics": lambda: Page(200, CONTENT_TYPE, one.metrics()),
         "/healthz": healthz,
     }
-    # Several antennas' receivers on one machine have loopback addresses of their own.
-    host = settings.host(service)
-    host = host if "." in service and is_loopback_host(host) else LOOPBACK
-    server = Exposition(host, settings.metrics_ports[role_of(service)], pages)
+    server = Exposition(*settings.metrics_of(service), pages)
     try:
         yield one
     finally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ground.adapters.radio.adapter import Face
 from ground.adapters.radio.link import RadioLink
 from ground.adapters.radio.registry import open_adapter
-from ground.config import RunSettings
+from ground.config import RECEIVE, RunSettings
 from ground.ports import Clock, Link
 from ground.receive.profile import LinkProfile
 from protocols.errors import LocalError
@@ -18,24 +18,26 @@ if TYPE_CHECKING:
 
 
 def open_radio_link(
-    settings: RunSettings, profile: LinkProfile, clock: Clock
+    settings: RunSettings, profile: LinkProfile, clock: Clock, receiver: str = RECEIVE
 ) -> tuple[Link, LinkProfile]:
     """LocalError: there is no such adapter, or its address is wrong."""
+    address = settings.radio_of(receiver)
+    name, log = settings.link_name_of(receiver), settings.uplink_log_of(receiver)
     lengths = {"frames": profile.frame_length, "codewords": profile.block_length}
-    adapter = open_adapter(settings.radio, now_ns=clock.now_ns)
+    adapter = open_adapter(address, now_ns=clock.now_ns)
     if adapter.FACE is Face.SAMPLES:
         if profile.radio is None:
             raise LocalError(
-                f"{settings.radio} gives I/Q samples, and {profile.name!r} does not say how its "
+                f"{address} gives I/Q samples, and {profile.name!r} does not say how its "
                 "carrier is modulated; its mission file wants a section [radio]"
             )
-        link = RadioLink(settings.link_name, adapter, clock.now_ns, settings.uplink_log)
+        link = RadioLink(name, adapter, clock.now_ns, log)
         return link, replace(profile, input="samples")
     carries = adapter.options.get("carries", "cadu")
     if not adapter.options.get("frame_length", 1):
         # Not said: what the mission says.  CADUs are found by their markers, however they are cut.
         adapter.options["frame_length"] = lengths.get(carries, 0)
-    link = RadioLink(settings.link_name, adapter, clock.now_ns, settings.uplink_log)
+    link = RadioLink(name, adapter, clock.now_ns, log)
     return link, replace(profile, input=carries)
 
 

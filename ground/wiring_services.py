@@ -107,11 +107,27 @@ def _run_receiver(name: str, settings: RunSettings, stop: Stop) -> None:
 
 def _merge(settings: RunSettings, stop: Stop) -> None:
     from ground.adapters.state_file import StateFile
+    from ground.answering import CallServer
     from ground.receive.merge import MergeService
 
     def work(bus: Bus, clock: Clock) -> None:
-        state = StateFile(settings.state_file(RECEIVE))
-        MergeService(settings.antenna_receivers, bus, clock, state, service=RECEIVE).run(stop)
+        server = CallServer(
+            settings.bound(settings.antennas_endpoint),
+            Door.ANTENNAS,
+            open_keyring(settings, RECEIVE),
+        )
+        try:
+            MergeService(
+                settings.antenna_receivers,
+                bus,
+                clock,
+                StateFile(settings.state_file(RECEIVE)),
+                settings,
+                server,
+                service=RECEIVE,
+            ).run(stop)
+        finally:
+            server.close()
 
     with_bus(RECEIVE, settings, work)
 
@@ -140,7 +156,6 @@ def _receive(
                 StateFile(settings.state_file(service)),
                 settings,
                 service=service,
-                transmits=service in (RECEIVE, *settings.antenna_receivers[:1]),
                 playback=playback_channels(profile.dictionary),
                 predict=predict,
             ).run(stop)

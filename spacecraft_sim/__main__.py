@@ -32,9 +32,9 @@ from spacecraft_sim.channel import (
     expiry_note,
     open_ephemeris,
 )
-from spacecraft_sim.live import LiveDownlink, OpticalDown
+from spacecraft_sim.live import Antenna, LiveDownlink, OpticalDown
 from spacecraft_sim.optical_channel import OpticalChannel
-from spacecraft_sim.passes import PassFile
+from spacecraft_sim.passes import AlwaysTracking, PassFile
 from spacecraft_sim.spacecraft import Spacecraft
 from spacecraft_sim.station_buffer import DEFAULT_CAPACITY_OCTETS, StationBuffer
 from spacecraft_sim.tracking import tracking_data
@@ -46,6 +46,8 @@ FILE_START_UTC = "2027-01-01T00:00:00Z"
 WARM_UP_S = 30
 #: Wall seconds between turns: what arrives is at most this late.
 PERIOD_S = 0.02
+#: By which one antenna hears what another has heard, the Earth being as large as it is.
+APART_NS = 11_000_000
 #: Spacecraft seconds between updates of the progress bar.
 _FILE_STEP_S = 1_800
 #: Samples between updates of the progress bar.
@@ -79,6 +81,13 @@ def _station(text: str) -> Station:
     if not (abs(latitude_deg) <= 90 and abs(longitude_deg) <= 360):
         raise argparse.ArgumentTypeError(f"{text!r}: -90..90 and -360..360 degrees allowed")
     return Station(name.strip(), latitude_deg, longitude_deg, elevation_m)
+
+
+def _antenna(text: str) -> tuple[str, str]:
+    name, _, endpoint = text.partition("=")
+    if not name or not endpoint:
+        raise argparse.ArgumentTypeError(f"{text!r}: NAME=ENDPOINT wanted")
+    return name, endpoint
 
 
 def parser() -> argparse.ArgumentParser:
@@ -118,6 +127,14 @@ def parser() -> argparse.ArgumentParser:
 
     live = p.add_argument_group("live downlink")
     live.add_argument("--link", metavar="ENDPOINT", help="bind here, as tcp://127.0.0.1:PORT")
+    live.add_argument(
+        "--antenna",
+        type=_antenna,
+        action="append",
+        metavar="NAME=ENDPOINT",
+        help="instead of --link, once for each of several antennas: what each hears in its own "
+        "passes, bound there; NAME as in the pass list, or dsn for all of its antennas",
+    )
     live.add_argument(
         "--keys",
         type=Path,
@@ -359,26 +376,51 @@ def run_live(options: argparse.Namespace, scenario: scenarios.Scenario) -> None:
     channel = Channel(scenario.channel, light_time, options.seed, spacecraft.start_ns)
     started = utc_iso_from_tai_ns(spacecraft.start_ns, decimals=0)
     stream = options.stream or f"l4-{options.scenario}-{options.seed}-{started}-{time.time_ns():x}"
-    buffer = StationBuffer(stream, options.buffer_mib << 20)
+    antennas: list[tuple[str, str]] = options.antenna or [("", options.link)]
+    buffers = [
+        StationBuffer(f"{stream}-{name}" if name else stream, options.buffer_mib << 20)
+        for name, _ in antennas
+    ]
     keys = None if options.keys is None else StationKeys(options.keys)
     optical: OpticalDown | None = None
     others: tuple[StationBuffer, ...] = ()
     if scenario.optical.present:
         # The stream's name says which carrier it is to whoever receives.
-        other = StationBuffer(f"{stream}/optical", options.buffer_mib << 20)
+        other = StationBuffer(f"{buffers[0].stream}/optical", options.buffer_mib << 20)
         sky = OpticalChannel(scenario.optical, light_time, options.seed, spacecraft.start_ns)
         optical = OpticalDown(sky, other, int(scenario.optical.downlink.cadu_duration_ns))
         others = (other,)
-    station = ZmqStation(options.link, buffer, keys, others)
+    stations: list[ZmqStation] = []
     try:
+        for (_, endpoint), buffer in zip(antennas, buffers, strict=True):
+            stations.append(ZmqStation(endpoint, buffer, keys, () if stations else others))
+        where = ", ".join(
+            f"{one.endpoint}, stream {buffer.stream}"
+            for one, buffer in zip(stations, buffers, strict=True)
+        )
         print(
             f"spacecraft_sim: {scenario.title}; light time {owlt_ns / 1e9:.3f} s, "
-            f"{clock.speed:g} times real time, station at {station.endpoint}, stream {stream}",
+            f"{clock.speed:g} times real time, station at {where}",
             file=sys.stderr,
             flush=True,
         )
-        tracking = None if options.passes is None else PassFile(options.passes)
-        live = LiveDownlink(spacecraft, channel, buffer, station, clock, tracking, optical)
+        passes = [
+            None if options.passes is None else PassFile(options.passes, antenna=name)
+            for name, _ in antennas
+        ]
+        tracking = passes[0]
+        live = LiveDownlink(
+            *(spacecraft, channel, buffers[0], stations[0], clock, tracking, optical),
+            others=[
+                Antenna(
+                    buffers[number],
+                    stations[number],
+                    passes[number] or AlwaysTracking(),
+                    number * APART_NS,
+                )
+                for number in range(1, len(antennas))
+            ],
+        )
         problem = ""
         end_ns = None if options.duration is None else now_ns + round(options.duration * 1e9)
         while not stopping and (end_ns is None or clock.now_ns() < end_ns):
@@ -389,21 +431,25 @@ def run_live(options: argparse.Namespace, scenario: scenarios.Scenario) -> None:
             if _parent_is_gone():
                 break
     finally:
-        station.close()
+        for station in stations:
+            station.close()
         if to_close is not None:
             to_close.close()
-    lost = f", {buffer.lost} chunks given up for want of room" if buffer.lost else ""
+    given_up = sum(buffer.lost for buffer in buffers)
+    lost = f", {given_up} chunks given up for want of room" if given_up else ""
     if optical is not None:
         counts = optical.channel.counts
         lost += f", {counts.clouded} of {counts.sent} optical frames lost in clouds"
     if live.out_of_pass:
         lost += f", {live.out_of_pass} frames came in no pass"
-    sent = live.transmitters
-    if sent.radiated or sent.refused:
-        lost += f", {sent.radiated} uplink messages radiated, {sent.refused} refused"
+    radiated = sum(one.radiated for one in live.transmitters)
+    refused = sum(one.refused for one in live.transmitters)
+    if radiated or refused:
+        lost += f", {radiated} uplink messages radiated, {refused} refused"
+    stored = sum(buffer.stored for buffer in buffers)
+    acknowledged = sum(buffer.acknowledged + 1 for buffer in buffers)
     print(
-        f"spacecraft_sim: stopped; {buffer.stored} chunks, {buffer.acknowledged + 1} "
-        f"acknowledged{lost}",
+        f"spacecraft_sim: stopped; {stored} chunks, {acknowledged} acknowledged{lost}",
         file=sys.stderr,
     )
 
@@ -412,14 +458,15 @@ def main(arguments: list[str] | None = None) -> int:
     """0: done; 2: the command or the scenario is wrong."""
     p = parser()
     options = p.parse_args(arguments)
-    wanted = [options.link, options.output, options.tracking, options.iq]
+    wanted = [options.link or options.antenna or None, options.output, options.tracking, options.iq]
     if sum(one is not None for one in wanted) != 1:
         p.error("one of --link, --output, --tracking, --iq is wanted")
-    if options.link is None and not (options.duration and options.duration > 0):
+    living = bool(options.link or options.antenna)
+    if not living and not (options.duration and options.duration > 0):
         p.error("--output, --tracking and --iq need --duration, above 0")
     try:
         scenario = scenarios.load(options.scenario)
-        if options.link is not None:
+        if living:
             run_live(options, scenario)
             return 0
         if options.tracking is not None:

@@ -6,6 +6,7 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from spacecraft_sim.adapters.zmq_link import ZmqStation
 from spacecraft_sim.channel import Channel
@@ -57,8 +58,22 @@ class OpticalDown:
         return self._last_ns >= 0 and now_ns - self._last_ns < _HEARD_NS + 2 * self._cadu_ns
 
 
+@dataclass(slots=True)
+class Antenna:
+    """A station with a modem, a receiver and a transmitter of its own.
+
+    later_ns: by which it hears everything after the first antenna, as it stands elsewhere on Earth.
+    """
+
+    buffer: StationBuffer
+    station: ZmqStation
+    tracking: Tracking
+    later_ns: int = 0
+
+
 class LiveDownlink:
-    """`turn` does what is due now.
+    """`turn` does what is due now.  others: antennas beside the first; each hears and transmits in
+    its own passes.
 
     What the spacecraft does at t is seen here at t + light time, and depends on nothing sent after
     t − light time.  So it is computed when it is needed, a stride ahead, and the frames wait in
@@ -74,18 +89,19 @@ class LiveDownlink:
         clock: WorldClock,
         tracking: Tracking | None = None,
         optical: OpticalDown | None = None,
+        others: Sequence[Antenna] = (),
     ) -> None:
         self._spacecraft = spacecraft
         self._channel = channel
-        self._buffer = buffer
-        self._station = station
+        self._antennas = (Antenna(buffer, station, tracking or AlwaysTracking()), *others)
         self._clock = clock
-        self._tracking: Tracking = tracking or AlwaysTracking()
         self._optical = optical
         #: Frames that came while no antenna was on the spacecraft.
         self.out_of_pass = 0
         uplink = spacecraft.scenario.uplink
-        self.transmitters = StationUplink(self._tracking, uplink.rates_bit_s)
+        self.transmitters = tuple(
+            StationUplink(one.tracking, uplink.rates_bit_s) for one in self._antennas
+        )
         self._cadu_ns = int(spacecraft.scenario.downlink.cadu_duration_ns)
         self._computed_ns = spacecraft.start_ns - 1
         #: (last octet's arrival, first octet's arrival, octets), in order.
@@ -107,15 +123,16 @@ class LiveDownlink:
             self._compute(seen_ns + min(stride_ns, 2 * light_time_ns))
         if self._optical is not None:
             self._optical.advance(now_ns)
-        if not self._tracking.known and len(self._in_flight) < _HELD_FRAMES:
+        known = all(one.tracking.known for one in self._antennas)
+        if not known and len(self._in_flight) < _HELD_FRAMES:
             # The ground is still planning: what the passes say of these frames is not known yet.
             return
         while self._in_flight and self._in_flight[0][0] <= now_ns:
             end_ns, ert_ns, octets = self._in_flight.popleft()
-            if self._tracking.hears(ert_ns, end_ns):
-                self._buffer.put(ert_ns, octets)
-            else:
-                self.out_of_pass += 1
+            hearing = [one for one in self._antennas if one.tracking.hears(ert_ns, end_ns)]
+            for one in hearing:
+                one.buffer.put(ert_ns + one.later_ns, octets)
+            self.out_of_pass += not hearing
 
     def _compute(self, until_ns: int) -> None:
         while self._uplink and self._uplink[0][0] <= until_ns:
@@ -136,30 +153,36 @@ class LiveDownlink:
             self._in_flight.append((ert_ns + self._cadu_ns, ert_ns, cadu.tobytes()))
 
     def _send_up(self, now_ns: int) -> None:
-        for radiation in self.transmitters.advance(now_ns):
-            arrived = self._channel.uplink(radiation)
-            if arrived is not None:
-                arrival_ns, uplink = arrived
-                heapq.heappush(self._uplink, (arrival_ns, self._sent_up, uplink))
-                self._sent_up += 1
-        self._station.send_radiated(self.transmitters.answers())
+        for antenna, transmitter in zip(self._antennas, self.transmitters, strict=True):
+            for radiation in transmitter.advance(now_ns):
+                arrived = self._channel.uplink(radiation)
+                if arrived is not None:
+                    arrival_ns, uplink = arrived
+                    heapq.heappush(self._uplink, (arrival_ns, self._sent_up, uplink))
+                    self._sent_up += 1
+            antenna.station.send_radiated(transmitter.answers())
 
     def turn(self, timeout_s: float) -> None:
         """Everything due now, then up to `timeout_s` of waiting for the ground."""
         now_ns = self._clock.now_ns()
         light_time_ns = self._channel.light_time.before_reception_ns(now_ns)
         self.advance(now_ns, light_time_ns)
-        for message in self._station.exchange(timeout_s):
-            self.transmitters.request(self._clock.now_ns(), message)
+        for antenna, transmitter in zip(self._antennas, self.transmitters, strict=True):
+            for message in antenna.station.exchange(timeout_s / len(self._antennas)):
+                transmitter.request(self._clock.now_ns(), message)
         self._send_up(self._clock.now_ns())
         wall = time.monotonic()
-        if wall >= self._state_due:
-            self._state_due = wall + _STATE_PERIOD_S
-            heard = self._tracking.hears(now_ns, now_ns + 1)
-            self._station.send_state(
+        if wall < self._state_due:
+            return
+        self._state_due = wall + _STATE_PERIOD_S
+        others = () if self._optical is None else (self._optical.heard(now_ns),)
+        for number, one in enumerate(self._antennas):
+            heard = one.tracking.hears(now_ns, now_ns + 1)
+            one.station.send_state(
                 carrier=heard and self._channel.carrier(now_ns - light_time_ns),
                 owlt_s=light_time_ns / 1e9,
-                station=self._tracking.station(now_ns),
-                transmits=self._tracking.transmits(now_ns),
-                others=() if self._optical is None else (self._optical.heard(now_ns),),
+                station=one.tracking.station(now_ns),
+                transmits=one.tracking.transmits(now_ns),
+                # The telescopes give what they hear to the first station.
+                others=others if number == 0 else (),
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -49,15 +50,35 @@ class AlwaysTracking:
         return True
 
 
+def tracks(antenna: str, one: Pass) -> bool:
+    """Whether a pass is over an antenna, called by its own name, its station's, or `dsn` for any of
+    the Deep Space Network's; an empty name: any.
+
+    >>> one = Pass(0, 9, "p", "l4", "Goldstone", "DSS-26_DSS-24", 0, 9, 0, 9)
+    >>> [tracks(name, one) for name in ("", "dss24", "goldstone", "dsn", "yeoju")]
+    [True, True, True, True, False]
+    """
+    wanted = _plain(antenna)
+    names = [_plain(name) for name in (one.station, *one.antenna.split("_"))]
+    return wanted in ("", *names) or (wanted == "dsn" and any(n.startswith("dss") for n in names))
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
 class PassFile:
     """Passes of one mission from a file that the ground replaces with each schedule it publishes.
 
     A list that cannot be read is said once in `problem`; the one before stays in force, as a
     station goes on with the schedule it has.
+
+    antenna: whose passes alone; empty: all.
     """
 
-    def __init__(self, path: Path, mission: str = MISSION_L4_RELAY) -> None:
+    def __init__(self, path: Path, mission: str = MISSION_L4_RELAY, *, antenna: str = "") -> None:
         self._path = path
+        self._antenna = antenna
         self._mission = mission
         self._list: PassesMessage | None = None
         self._stamp: tuple[int, int] | None = None
@@ -78,7 +99,9 @@ class PassFile:
             stamp = (status.st_mtime_ns, status.st_ino)
             if stamp == self._stamp:
                 return
-            self._list = parse_pass_list(self._path.read_bytes()).of(self._mission)
+            found = parse_pass_list(self._path.read_bytes()).of(self._mission)
+            mine = tuple(one for one in found.passes if tracks(self._antenna, one))
+            self._list = replace(found, passes=mine)
             self._stamp, self.problem = stamp, ""
         except FileNotFoundError:
             return

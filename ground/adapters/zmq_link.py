@@ -79,6 +79,7 @@ class ZmqLink:
         self._lost: dict[str, int] = {}
         self._carrier = False
         self._owlt_s = -1.0
+        self._transmits = True
         self._radiated: list[RadiatedMessage] = []
         self._heard_s = 0.0
         self._hello_s = 0.0
@@ -195,6 +196,7 @@ class ZmqLink:
         if not message.first:
             return
         self._carrier, self._owlt_s = message.carrier, message.owlt_s
+        self._transmits = message.transmits
         if self._state is LinkState.OK:
             self._detail = f"tracked by {message.station}" if message.station else ""
 
@@ -295,6 +297,7 @@ class ZmqLink:
             lost_chunks=sum(self._lost.values()),
             carrier=self._carrier,
             owlt_s=self._owlt_s,
+            transmits=self._transmits,
             **{
                 name: self._counts[name]
                 for name in (

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from ground.ports import Clock, LinkState
 from protocols.bus.messages import LinkMessage, OcfMessage
@@ -69,6 +69,33 @@ class Antennas:
         """Receivers without a word."""
         speaking = self.speaking()
         return tuple(one for one in self._sources if one not in speaking)
+
+    def transmitting(self) -> tuple[list[str], list[str]]:
+        """Receivers whose station can transmit now, and those whose station says that it cannot."""
+        up = {s: link for s, link in self.speaking().items() if link.state == LinkState.OK}
+        able = [source for source, link in up.items() if link.transmits]
+        return able, [source for source, link in up.items() if not link.transmits]
+
+    def listing(self) -> list[dict[str, Any]]:
+        """Each of them, for people."""
+        speaking, best = self.speaking(), self.best()
+        found: list[dict[str, Any]] = []
+        for source in self._sources:
+            word = self._words.get(source)
+            link = None if word is None else word.link
+            found.append(
+                {
+                    "antenna": source.partition(".")[2],
+                    "alive": source in speaking,
+                    "state": "SILENT" if source not in speaking or link is None else link.state,
+                    "detail": "" if link is None else link.detail,
+                    "hears": source in speaking and link is not None and link.carrier,
+                    "can_transmit": source in self.transmitting()[0],
+                    "last_ert_ns": 0 if link is None else link.last_ert_ns,
+                    "used": source == best,
+                }
+            )
+        return found
 
     def best(self) -> str:
         """The first that hears the spacecraft now, else the first that hears it at all, else the

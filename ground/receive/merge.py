@@ -18,16 +18,22 @@ from typing import Any, Final
 
 import numpy as np
 
+from ground.answering import Calls
+from ground.config import RECEIVE, RunSettings
 from ground.ports import Bus, Clock, Message, StateStore, Stop
 from ground.receive.antennas import Antennas
 from ground.receive.seen import Seen, parts_of
+from ground.receive.transmitter import State, Transmitter
 from ground.status import StatusReporter
+from protocols.bus.access import may_radiate
 from protocols.bus.messages import (
     LinkMessage,
     OcfMessage,
     OpaqueMessage,
     PacketsMessage,
+    RadiatedMessage,
     ServiceState,
+    UplinkMessage,
     parse,
 )
 from protocols.errors import RemoteError
@@ -41,7 +47,7 @@ STATE_VERSION: Final = 2
 
 
 class MergeService:
-    """sources: the receivers' names on the bus, the preferred first, which also transmits."""
+    """sources: the receivers' names on the bus, the preferred first; server: operators' calls."""
 
     def __init__(
         self,
@@ -49,9 +55,13 @@ class MergeService:
         bus: Bus,
         clock: Clock,
         state: StateStore,
+        settings: RunSettings,
+        server: Calls,
         *,
         service: str,
     ) -> None:
+        self._link_name = settings.link_name
+        self._server = server
         self._sources = tuple(sources)
         self._bus = bus
         self._clock = clock
@@ -64,20 +74,36 @@ class MergeService:
         self._packets = self._zones = 0
         self._newest_ns: int | None = None
         self._antennas = Antennas(sources, clock, self._late_ns)
-        self._counts: Counter[str] = Counter(duplicates=0, late=0, malformed=0, told_anew=0)
+        self._transmitter = Transmitter(
+            sources, settings.given_uplink, margin_ns=self._late_ns, sync=settings.sync
+        )
+        self._counts: Counter[str] = Counter(
+            duplicates=0, late=0, malformed=0, told_anew=0, uplink_taken=0, uplink_dropped=0
+        )
         self._saved_s = time.monotonic()
         self._changed = False
 
     def run(self, stop: Stop) -> None:
         self._recover()
+        self._transmitter.open(self._clock.now_ns())
+        try:
+            self._work(stop)
+        finally:
+            self._transmitter.close()
+
+    def _work(self, stop: Stop) -> None:
         for topic in self._seen:
             for source in self._sources:
                 self._bus.follow(topic, source, *self._positions.get((topic, source), ("", -1)))
         for topic in (Topic.LINK, Topic.OCF):
             self._bus.subscribe(f"{topic}.")
+        for topic in (Topic.UPLINK, Topic.RADIATED):
+            self._bus.subscribe(topic)
         while not stop():
             for message in self._bus.receive(TURN_S):
                 self._take(message)
+            self._transmitter.turn(self._clock.now_ns(), *self._antennas.transmitting())
+            self._server.turn(self._asked)
             if not any(position.lag for position in self._bus.positions()):
                 self._status.state = ServiceState.RUNNING
             if self._changed and time.monotonic() - self._saved_s >= SNAPSHOT_S:
@@ -152,6 +178,11 @@ class MergeService:
         try:
             if message.topic in self._seen:
                 self._merge(message)
+            elif message.topic == Topic.UPLINK:
+                self._give(message)
+            elif message.topic == Topic.RADIATED:
+                fate = parse(RadiatedMessage, message.body)
+                self._transmitter.settled(message.source, fate.id, fate.end_ns)
             elif message.source in self._sources:
                 self._choose(message)
         except RemoteError:
@@ -177,13 +208,16 @@ class MergeService:
             self._counts["late"] += int(np.count_nonzero(late))
             merged: PacketsMessage | OpaqueMessage = replace(
                 body,
+                link=self._link_name,
                 packets=packets,
                 playback=body.playback[fresh] | late,
                 first_packet=self._packets,
                 **origin,
             )
         else:
-            merged = replace(body.select(fresh), first_zone=self._zones, **origin)
+            merged = replace(
+                body.select(fresh), link=self._link_name, first_zone=self._zones, **origin
+            )
         self._bus.publish(message.topic, merged.build(), time_ns=self._clock.now_ns())
         self._count(merged)
 
@@ -224,8 +258,46 @@ class MergeService:
         if ocf is not None:
             self._bus.publish(Topic.OCF, ocf.build(), time_ns=time_ns)
 
+    # ------------------------------------------------------------ the way up
+
+    def _give(self, message: Message) -> None:
+        """Whoever asks for a radiation is heard by one antenna's receiver."""
+        wanted = parse(UplinkMessage, message.body)
+        if not may_radiate(message.source, wanted.carrier):
+            raise RemoteError(f"{message.source} may not radiate on the carrier {wanted.carrier}")
+        source = self._transmitter.route(self._clock.now_ns(), wanted)
+        self._counts["uplink_dropped" if source is None else "uplink_taken"] += 1
+        if source is not None:
+            topic = f"{Topic.UPLINK}.{_antenna(source)}"
+            self._bus.publish(topic, message.body, time_ns=message.time_ns)
+
+    def _asked(self, key: str, operation: str, arguments: dict[str, Any]) -> Any:
+        """Operators' calls: `list`; `transmit` with an antenna."""
+        if operation == "transmit":
+            able, _ = self._antennas.transmitting()
+            self._transmitter.order(f"{RECEIVE}.{arguments['antenna']}", able)
+            self._transmitter.turn(self._clock.now_ns(), able)
+        elif operation != "list":
+            raise RemoteError(f"operation {operation!r}; list, transmit wanted")
+        up = self._transmitter
+        for one in (found := self._antennas.listing()):
+            one["transmits"] = f"{RECEIVE}.{one['antenna']}" == up.active
+        return {
+            "antennas": found,
+            "transmitter": _antenna(up.active),
+            "state": up.state,
+            "wanted": _antenna(up.wanted),
+            "over_ns": up.over_ns,
+        }
+
+    # ------------------------------------------------------------ how it is
+
     def _detail(self) -> str:
+        up = self._transmitter
         told = f"from {len(self._sources)} antennas, link of {_antenna(self._antennas.best())}"
+        told += f", {_antenna(up.active)} {up.state}"
+        if up.state is not State.TRANSMITS:
+            told = f"{told}: nothing goes up until what it was given is over"
         if silent := self._antennas.silent:
             told += f"; no word from {', '.join(map(_antenna, silent))}"
         for number, source in enumerate(self._sources):

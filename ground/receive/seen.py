@@ -25,8 +25,6 @@ import numpy.typing as npt
 SAME_NS: Final = 500_000_000
 #: Transmissions that are known when another antenna brings them: hours of this spacecraft's.
 REMEMBERED: Final = 500_000
-#: One bit each in an integer of 64.
-MOST_ANTENNAS: Final = 32
 #: Newest transmissions by octets alone, to notice clocks that are apart; so many of one antenna in
 #: a row, as far apart as one another, are no chance.
 _RECENT: Final = 4096

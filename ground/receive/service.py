@@ -65,7 +65,6 @@ class ReceiveService:
     """One link through one chain, or one for each of its carriers.
 
     service: its name on the bus, `receive` or, of one antenna of several, `receive.ANTENNA`.
-    transmits: its station sends what goes up; of several antennas one does.
     playback: virtual channels that carry stored data; their packets say nothing about the present.
     predict: of the carrier's Doppler shift, where the link gives I/Q samples.
     """
@@ -80,13 +79,14 @@ class ReceiveService:
         settings: RunSettings,
         *,
         service: str = RECEIVE,
-        transmits: bool = True,
         playback: Collection[int] = (),
         predict: Expect | None = None,
     ) -> None:
         self._predict = predict
         #: As people know where it is heard.
-        self._station = (profile.radio.station if profile.radio else "") or settings.radio
+        self._station = (profile.radio.station if profile.radio else "") or settings.radio_of(
+            service
+        )
         self._others = other_carriers(profile)
         self._profile = profile
         self._chain = self._open_chains()
@@ -99,13 +99,15 @@ class ReceiveService:
         self._playback[list(playback)] = True
         self._status = StatusReporter(service, clock, bus)
         antenna = service.partition(".")[2]
-        #: What several antennas' receivers say of their links is merged (`receive.merge`).
-        self._link_topic, self._ocf_topic = (
-            f"{topic}.{antenna}" if antenna else str(topic) for topic in (Topic.LINK, Topic.OCF)
+        #: What several antennas' receivers say of their links is merged, and what goes up is given
+        #: to one of them (`receive.merge`).
+        self._link_topic, self._ocf_topic, self._uplink_topic = (
+            f"{topic}.{antenna}" if antenna else str(topic)
+            for topic in (Topic.LINK, Topic.OCF, Topic.UPLINK)
         )
-        self._link_name = antenna or settings.link_name
+        self._given_by = RECEIVE if antenna else ""
+        self._link_name = settings.link_name_of(service)
         self._capture_dir = settings.capture_of(service)
-        self._transmits = transmits
         self._position = START
         #: Of the last snapshot that is on disk for sure, and of the one after it.
         self._kept = self._saving = START
@@ -131,8 +133,7 @@ class ReceiveService:
         )
         with writer:
             self._recover(stop, writer.position)
-            if self._transmits:
-                self._bus.subscribe(Topic.UPLINK)
+            self._bus.subscribe(self._uplink_topic)
             self._link.open(dict(writer.resume))
             self._status.state = ServiceState.RUNNING
             if self._status.detail == COMPILING:
@@ -303,7 +304,10 @@ class ReceiveService:
         is one that its sender hears nothing of and repeats.
         """
         for message in self._bus.receive(0):
-            if message.topic != Topic.UPLINK:
+            if message.topic != self._uplink_topic:
+                continue
+            if self._given_by and message.source != self._given_by:
+                # No antenna is told by another what to radiate.
                 continue
             try:
                 asked = parse(UplinkMessage, message.body)
@@ -435,6 +439,7 @@ class ReceiveService:
             carrier=link.carrier,
             owlt_s=link.owlt_s,
             last_ert_ns=link.last_ert_ns,
+            transmits=link.transmits,
             capture=writer.path.name,
             counts=counts,
             virtual_channels=chain.virtual_channels,

@@ -76,6 +76,7 @@ class Door(StrEnum):
     COMMAND = "command"
     SCHEDULING = "scheduling"
     BUNDLES = "bundles"
+    ANTENNAS = "antennas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Role:
 
 _LIVE: Final = frozenset({Door.BUS_IN, Door.BUS_OUT})
 _FOLLOWER: Final = _LIVE | {Door.REPLAY}
-_OPERATORS: Final = frozenset({Door.COMMAND, Door.SCHEDULING, Door.BUNDLES})
+_OPERATORS: Final = frozenset({Door.COMMAND, Door.SCHEDULING, Door.BUNDLES, Door.ANTENNAS})
 
 _EVERYTHING: Final = ("",)
 #: How the site is; whoever keeps a journal hears by it who still needs what.
@@ -111,7 +112,10 @@ ROLES: Final[dict[str, Role]] = {
     "receive": Role(
         # Of several antennas' receivers `receive` follows the journals.
         _FOLLOWER | {Door.LINK},
-        (Topic.PACKETS, Topic.OPAQUE, Topic.LINK, Topic.OCF, Topic.RADIATED, f"{Topic.RADIO}."),
+        (
+            *(Topic.PACKETS, Topic.OPAQUE, Topic.LINK, Topic.OCF, Topic.RADIATED),
+            *(f"{Topic.RADIO}.", f"{Topic.UPLINK}."),
+        ),
         (*_STATES, Topic.PACKETS, Topic.OPAQUE, Topic.OCF, Topic.UPLINK, Topic.RADIATED),
     ),
     "monitor": Role(
@@ -151,12 +155,13 @@ def role_of(service: str) -> str:
 def may_publish(name: str, role: str, source: str, topic: str) -> bool:
     """Whether who connected as `name` may send this: in its own name, on a topic of its role.
 
-    Of several antennas' receivers each says of itself alone how its link is (`link.yeoju`).
+    Of several antennas' receivers each says of itself alone how its link is (`link.yeoju`), and
+    none tells another what to radiate (`uplink.yeoju`): `receive` does.
     """
     if role not in ROLES or not (source == name or (role in PEOPLE and source.startswith("l4-"))):
         return False
     own, part = ROLES[role].topics, name.partition(".")[2] if role not in PEOPLE else ""
-    if part and topic in (Topic.LINK, Topic.OCF):
+    if part and (topic in (Topic.LINK, Topic.OCF) or topic.startswith(f"{Topic.UPLINK}.")):
         return False
     if topic in own or topic == f"{Topic.STATUS}.{source}":
         return True

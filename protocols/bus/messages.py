@@ -287,7 +287,7 @@ class LinkMessage(BusMessage):
     counts: stage → count name → value, e.g. `counts["sync"]["frames"]`.
     virtual_channels: VC → count name → value (frames, missing, packets, drops …).
     owlt_s: one-way light time that the station reports; −1 if unknown.
-    carrier: receiver locked on the carrier.
+    carrier: receiver locked on the carrier.  transmits: what the station is given now goes up.
     """
 
     link: str = declare(TEXT)
@@ -302,6 +302,7 @@ class LinkMessage(BusMessage):
     virtual_channels: dict[str, dict[str, int]] = declare(
         map_of(map_of(INTEGER)), default_factory=dict
     )
+    transmits: bool = declare(FLAG, default=True)
 
 
 #: Of one radio message: what a page can draw.
