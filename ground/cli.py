@@ -297,6 +297,7 @@ def status(run_dir: RunDir = DEFAULT_RUN_DIR, json_: Json = False) -> None:
 
 def _register() -> None:
     """Commands of other modules; their own imports are light."""
+    from ground.antenna_commands import antenna_app
     from ground.archive_commands import archive_app
     from ground.command_commands import command_app
     from ground.console_commands import console_app
@@ -357,6 +358,7 @@ def _register() -> None:
     app.command(epilog=EVENTS_EPILOG)(events)
     app.add_typer(alarm_app, name="alarm")
     app.add_typer(pass_app, name="pass")
+    app.add_typer(antenna_app, name="antenna")
     app.add_typer(archive_app, name="archive")
     app.add_typer(command_app, name="command")
     app.add_typer(console_app, name="console")

@@ -104,6 +104,8 @@ class LiveModel:
     blocks: dict[str, Block] = field(default_factory=dict)
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=200))
     link: LinkMessage | None = None
+    #: Of several antennas, by name, what each one's receiver said last.
+    antennas: dict[str, LinkMessage] = field(default_factory=dict)
     passes: PassesMessage | None = None
     services: dict[str, StatusMessage] = field(default_factory=dict)
     staleness: Staleness = field(default_factory=Staleness)
@@ -123,6 +125,9 @@ class LiveModel:
             self.events_seen += len(events)
         elif message.topic == Topic.LINK:
             self.link = parse(LinkMessage, message.body)
+        elif message.topic.startswith(f"{Topic.LINK}."):
+            link = parse(LinkMessage, message.body)
+            self.antennas[link.link] = link
         elif message.topic == Topic.BUNDLES:
             bundles = parse(BundlesMessage, message.body)
             self.bundles.extend(bundles.bundles)
@@ -201,6 +206,27 @@ def pass_lines(passes: PassesMessage, now_ns: int) -> list[Text]:
         lines.append(Text(f"AOS {_time(following.aos_ns)[11:16]}, in {begins}", style=style))
     elif on is None:
         lines.append(Text("none is planned", style="dim"))
+    return lines
+
+
+def antenna_lines(model: LiveModel, now_ns: int) -> list[Text]:
+    """Of several antennas: how each is, whose link is shown, and who transmits."""
+    merging = model.services.get(RECEIVE)
+    transmits = {} if merging is None else merging.counters
+    lines: list[Text] = []
+    for name, link in sorted(model.antennas.items()):
+        if model.silent(link.time_ns, now_ns):
+            lines.append(Text(f"{name} SILENT", style="bold white on red"))
+            continue
+        line = Text(f"{name} ").append(link.state, style=_LINK_STYLE.get(link.state, ""))
+        line.append(
+            " hears" if link.carrier else " no carrier", style="" if link.carrier else "dim"
+        )
+        if model.link is not None and model.link.link == name:
+            line.append(", shown")
+        if transmits.get(f"transmits {name}"):
+            line.append(", transmits")
+        lines.append(line)
     return lines
 
 
@@ -429,6 +455,8 @@ def _link(model: LiveModel, now_ns: int, *, narrow: bool) -> Panel:
             on_top += lines
         else:
             head.add_row("pass", Text("\n").join(lines))
+    if antennas := antenna_lines(model, now_ns):
+        head.add_row("antennas", Text("\n").join(antennas))
     relayed = relay_lines(model, now_ns)
     if relayed and not narrow:
         head.add_row("relay", Text("\n").join(relayed))

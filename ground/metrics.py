@@ -77,6 +77,13 @@ HELP: Mapping[str, str] = {
     "l4_receive_merged_packets_total": "Packets that another antenna had brought, or came late.",
     "l4_receive_behind_bytes": "Captured and not decoded yet.",
     "l4_receive_uplink_total": "Messages to be radiated, by whether the station took them.",
+    "l4_merge_packets_total": "Packets of several antennas beside those told once, by why.",
+    "l4_merge_told_anew_total": "Times that a receiver has made its journal again.",
+    "l4_antenna_alive": "Whether the receiver of an antenna says how its link is.",
+    "l4_antenna_hears": "Whether an antenna hears the spacecraft.",
+    "l4_antenna_transmits": "1 for the antenna that is given what goes up, 0 for the others.",
+    "l4_radio_frame_locked": "Whether a receiver of I/Q, of the site or shown, finds sync markers.",
+    "l4_radio_ebn0_decibels": "Eb/N0 that such a receiver sees.",
     "l4_receive_frames_total": "Good transfer frames by virtual channel.",
     "l4_receive_frames_missing_total": "Frames missing in the count of a virtual channel.",
     "l4_receive_channel_total": "Other counts of a virtual channel.",
@@ -260,6 +267,14 @@ COUNTERS: Mapping[str, Mapping[str, str]] = {
         "connections": "l4_mqtt_connections_total",
         "malformed": "l4_malformed_messages_total",
     },
+}
+#: Counters of one each of several: beginning of the name → metric, label, unit of the counter.
+EACH: Mapping[str, tuple[str, str, float]] = {
+    "alive": ("l4_antenna_alive", "antenna", 1),
+    "hears": ("l4_antenna_hears", "antenna", 1),
+    "transmits": ("l4_antenna_transmits", "antenna", 1),
+    "frame_lock": ("l4_radio_frame_locked", "receiver", 1),
+    "ebn0_millidecibels": ("l4_radio_ebn0_decibels", "receiver", 1e-3),
 }
 #: A service's end of the bus, `ground.status.bus_counters`.
 _BUS_PREFIX = "bus_"

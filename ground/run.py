@@ -34,7 +34,7 @@ from ground.config import (
     prepare_run_directory,
 )
 from ground.health import running
-from ground.live_view import LiveModel, pass_lines, render
+from ground.live_view import LiveModel, antenna_lines, pass_lines, render
 from ground.ports import Bus, Clock, LinkState
 from ground.supervisor import CANNOT_START, Supervisor, python_module
 from ground.wiring import open_clock, open_viewer
@@ -404,6 +404,7 @@ def _report(
         "stored_packets": model.playback_rows,
         "events": len(model.events),
         "link": dataclasses.asdict(model.link) if model.link is not None else None,
+        "antennas": {name: dataclasses.asdict(one) for name, one in sorted(model.antennas.items())},
         "pass": _pass_report(model, now_ns),
         "services": {name: dataclasses.asdict(s) for name, s in sorted(model.services.items())},
         "restarts": _restarts(supervisor),
@@ -511,6 +512,8 @@ def _print_status(model: LiveModel, now_ns: int, problems: list[str]) -> None:
         state += f"{model.link.state}, {frames:,} frames"
         state += f", {model.link.detail}" if model.link.detail else ""
         console.print(f"link {model.link.link}: {state}")
+    for line in antenna_lines(model, now_ns):
+        console.print(Text("antenna ").append(line))
     if model.passes is not None:
         for line in pass_lines(model.passes, now_ns):
             console.print(line)

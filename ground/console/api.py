@@ -295,6 +295,7 @@ def _present_routes(context: Context) -> list[Route]:
               errors=(409, 503)),
         Route("GET", "/passes", locked(lambda c: model.last("passes")), "Published passes"),
         Route("GET", "/link", locked(lambda c: model.last("link")), "Counts of the downlink"),
+        Route("GET", "/antennas", locked(lambda c: model.last("antennas")), "Of several: each"),
         Route("GET", "/radios", locked(lambda c: model.radios),
               "Receivers: locks, Eb/N0, spectrum, constellation"),
         Route("GET", "/relay", relay("status"), "The site's bundle node", errors=unavailable),

@@ -91,8 +91,13 @@ class ConsoleModel:
         self._commands: deque[dict[str, Any]] = deque(maxlen=RECENT)
         #: At their destination, newest last.
         self._bundles: deque[dict[str, Any]] = deque(maxlen=BUNDLES)
-        #: By topic, as browsers get it: link, passes, time; services by name.
-        self._last: dict[str, Any] = {"link": None, "passes": None, "time": None}
+        #: By topic, as browsers get it: link, passes, time, antennas' links; services by name.
+        self._last: dict[str, Any] = {
+            "link": None,
+            "passes": None,
+            "time": None,
+            "antennas": {},
+        }
         self._services: dict[str, Any] = dict.fromkeys(expected, _UNHEARD)
         #: Receivers by name, those not told yet, and when some were told last.
         self._radios: dict[str, Any] = {}
@@ -112,6 +117,12 @@ class ConsoleModel:
                 self._hear(one, now_ns)
         elif topic == Topic.LINK:
             self._set("link", _link(parse(LinkMessage, message.body)))
+        elif topic.startswith(f"{Topic.LINK}."):
+            link = parse(LinkMessage, message.body)
+            before = self._last["antennas"].get(link.link)
+            # The broker says the last word of a receiver that has ended again and again.
+            if before is None or before["time"] != ms(link.time_ns):
+                self._set("antennas", {**self._last["antennas"], link.link: _antenna(link)})
         elif topic == Topic.PASSES:
             self._set("passes", _passes(parse(PassesMessage, message.body)))
         elif topic == Topic.TIME:
@@ -185,7 +196,7 @@ class ConsoleModel:
         return self._services
 
     def last(self, name: str) -> Any:
-        """link, passes or time; None: not heard."""
+        """link, passes or time, None: not heard; antennas, of several, by name."""
         return self._last[name]
 
     @property
@@ -353,6 +364,20 @@ def _passes(passes: PassesMessage) -> dict[str, Any]:
 
 def _link(link: LinkMessage) -> dict[str, Any]:
     return {**asdict(link), "time": ms(link.time_ns), "last_ert": ms(link.last_ert_ns)}
+
+
+def _antenna(link: LinkMessage) -> dict[str, Any]:
+    """What tells antennas apart; time: when its receiver said so."""
+    frames = sum(counts.get("frames", 0) for counts in link.virtual_channels.values())
+    return {
+        "state": link.state,
+        "detail": link.detail,
+        "carrier": link.carrier,
+        "transmits": link.transmits,
+        "frames": frames,
+        "time": ms(link.time_ns),
+        "last_ert": ms(link.last_ert_ns),
+    }
 
 
 def _radio(radio: RadioMessage) -> dict[str, Any]:

@@ -204,6 +204,10 @@ class ConsoleService:
         states = Counter(one.state for one in shown)
         counters = {f"alarms_{state}": states[state] for state in AlarmState if state != "normal"}
         counters["alarms_critical"] = sum(one.severity == Severity.CRITICAL for one in shown)
+        for name, radio in self._context.model.radios.items():
+            counters[f"frame_lock {name}"] = int(radio["frame_lock"])
+            if radio["ebn0_db"] is not None:
+                counters[f"ebn0_millidecibels {name}"] = round(radio["ebn0_db"] * 1e3)
         self._status.detail = f"{self._listener.url}, {browsers} looking"
         counters |= {"refused": self._context.accounts.refused, "malformed": self._malformed}
         self._status.tick({"browsers": browsers, **counters}, now=now)

@@ -310,8 +310,15 @@ class MergeService:
         return told
 
     def _tick(self, *, now: bool = False) -> None:
+        if not (now or self._status.due):
+            return
         self._status.detail = self._detail()
         counters = {"packets": self._packets, "opaque_zones": self._zones, **self._counts}
+        for one in self._antennas.listing():
+            name = one["antenna"]
+            counters[f"alive {name}"] = int(one["alive"])
+            counters[f"hears {name}"] = int(one["hears"])
+            counters[f"transmits {name}"] = int(name == _antenna(self._transmitter.active))
         self._status.tick(counters, newest_ns=self._newest_ns, now=now)
 
 

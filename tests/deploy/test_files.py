@@ -18,6 +18,7 @@ import yaml
 from ground.cli import app
 from ground.config import ALL_SERVICES, DEFAULT_BASE_PORT, load_settings
 from ground.metrics import HELP
+from protocols.bus.access import role_of
 from tests.conftest import PROGRAM_PATH
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +41,10 @@ def run(*command: str | Path, **options) -> str:
 # ---------------------------------------------------------------- systemd
 
 
+#: Of several antennas each has a receiver, which is a unit as well.
+UNITS = (*ALL_SERVICES, "receive.yeoju")
+
+
 @pytest.fixture(scope="module")
 def units(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As installed, with a Python that is there."""
@@ -49,7 +54,7 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = template.read_text()
     assert "ExecStart=/opt/l4/current/bin/python -m ground %i" in text
     template.write_text(text.replace("/opt/l4/current/bin/python", sys.executable))
-    for service in ALL_SERVICES:
+    for service in UNITS:
         shutil.copy(template, directory / f"l4-ground@{service}.service")
     return directory
 
@@ -57,7 +62,7 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_units_are_sound(units: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is missing")
-    services = [units / f"l4-ground@{service}.service" for service in ALL_SERVICES]
+    services = [units / f"l4-ground@{service}.service" for service in UNITS]
     others = [units / name for name in ("l4-ground.target", "l4-backup.service", "l4-backup.timer")]
     said = run("systemd-analyze", "verify", *others, *services)
     assert said == ""
@@ -109,7 +114,9 @@ def test_what_libraries_abort_without_is_allowed() -> None:
 
 def test_drop_ins_are_of_services_that_there_are() -> None:
     names = {path.name for path in (DEPLOY / "systemd").glob("*.d")}
-    assert names <= {f"l4-ground@{service}.service.d" for service in ALL_SERVICES}
+    services = {name.removeprefix("l4-ground@").removesuffix(".service.d") for name in names}
+    # Of several antennas each has a receiver of its own.
+    assert {role_of(service) for service in services} <= set(ALL_SERVICES)
 
 
 # ---------------------------------------------------------------- containers
@@ -136,6 +143,7 @@ def test_compose_is_what_compose_reads() -> None:
 def test_containers_have_no_more_rights_than_they_need() -> None:
     services = compose()["services"]
     assert set(ALL_SERVICES) - {"mqtt_bridge"} <= set(services)
+    assert services["receive.yeoju"]["profiles"] == ["antennas"]
     for name, one in services.items():
         assert one["read_only"], name
         assert one["cap_drop"] == ["ALL"], name

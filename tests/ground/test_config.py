@@ -55,6 +55,8 @@ def test_every_endpoint_is_loopback_and_has_a_port_of_its_own() -> None:
         ("journal_octets = 70000000", "journal_octets"),
         ("sample_hz = 1001", "sample_hz 1001: 0..1000 wanted"),
         ("mqtt_file = 'f'", "mqtt_file f: mqtt, the broker's address, wanted too"),
+        ("receivers = 'a,a'", "receivers 'a,a'"),
+        ("receivers = 'a'\nradios = 'b=udp://h:1'", "radios: b=udp://h:1"),
         ("= 1", "run.toml"),
     ],
 )
@@ -73,3 +75,24 @@ def test_a_taken_port_is_seen() -> None:
         taken.listen()
         assert not port_range_free(base)
         assert free_base_port() != base
+
+
+def test_antennas_of_this_machine_have_addresses_of_their_own() -> None:
+    settings = RunSettings(
+        Path("/nowhere"),
+        receivers="yeoju, dsn,dss36",
+        hosts="*=10.0.0.1,receive.dss36=10.0.0.36",
+        radios="dsn=udp://0.0.0.0:10015",
+    )
+    assert settings.receivers_here == ("receive.yeoju", "receive.dsn")
+    assert set(settings.receivers_here) < set(settings.services)
+    links = [settings.link_of(name) for name in settings.antenna_receivers]
+    assert [one.rpartition(":")[0] for one in links] == [
+        "tcp://127.0.0.2",
+        "tcp://127.0.0.3",
+        "tcp://10.0.0.36",
+    ]
+    radios = [settings.radio_of(name) for name in settings.antenna_receivers]
+    assert radios == ["", "udp://0.0.0.0:10015", ""]
+    assert len({settings.capture_of(name) for name in settings.antenna_receivers}) == 3
+    assert len({settings.uplink_log_of(name) for name in settings.antenna_receivers}) == 3

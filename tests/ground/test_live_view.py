@@ -285,3 +285,15 @@ def test_a_carrier_beside_the_first_says_what_it_brings_and_what_it_misses() -> 
     assert "optical" in text
     assert "1,234 frames, 56 missing" in text
     assert "last 42 s ago" in text
+
+
+def test_of_several_antennas_it_is_said_which_is_silent_and_which_transmits() -> None:
+    model = LiveModel()
+    for name, at_ns, carrier in (("yeoju", NOW - 60 * S, True), ("dsn", NOW, True)):
+        body = LinkMessage(link=name, time_ns=at_ns, state="OK", detail="", carrier=carrier)
+        model.take(Message(f"link.{name}", f"receive.{name}", "", -1, at_ns, body.build()))
+        model.take(Message(Topic.LINK, "receive", "", -1, at_ns, body.build()))
+    model.take(status("receive", NOW, {"transmits dsn": 1, "transmits yeoju": 0}))
+    text = drawn(model)
+    assert "dsn OK hears, shown, transmits" in text
+    assert "yeoju SILENT" in text

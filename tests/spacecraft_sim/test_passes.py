@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from protocols.bus.pass_list import build_pass_list
 from protocols.identifiers import Carrier
 from spacecraft_sim import passes, scenario
 from spacecraft_sim.channel import Channel, FixedLightTime
-from spacecraft_sim.live import LiveDownlink
+from spacecraft_sim.live import Antenna, LiveDownlink
 from spacecraft_sim.passes import AlwaysTracking, PassFile
 from spacecraft_sim.spacecraft import Spacecraft
 from spacecraft_sim.station_buffer import StationBuffer
@@ -119,14 +120,15 @@ class Clock:
 
 
 def live(
-    tracking: PassFile | AlwaysTracking,
+    tracking: PassFile | AlwaysTracking, others: Sequence[Antenna] = ()
 ) -> tuple[LiveDownlink, StationBuffer, Ground, Clock]:
     nominal = scenario.load("nominal")
     begin_ns = START_NS - OWLT_S * S
     spacecraft = Spacecraft(nominal, seed=1, start_ns=begin_ns)
     channel = Channel(nominal.channel, FixedLightTime(OWLT_S), 1, begin_ns)
     buffer, ground, clock = StationBuffer("s"), Ground(), Clock()
-    return LiveDownlink(spacecraft, channel, buffer, ground, clock, tracking), buffer, ground, clock  # type: ignore[arg-type]
+    made = LiveDownlink(spacecraft, channel, buffer, ground, clock, tracking, others=others)  # type: ignore[arg-type]
+    return made, buffer, ground, clock
 
 
 def arrivals(buffer: StationBuffer) -> list[int]:
@@ -205,3 +207,32 @@ def test_a_list_replaced_within_one_tick_of_the_file_system_is_seen(tmp_path: Pa
     write(path, (20, 30))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert not tracking.hears(START_NS, START_NS + 1)
+
+
+def test_two_antennas_hear_and_transmit_each_in_its_own_passes(tmp_path: Path) -> None:
+    """Yeoju from 10 to 60 s, Goldstone from 40 to 90 s: in between both hear the same."""
+    path, later_ns = tmp_path / "passes.json", 11_000_000
+    found: list[Pass] = []
+    for station, antenna, begin_s, end_s in (("Yeoju", "YEOJU", 10, 60), ("X", "DSS-26", 40, 90)):
+        aos, los = START_NS + begin_s * S, START_NS + end_s * S
+        found.append(Pass(aos, los, antenna, "L4 relay", station, antenna, aos, los, aos, los))
+    message = PassesMessage("l4", 1, START_NS, START_NS, START_NS, tuple(found))
+    path.write_text(build_pass_list(message))
+    other, there = StationBuffer("t"), Ground()
+    antenna = Antenna(other, there, PassFile(path, antenna="dsn"), later_ns)  # type: ignore[arg-type]
+    one, buffer, here, clock = live(PassFile(path, antenna="yeoju"), [antenna])
+    for t in range(100):
+        now_ns = clock.t_ns = START_NS + t * S
+        if t == 70:
+            for name, at in (("y", here), ("d", there)):
+                asked = UplinkMessage(name, "t", Carrier.COMMAND, b"x", now_ns, now_ns + S)
+                at.uplink.append(asked)
+        one.turn(0)
+    at_yeoju, at_goldstone = (
+        [(ert - late - START_NS) / S for ert in arrivals(heard)]
+        for heard, late in ((buffer, 0), (other, later_ns))
+    )
+    both = sorted(set(at_yeoju) & set(at_goldstone))
+    assert both == [t for t in at_yeoju if t >= 40] == [t for t in at_goldstone if t <= both[-1]]
+    assert min(at_yeoju) < 12 < 40 < both[0] < 42 < 57 < both[-1] < 60 < 87 < max(at_goldstone)
+    assert [bool(fate.refused) for fate in (*here.radiated, *there.radiated)] == [True, False]

@@ -18,6 +18,7 @@ export const names = computed(() => (joined.value ? joined.value.split(" ") : []
 export const events = signal([]);
 export const link = signal(null);
 export const passes = signal(null);
+export const antennas = signal({}); // of several: what each one's receiver says of its link
 export const radios = signal({});
 export const onboard = signal(null);
 export const services = signal({});
@@ -30,7 +31,7 @@ export const now = signal(0);
 let told = 0, at = 0, socket = null, heard = 0;
 // Without a word for so long a stream is dead, whatever the browser knows of it (ms).
 const KEPT = 500, DEAF = 8000;
-const plain = { link, passes, time: onboard, services, alarms, bundles };
+const plain = { link, antennas, passes, time: onboard, services, alarms, bundles };
 
 function take(message) {
   told = message.now; at = performance.now(); heard = at;
