@@ -29,22 +29,24 @@ def doctor(
 ) -> None:
     """Check an installation and say what to do about what is found.
 
-    Python and packages, compiled kernels, clock and leap seconds, ephemeris; of the run: settings,
-    rights, room, services and ports, keys, certificates, MQTT broker, archive.
+    Python and packages, compiled kernels, clock and leap seconds, ephemeris; of the run: settings
+    and what they name, rights and owners, room, services and ports, keys, certificates, MQTT
+    broker, databases, archive.
     """
     from dataclasses import asdict
 
     from rich.console import Console
     from rich.text import Text
 
-    from ground.doctor import machine, site
+    from ground.doctor import configured, machine, site
     from ground.doctor.finding import Level
 
     findings = [finding for check in machine.CHECKS for finding in check(None)]
+    checks = (*configured.CHECKS, *site.CHECKS)
     settings, found = site.settings_of(run_dir)
     findings += found
     if settings is not None:
-        findings += [finding for check in site.CHECKS for finding in check(settings)]
+        findings += [finding for check in checks for finding in check(settings)]
     errors = sum(one.level is Level.ERROR for one in findings)
     warnings = sum(one.level is Level.WARNING for one in findings)
     if json_:

@@ -51,7 +51,11 @@ def rights(settings: RunSettings) -> Iterator[Finding]:
     directory = settings.run_dir
     found = directory.stat()
     who = f"uid {found.st_uid}"
-    if not os.access(directory, os.W_OK | os.X_OK):
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        # After an error of the disk Linux mounts so what it can no longer trust.
+        do = "`dmesg` says why; mount it again for writing: deploy/runbooks/disk-full.md"
+        yield error("run directory", f"{directory} is on a file system mounted read-only", do)
+    elif not os.access(directory, os.W_OK | os.X_OK):
         do = f"run this as the services' user: sudo -u '#{found.st_uid}' l4 doctor"
         yield warning("run directory", f"{directory} is {who}'s, we may not write it", do)
     elif found.st_mode & stat.S_IWOTH:
@@ -65,6 +69,10 @@ def room(settings: RunSettings) -> Iterator[Finding]:
     share = disk.free / max(1, disk.total)
     said = f"{disk.free / 1e9:,.1f} GB of {disk.total / 1e9:,.1f} GB free ({share:.0%})"
     do = "make room or a larger disk: deploy/runbooks/disk-full.md"
+    nodes = os.statvfs(settings.run_dir)
+    if nodes.f_files and nodes.f_favail < LOW_SHARE * LEAST_SHARE * nodes.f_files:
+        text = f"{nodes.f_favail:,} of {nodes.f_files:,} inodes free: few more files can be made"
+        yield error("disk", text, "delete small files there: `df -i` and `du --inodes` say where")
     if share < LEAST_SHARE or disk.free < LEAST_OCTETS:
         yield error("disk", said, do)
     elif share < LOW_SHARE:
@@ -195,8 +203,11 @@ def certificate(path: Path, now_s: float) -> Finding:
         found = x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError) as problem:
         return error("certificates", f"{path}: {problem}", "name a certificate in PEM")
-    end = found.not_valid_after_utc
+    begin, end = found.not_valid_before_utc, found.not_valid_after_utc
     said = f"{path}, {found.subject.rfc4514_string()}, until {end:%Y-%m-%d}"
+    if begin.timestamp() > now_s:
+        do = "see whether the clock is right; else renew it"
+        return error("certificates", f"{said}: not valid before {begin:%Y-%m-%d %H:%M} UTC", do)
     if end.timestamp() < now_s:
         return error("certificates", f"{said}: expired", "renew it")
     if end.timestamp() < now_s + EARLY_S:
@@ -230,6 +241,8 @@ def archive(settings: RunSettings) -> Iterator[Finding]:
     """Its format and, unless it is large, SQLite's own quick check."""
     from ground.archive.store import ArchiveStore
 
+    if settings.archive:
+        return  # a server's, looked after elsewhere
     path = settings.archive_file
     if not path.exists():
         yield skipped("archive", "nothing is archived yet")
