@@ -102,7 +102,8 @@ def a_file_of_tomorrow(run: RunSettings) -> None:
     (run.run_dir / "state").mkdir(exist_ok=True)
     path = run.run_dir / "state/receive.state"
     path.write_text("")
-    os.utime(path, (path.stat().st_mtime + 86_400,) * 2)
+    tomorrow_s = path.stat().st_mtime + 86_400
+    os.utime(path, (tomorrow_s, tomorrow_s))
 
 
 def a_database_of_noise(run: RunSettings) -> None:
