@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import os
+import resource
 import select
 import signal
 import sqlite3
+from contextlib import suppress
 from types import FrameType
 
 from ground.config import ALL_SERVICES, RECEIVE, load_settings
@@ -17,6 +19,9 @@ from ground.supervisor import EXIT_WITH_STDIN
 from ground.wiring_services import run_service
 from protocols.bus.access import is_key_name
 from protocols.errors import ProtocolError
+
+#: What systemd's unit gives us, too.
+MAX_DESCRIPTORS = 16_384
 
 
 def end_of_service() -> Stop:
@@ -40,6 +45,16 @@ def end_of_service() -> Stop:
     return stop
 
 
+def allow_descriptors() -> None:
+    """As many as we may have: each connection of a stranger to a ZeroMQ socket takes one, until the
+    time for its handshake is over, and libzmq bounds them by nothing else."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft < most:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def _service(name: str) -> str:
     known = name in ALL_SERVICES or (name.startswith(f"{RECEIVE}.") and is_key_name(name))
     if not known:
@@ -61,6 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     # A watchdog ends a service that hangs with SIGABRT: the log then says where.
     faulthandler.enable()
+    allow_descriptors()
     try:
         set_up(options.log_format)
         run_service(options.service, load_settings(options.run_dir), end_of_service())

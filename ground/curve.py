@@ -201,23 +201,34 @@ class Curve:
     def _reread(self) -> None:
         assert self._keyring is not None
         with self._lock:
-            stamp = self._keyring.stamp()
-            if stamp == self._stamp:
-                return
-            self._stamp = stamp
             problems: list[str] = []
             try:
-                self._trusted = self._keyring.trusted(problems)
-            except LocalError as error:
-                problems.append(f"{error}; who was trusted before is")
-            try:
-                self._own = self._keyring.own()
-            except LocalError as error:
-                problems.append(f"{error}; our keys of before are kept")
+                stamp = self._keyring.stamp()
+                if stamp == self._stamp:
+                    return
+                self._read_again(problems)
+                self._stamp = stamp
+            except OSError as error:
+                # A flood of connections takes all descriptors: nobody is cut off for that, or let
+                # in, and what has changed is read when there are some again.
+                problems = [f"keys cannot be read: {error.strerror}; those of before count"]
             fresh = [problem for problem in problems if problem not in self._problems]
             self._problems = problems
         for problem in fresh:
-            self._say(f"{problem}")
+            self._say(problem)
+
+    def _read_again(self, problems: list[str]) -> None:
+        assert self._keyring is not None
+        trusted, own = self._trusted, self._own
+        try:
+            trusted = self._keyring.trusted(problems)
+        except LocalError as error:
+            problems.append(f"{error}; who was trusted before is")
+        try:
+            own = self._keyring.own()
+        except LocalError as error:
+            problems.append(f"{error}; our keys of before are kept")
+        self._own, self._trusted = own, trusted
 
     def _say(self, text: str) -> None:
         _LOG.warning("%s: %s", self._keyring.name if self._keyring else "", text)

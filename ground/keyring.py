@@ -13,12 +13,14 @@ The owner is we, or root.  Files are replaced whole; what is running sees that w
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ground.durable_files import replace_file
 from protocols.bus.access import PEOPLE, Holder, is_key_name
@@ -27,6 +29,8 @@ from protocols.errors import LocalError
 SECRET_MODE = 0o600
 #: A key file is some hundred octets.
 MAX_KEY_FILE_OCTETS = 16_384
+#: What the machine lacks, for now: it says nothing about a file.
+_SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 #: Which of several people's keys `l4` uses.
 IDENTITY_VARIABLE = "L4_IDENTITY"
 
@@ -43,7 +47,8 @@ class Keyring:
         return self.directory / f"{self.name}.key"
 
     def own(self) -> Holder:
-        """Our keys.  LocalError: there are none, or others may read or change them."""
+        """Our keys.  LocalError: there are none, or others may read or change them; OSError: the
+        machine is short of something."""
         check_directory(self.directory)
         try:
             holder = read_holder(self.key_file, secret=True)
@@ -73,9 +78,16 @@ class Keyring:
 
 
 def _public_files(directory: Path) -> list[Path]:
+    # Not Path.glob, which from Python 3.13 on finds nothing where the directory cannot be read.
+    try:
+        names = os.listdir(directory / "trusted")
+    except FileNotFoundError:
+        return []
     # What editors and file systems of other machines leave begins with a dot.
     return sorted(
-        path for path in (directory / "trusted").glob("*.pub") if not path.name.startswith(".")
+        directory / "trusted" / name
+        for name in names
+        if name.endswith(".pub") and not name.startswith(".")
     )
 
 
@@ -85,6 +97,7 @@ def read_trusted(directory: Path, problems: list[str] | None = None) -> dict[str
     A file that is no key file, or that others may write, is trusted in nobody's name: it is told
     of in `problems`, or, where that is None, ends this by LocalError.
     LocalError: others may write into the directory itself: all of it may be theirs.
+    OSError: the machine is short of something; who is trusted is not known.
     """
     check_directory(directory)
     found: dict[str, Holder] = {}
@@ -161,6 +174,8 @@ def _read_checked(path: Path, refused: int) -> str:
     except FileNotFoundError:
         raise
     except OSError as error:
+        if error.errno in _SHORT:
+            raise
         raise LocalError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise LocalError(f"{path}: no text") from None

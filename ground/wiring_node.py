@@ -6,10 +6,11 @@ run_node(settings, stop)        what `l4 relay node` does, and the services arou
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ground.config import MISSION_CENTRE, RELAY, RunSettings
-from ground.keyring import Keyring
+from ground.keyring import Keyring, check_secret
 from ground.ports import Clock, Stop
 from protocols.errors import LocalError
 
@@ -109,6 +110,7 @@ def _tls_context(files: TlsFiles, server: bool) -> ssl.SSLContext:
     # Names of hosts say nothing of a node: its certificate names its node id, which is compared.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
+    check_secret(Path(files.key))
     try:
         context.load_cert_chain(files.certificate, files.key)
         context.load_verify_locations(files.authority)

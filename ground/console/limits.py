@@ -9,7 +9,7 @@ import asyncio
 import socket
 from collections import OrderedDict, deque
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -20,6 +20,8 @@ MAX_BODY_OCTETS: Final = 256 * 1024
 MAX_HEAD_OCTETS: Final = 64 * 1024
 #: Of a message to the live stream, when it is decompressed.
 MAX_SOCKET_OCTETS: Final = 64 * 1024
+#: Connections that the system holds until they are accepted.
+BACKLOG: Final = 256
 #: Sign-ins that are being checked at a time: each takes 64 MiB and a tenth of a second of a core.
 HASHES: Final = 2
 #: Sign-ins that wait for that; more are turned away.
@@ -28,14 +30,17 @@ WAITING: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """connections: of all, streams among them; above them a new one is closed at once.
+    """connections: of all, streams and half-done TLS handshakes among them; above them a new one
+    is closed at once.
     per_address: of one address, 0: of any number (behind a proxy all have the proxy's).
+    handshake_s: until TLS is agreed, however slowly octets come; until its end is, too.
     head_s, body_s: until a request's head, and all of it, must be here; from the connection's
     beginning, or the request's first octet.
     stalled_s: a client that takes nothing for so long is gone."""
 
     connections: int = 400
     per_address: int = 64
+    handshake_s: float = 10.0
     head_s: float = 10.0
     body_s: float = 60.0
     stalled_s: float = 30.0
@@ -51,13 +56,7 @@ class BoundedHttp(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        limits, address = self.limits, self.client and self.client[0]
-        # HTTP and streams alike; both kinds of uvicorn's protocols know their client.
-        others = [cast(H11Protocol, one).client for one in self.connections]
-        same = sum(one is not None and one[0] == address for one in others)
-        if len(self.connections) > limits.connections or 0 < limits.per_address < same:
-            transport.abort()
-            return
+        limits = self.limits
         own = transport.get_extra_info("socket")
         if own is not None and own.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
             # Linux: also where the other end acknowledges, but has no room.
@@ -97,6 +96,84 @@ def bounded_http(limits: HttpLimits) -> type[BoundedHttp]:
     return type("BoundedHttp", (BoundedHttp,), {"limits": limits})
 
 
+class Room:
+    """Connections to all of a server's addresses, from when the system has accepted them."""
+
+    def __init__(self, limits: HttpLimits) -> None:
+        self._limits = limits
+        self._open: list[tuple[socket.socket, str]] = []
+
+    def take(self, accepted: socket.socket, host: str) -> bool:
+        """Whether there is room for one more."""
+        self._open = [one for one in self._open if one[0].fileno() != -1]
+        same = sum(one[1] == host for one in self._open)
+        if len(self._open) >= self._limits.connections or 0 < self._limits.per_address <= same:
+            return False
+        self._open.append((accepted, host))
+        return True
+
+
+class BoundedSocket(socket.socket):
+    """Listens.  One for which there is no room is closed before TLS costs anything; asyncio tells
+    its protocols of a connection only when that is agreed, and does not count it until then."""
+
+    room: Room
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        accepted, address = super().accept()
+        host = str(address[0]) if isinstance(address, tuple) else ""
+        if not self.room.take(accepted, host):
+            accepted.close()
+            raise ConnectionAbortedError(f"{host}: no room")
+        return accepted, address
+
+
+def bounded_sockets(host: str, port: int, limits: HttpLimits) -> list[socket.socket]:
+    """At all addresses that a host name means.  OSError: one cannot be had."""
+    room = Room(limits)
+    made: list[socket.socket] = []
+    flags = socket.AI_PASSIVE
+    for family, kind, number, _, address in dict.fromkeys(
+        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    ):
+        one = BoundedSocket(family, kind, number)
+        made.append(one)
+        one.room = room
+        try:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind(address)
+            one.listen(BACKLOG)
+            one.setblocking(False)
+        except OSError:
+            for other in made:
+                other.close()
+            raise
+    return made
+
+
+class _BoundedLoop(asyncio.SelectorEventLoop):
+    """Whose TLS servers do not wait for a minute, as Python's do, for a handshake."""
+
+    handshake_s = HttpLimits().handshake_s
+
+    async def create_server(self, *given: Any, **more: Any) -> Any:  # type: ignore[override]
+        if more.get("ssl") is not None:
+            more |= {
+                "ssl_handshake_timeout": self.handshake_s,
+                "ssl_shutdown_timeout": self.handshake_s,
+            }
+        return await super().create_server(*given, **more)
+
+
+def bounded_loop(limits: HttpLimits) -> asyncio.AbstractEventLoop:
+    """For `asyncio.Runner(loop_factory=…)`."""
+    loop = _BoundedLoop()
+    loop.handshake_s = limits.handshake_s
+    return loop
+
+
 class Rate:
     """So many in so many seconds for each key.  Keys that have been quiet longest are forgotten
     where there are more than `keys`."""
@@ -131,7 +208,11 @@ __all__ = [
     "MAX_SOCKET_OCTETS",
     "WAITING",
     "BoundedHttp",
+    "BoundedSocket",
     "HttpLimits",
     "Rate",
+    "Room",
     "bounded_http",
+    "bounded_loop",
+    "bounded_sockets",
 ]

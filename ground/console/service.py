@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections import Counter
@@ -20,12 +21,14 @@ from ground.console.limits import (
     MAX_SOCKET_OCTETS,
     HttpLimits,
     bounded_http,
+    bounded_loop,
+    bounded_sockets,
 )
 from ground.console.listener import Listener
 from ground.ports import Bus, StateStore, Stop
 from ground.status import StatusReporter
 from protocols.bus.messages import ServiceState, Severity
-from protocols.errors import RemoteError
+from protocols.errors import LocalError, RemoteError
 from protocols.identifiers import Topic
 
 TURN_S: Final = 0.05
@@ -41,9 +44,6 @@ def server_config(
     app: Any, listener: Listener, limits: HttpLimits = _LIMITS, **more: Any
 ) -> uvicorn.Config:
     """How the console is served; more: as uvicorn's."""
-    if listener.behind_proxy:
-        # All connections are the proxy's.
-        limits = replace(limits, per_address=0)
     return uvicorn.Config(
         app,
         **listener.uvicorn,
@@ -58,6 +58,11 @@ def server_config(
         h11_max_incomplete_event_size=MAX_HEAD_OCTETS,
         **more,
     )
+
+
+def limits_of(listener: Listener, limits: HttpLimits = _LIMITS) -> HttpLimits:
+    """Behind a proxy all connections are the proxy's."""
+    return replace(limits, per_address=0) if listener.behind_proxy else limits
 
 
 class ConsoleService:
@@ -96,17 +101,27 @@ class ConsoleService:
     def run(self, stop: Stop) -> None:
         self._restore()
         thread = threading.Thread(target=self._serve_bus, args=(stop,), name="bus", daemon=True)
-        server = uvicorn.Server(server_config(self._app, self._listener))
+        limits, at = limits_of(self._listener), self._listener
+        server = uvicorn.Server(server_config(self._app, at, limits))
+        try:
+            sockets = bounded_sockets(at.host, at.port, limits)
+        except OSError as error:
+            raise LocalError(
+                f"console: cannot listen at {at.host}:{at.port}: {error.strerror}"
+            ) from error
         thread.start()
-        asyncio.run(self._serve(server, stop))
+        with asyncio.Runner(loop_factory=lambda: bounded_loop(limits)) as runner:
+            runner.run(self._serve(server, sockets, stop))
         thread.join(10)
         if self._failed is not None:
             raise self._failed
         self._keep()
 
-    async def _serve(self, server: uvicorn.Server, stop: Stop) -> None:
+    async def _serve(
+        self, server: uvicorn.Server, sockets: list[socket.socket], stop: Stop
+    ) -> None:
         self._app.state.hub.loop = asyncio.get_running_loop()
-        serving = asyncio.create_task(server.serve())
+        serving = asyncio.create_task(server.serve(sockets=sockets))
         while not server.started and not serving.done():
             await asyncio.sleep(0.02)
         # Whoever finds the link may open it.

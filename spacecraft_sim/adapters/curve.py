@@ -7,6 +7,7 @@ neither imports the other.  A key that is taken up, or trusted no more, counts f
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -27,6 +28,8 @@ NAME: Final = "spacecraft_sim"
 LOOK_S: Final = 0.5
 #: A key file is some hundred octets.
 MAX_KEY_FILE_OCTETS: Final = 16_384
+#: What the machine lacks, for now: it says nothing about a file.
+_SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 #: Refusals that are told of, each key once.
 MAX_TOLD: Final = 256
 
@@ -97,8 +100,12 @@ class StationKeys:
                 _checked(path, path.stat(), 0o022)
 
     def _public_files(self) -> list[Path]:
-        files = (self._directory / "trusted").glob("*.pub")
-        return sorted(file for file in files if not file.name.startswith("."))
+        # Not Path.glob, which from Python 3.13 on finds nothing where it cannot be read.
+        trusted = self._directory / "trusted"
+        names = os.listdir(trusted) if trusted.is_dir() else []
+        return sorted(
+            trusted / name for name in names if name.endswith(".pub") and not name.startswith(".")
+        )
 
     def _read_trusted(self, problems: list[str]) -> dict[str, Holder]:
         """By name; a file that cannot be read, or believed, is trusted in nobody's name."""
@@ -107,6 +114,8 @@ class StationKeys:
             try:
                 holder = _read(file, 0o022)
             except OSError as error:
+                if error.errno in _SHORT:
+                    raise
                 problems.append(f"{file}: {error.strerror}")
                 continue
             except LocalError as error:
@@ -128,15 +137,14 @@ class StationKeys:
 
     def _reread(self) -> None:
         with self._lock:
-            stamp = self._stamps()
-            if stamp == self._stamp:
-                return
-            self._stamp = stamp
             problems: list[str] = []
             try:
-                self._own = self._read_own()
-                self._trusted = self._read_trusted(problems)
-            except LocalError as error:
+                stamp = self._stamps()
+                if stamp == self._stamp:
+                    return
+                self._own, self._trusted = self._read_own(), self._read_trusted(problems)
+                self._stamp = stamp
+            except (LocalError, OSError) as error:
                 problems.append(f"{error}; what was known before counts")
             fresh = [problem for problem in problems if problem not in self._problems]
             self._problems = problems

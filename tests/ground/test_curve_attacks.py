@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ import zmq
 from ground.adapters.zmq_bus import ZmqBus
 from ground.answering import CallServer
 from ground.command.client import CommandClient
-from ground.config import free_base_port
+from ground.config import RunSettings, free_base_port
 from ground.curve import Curve, is_loopback
 from ground.keyring import Keyring, read_trusted, write_secret, write_trusted
 from protocols.bus.access import Door
@@ -570,3 +572,50 @@ def test_the_station_takes_nothing_of_who_was_revoked(tmp_path: Path) -> None:
         assert station.exchange(0.1) == []
         client.close()
     context.term()
+
+
+# ---------------------------------------------------------------- floods
+
+
+def test_connections_without_a_key_take_no_service_down(tmp_path: Path) -> None:
+    """Each takes a descriptor of the broker's until the time for its handshake is over; where there
+    are none left, key files could not be read, and the broker ended."""
+    make_keys(tmp_path / "keys", "bus", "monitor", "archive")
+    settings = RunSettings(tmp_path, base_port=free_base_port(), sync=False)
+    (tmp_path / "run.toml").write_text(f"base_port = {settings.base_port}\n")
+    command = [sys.executable, "-m", "ground", "bus", "--run-dir", str(tmp_path)]
+    broker = subprocess.Popen(
+        ["bash", "-c", 'ulimit -n 100; exec "$@"', "bash", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with ExitStack() as stack:
+        monitor, archive, late = (
+            stack.enter_context(
+                closing(
+                    ZmqBus(
+                        name,
+                        bus_in=settings.bus_in,
+                        bus_out=settings.bus_out,
+                        keyring=Keyring(tmp_path / "keys", name),
+                    )
+                )
+            )
+            for name in ("monitor", "archive", "archive")
+        )
+        archive.subscribe("status")
+        until(lambda: heard(archive, monitor, "status.monitor"))
+        port = int(settings.bus_out.rpartition(":")[2])
+        for n in range(150):
+            source = f"127.0.3.{1 + n}" if sys.platform == "linux" else "127.0.0.1"
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 5, (source, 0)))
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            heard(archive, monitor, "status.monitor")
+        assert broker.poll() is None
+        # Those who are in go on, and who comes now gets in when the time of the others is over.
+        until(lambda: heard(archive, monitor, "status.monitor"))
+        late.subscribe("status")
+        until(lambda: heard(late, monitor, "status.monitor"))
+        broker.terminate()
+        assert "keys cannot be read: Too many open files" in broker.communicate(timeout=20)[1]

@@ -21,12 +21,15 @@ from ground.adapters.radio.address import Option, choice, number, options
 from ground.adapters.radio.octets import CARRIES, FRAME_LENGTH
 from ground.adapters.radio.peer import Peer
 from ground.curve import require_loopback
+from protocols.bus.access import literal_endpoint
 from protocols.errors import LocalError
 from protocols.physical.samples import SAMPLE_FORMATS, sample_format
 
 CONNECT_S: Final = 1.0
 #: Messages that ZeroMQ holds on each side.
 HELD: Final = 4096
+#: Of one message: libzmq makes room for as much as a sender announces, and has no bound itself.
+MAX_MESSAGE_OCTETS: Final = 16 << 20
 #: Messages of one read.
 _MOST: Final = 256
 
@@ -72,7 +75,7 @@ class ZmqAdapter(Adapter):
 
     def connect(self) -> None:
         host, port = self.address.host_and_port()
-        endpoint = f"tcp://{host}:{port}"
+        endpoint = literal_endpoint(f"tcp://{host}:{port}")
         if self.options["unprotected"] == "no":
             out = [f"tcp://{self.options['out']}"] if self.options["out"] else []
             for one in (endpoint, *out):
@@ -86,6 +89,7 @@ class ZmqAdapter(Adapter):
             self._in = self._context.socket(zmq.SUB if not self.waits else zmq.PULL)
             self._in.setsockopt(zmq.LINGER, 0)
             self._in.set_hwm(HELD)
+            self._in.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_OCTETS)
             if not self.waits:
                 self._in.subscribe(self.options["topic"])
             self._monitor = self._in.get_monitor_socket(
@@ -111,7 +115,8 @@ class ZmqAdapter(Adapter):
             self._out = out = self._context.socket(zmq.PUSH if push else zmq.PUB)
             out.setsockopt(zmq.LINGER, 0)
             out.set_hwm(HELD)
-            out.bind(f"tcp://{self.options['out']}")
+            out.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_OCTETS)
+            out.bind(literal_endpoint(f"tcp://{self.options['out']}"))
 
     def _wait_for_connection(self, endpoint: str) -> None:
         if not self._monitor.poll(int(CONNECT_S * 1000)):

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from ground.adapters.radio import tcp
 from ground.adapters.radio.adapter import Block, Malformed
 from ground.adapters.radio.address import parse_address
 from ground.adapters.radio.udp import UdpAdapter
+from ground.adapters.radio.zmq_stream import ZmqAdapter
 from ground.adapters.stream_transport import StreamTransport
 from ground.adapters.tcpcl_transport import TcpclTransport
 from ground.adapters.zmq_broker import MAX_RETAINED, Broker
@@ -31,8 +33,8 @@ from ground.config import free_base_port
 from ground.ports import BundleArrived, BundleSent, PeerUp
 from protocols.bus.calls import Answer, Call
 from protocols.dtn.simple_layers import Framing
-from protocols.dtn.tcpcl import TcpclSettings
-from tests.contracts.test_bundle_transport import End, bundle, until
+from protocols.dtn.tcpcl import TcpclSettings, TlsPolicy
+from tests.contracts.test_bundle_transport import End, bundle, context, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 wants an alias there")
 BAD = "127.0.0.2"
@@ -118,6 +120,53 @@ def test_bundles_arrive_while_strangers_hold_what_they_can(
             until([here], lambda: are_gone(flood), 5)
         for one in flood:
             one.close()
+
+
+def test_half_done_handshakes_of_many_addresses_are_bounded_together(tmp_path: Path) -> None:
+    """TCPCL: those that have not said who they are, in the middle of TLS, too."""
+    server = context(tmp_path, "ipn:2.0", server=True)
+    port = free_base_port()
+    settings = TcpclSettings(node_id="ipn:2.0", patience_s=2.0, tls=TlsPolicy.REQUIRE)
+    here = End(TcpclTransport(settings, listen=("127.0.0.1", port), tls_server=server))
+    with closing(here):
+        flood: list[socket.socket] = []
+        for n in range(300):
+            # A contact header that can TLS, and the beginning of a ClientHello.
+            octets = b"dtn!\x04\x01" + b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+            flood.append(stranger(port, octets, f"127.0.4.{1 + n % 250}"))
+            if n % 20 == 0:
+                here.turn()
+        held = here.transport._connections  # type: ignore[attr-defined]
+        most = tcpcl_transport._STRANGERS
+        until([here], lambda: not are_gone(flood) and len(flood) <= most)
+        assert len(held) <= most
+        assert any(connection.shaking for connection in held)
+        until([here], lambda: are_gone(flood), 10)
+        assert not held
+
+
+def test_messages_to_a_radio_that_have_no_end_are_not_waited_for() -> None:
+    port = free_base_port()
+    adapter = ZmqAdapter(parse_address(f"zmq://127.0.0.1:{port}?pattern=pull&bind=yes"))
+    adapter.connect()
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL".ljust(22, b"\0") + bytes(33)
+    ready = b"\x04\x1a\x05READY\x0bSocket-Type\x00\x00\x00\x04PUSH"
+    with zmq.Context() as zeromq, zeromq.socket(zmq.PUSH) as good:
+        good.setsockopt(zmq.LINGER, 0)
+        # Announced: a gibibyte.
+        bad = stranger(port, greeting + ready + b"\x02" + (1 << 30).to_bytes(8, "big") + bytes(99))
+        try:
+            good.connect(f"tcp://127.0.0.1:{port}")
+            good.send(b"frame")
+            got: list[object] = []
+            deadline = time.monotonic() + 20
+            while not (got and are_gone([bad])):
+                got += adapter.read(0.05)
+                assert time.monotonic() < deadline
+            assert got == [Block(b"frame")]
+        finally:
+            bad.close()
+            adapter.disconnect()
 
 
 def test_a_listener_that_is_full_lets_the_longest_silent_go(

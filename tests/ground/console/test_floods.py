@@ -10,6 +10,7 @@ import asyncio
 import gzip
 import json
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -28,12 +29,23 @@ from websockets.sync.client import connect
 
 from ground.console.accounts import ADDRESS_ATTEMPTS, ATTEMPTS
 from ground.console.app import COOKIE, STRANGERS_LINES
-from ground.console.limits import MAX_BODY_OCTETS, HttpLimits, Rate
+from ground.console.limits import (
+    MAX_BODY_OCTETS,
+    BoundedSocket,
+    HttpLimits,
+    Rate,
+    Room,
+    bounded_loop,
+    bounded_sockets,
+)
 from ground.console.listener import Listener
 from ground.console.service import server_config
+from tests.certificates import Certificate, for_localhost
 from tests.ground.console.site import PASSWORD, Console
 
-LIMITS = HttpLimits(connections=40, per_address=16, head_s=0.6, body_s=1.2, stalled_s=1.0)
+LIMITS = HttpLimits(
+    connections=40, per_address=16, handshake_s=0.6, head_s=0.6, body_s=1.2, stalled_s=1.0
+)
 #: Of a test with what must come: a busy machine is slow.
 PATIENCE_S = 40.0
 GOOD, BAD = "127.0.0.1", "127.0.0.2"
@@ -51,26 +63,39 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 class Served:
-    def __init__(self, console: Console) -> None:
+    def __init__(
+        self,
+        console: Console,
+        certificate: Certificate | None = None,
+        limits: HttpLimits = LIMITS,
+    ) -> None:
         self.console = console
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=200)
+        self._limits = limits
+        (self._socket,) = bounded_sockets("127.0.0.1", 0, limits)
         self.port = self._socket.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._server = uvicorn.Server(
-            server_config(console.app, Listener("127.0.0.1", self.port, ""), LIMITS, lifespan="off")
-        )
+        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self.port}"
+        self.trust = ssl.create_default_context(cafile=certificate and certificate.certificate)
+        files = [str(path) for path in certificate or ("", "")]
+        listener = Listener("127.0.0.1", self.port, "", files[0], files[1])
+        self._server = uvicorn.Server(server_config(console.app, listener, limits, lifespan="off"))
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         while not self._server.started:
             time.sleep(0.01)
 
     def _run(self) -> None:
-        asyncio.run(self._server.serve(sockets=[self._socket]))
+        with asyncio.Runner(loop_factory=lambda: bounded_loop(self._limits)) as runner:
+            runner.run(self._server.serve(sockets=[self._socket]))
 
     def close(self) -> None:
         self._server.should_exit = True
         self._thread.join(10)
         self._socket.close()
+
+    @property
+    def room(self) -> Room:
+        assert isinstance(self._socket, BoundedSocket)
+        return self._socket.room
 
     @property
     def connections(self) -> int:
@@ -85,7 +110,9 @@ class Served:
         """A good client's question, of a route that wants a database and a thread; how long."""
         session = self.console.session("viewer")
         began_s = time.monotonic()
-        with httpx.Client(base_url=self.url, cookies={COOKIE: session.token}) as client:
+        with httpx.Client(
+            base_url=self.url, cookies={COOKIE: session.token}, verify=self.trust
+        ) as client:
             assert client.get("/api/v1/session", timeout=limit_s).json()["name"] == "viewer"
         return time.monotonic() - began_s
 
@@ -178,6 +205,51 @@ def test_connections_of_one_address_leave_room_for_others(served: Served) -> Non
         one.close()
     until(lambda: served.connections == 0)
     served.asks()
+
+
+@contextmanager
+def served_by_tls(directory: Path, limits: HttpLimits = LIMITS) -> Iterator[Served]:
+    console = Console(directory)
+    one = Served(console, for_localhost(directory), limits)
+    one.asks()
+    yield one
+    one.close()
+    console.close()
+
+
+#: A record of the handshake that announces 512 octets of ClientHello, and none of them.
+HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+
+
+@pytest.mark.parametrize(
+    ("octets", "trickle"), [(b"", b""), (HELLO, b""), (HELLO, b"a"), (b"GET / HTTP/1.1\r\n", b"")]
+)
+def test_handshakes_that_do_not_end_are_ended(
+    tmp_path: Path, octets: bytes, trickle: bytes
+) -> None:
+    """Python's own patience is a minute, and nothing counts who waits there."""
+    with served_by_tls(tmp_path) as served:
+        socks = [served.open(octets) for _ in range(LIMITS.per_address)]
+        with trickling(socks, trickle) if trickle else ExitStack():
+            served.asks()
+            began_s = time.monotonic()
+            served.gone(socks, PATIENCE_S)
+            assert time.monotonic() - began_s < 30
+        served.asks()
+
+
+def test_half_done_handshakes_of_many_addresses_are_bounded_together(tmp_path: Path) -> None:
+    # Nobody's time is over before all have come.
+    with served_by_tls(tmp_path, replace(LIMITS, handshake_s=10 * PATIENCE_S)) as served:
+        held = [served.open(HELLO, f"127.0.1.{1 + n}") for n in range(LIMITS.connections)]
+        until(lambda: len(served.room._open) >= LIMITS.connections)
+        more = [served.open(b"", f"127.0.2.{1 + n}") for n in range(120)]
+        served.gone(more, PATIENCE_S)
+        assert len(served.room._open) <= LIMITS.connections
+        for one in held:
+            one.close()
+        until(lambda: not any(one.fileno() != -1 for one, _ in served.room._open))
+        served.asks()
 
 
 def test_whoever_takes_nothing_is_let_go(served: Served) -> None:
