@@ -15,6 +15,7 @@ from types import FrameType
 from ground.config import ALL_SERVICES, RECEIVE, load_settings
 from ground.logs import FORMATS, say_why, set_up
 from ground.ports import Stop
+from ground.restored import check_whole
 from ground.supervisor import EXIT_WITH_STDIN
 from ground.wiring_services import run_service
 from protocols.bus.access import is_key_name
@@ -79,7 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
     allow_descriptors()
     try:
         set_up(options.log_format)
-        run_service(options.service, load_settings(options.run_dir), end_of_service())
+        settings = load_settings(options.run_dir)
+        check_whole(settings.run_dir)
+        run_service(options.service, settings, end_of_service())
     except ProtocolError as error:
         say_why(f"{options.service}: {error}")
         return 2

@@ -440,11 +440,17 @@ def security(
 
 @command_app.command(epilog="Examples: l4 command link unlock · l4 command link set-vr 12")
 def link(
-    directive: Annotated[str, typer.Argument(help="initiate, unlock, set-vr or terminate.")],
+    directive: Annotated[
+        str, typer.Argument(help="initiate, unlock, set-vr, terminate; in-step, resync.")
+    ],
     value: Annotated[int | None, typer.Argument(help="V(R), for set-vr.")] = None,
     actor: Actor = "",
     run_dir: RunDir = _RUN,
 ) -> None:
-    """A directive of COP-1. FOP-1 initiates itself; a lockout waits for `unlock`."""
+    """A directive of COP-1. FOP-1 initiates itself; a lockout waits for `unlock`.
+
+    After `l4 restore`, where the spacecraft does not answer: `resync` asks it again, `in-step` says
+    that you have brought ground and spacecraft in step yourself.
+    """
     with client(run_dir, actor) as asked:
         print(asked.link(directive, value))

@@ -206,6 +206,8 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
         Text(f"sent now, arrives    {utc(status['arrives_ns'])}"),
         Text(f"earliest reply       {utc(status['reply_ns'])}"),
     ]
+    if status.get("restored"):
+        lines.append(Text(status["restored"].upper(), style="bold white on red"))
     window = status["window"]
     if status["transmits"]:
         until = f" until {utc(window['end_ns'])}, {window['place']}" if window else ""

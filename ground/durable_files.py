@@ -19,6 +19,13 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_found(path: Path) -> None:
+    """Wait until the disk has a file that was found, and its name: whoever wrote it may have been
+    killed before it waited, and what is told because of it must survive a loss of power, too."""
+    sync_file(path)
+    sync_directory(path.parent)
+
+
 def sync_directory(directory: Path) -> None:
     """Wait until the disk has the names in it."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -58,4 +65,4 @@ def replace_file(path: Path, octets: bytes, mode: int | None = None) -> None:
     sync_directory(path.parent)
 
 
-__all__ = ["make_directory", "replace_file", "sync_directory", "sync_file"]
+__all__ = ["make_directory", "replace_file", "sync_directory", "sync_file", "sync_found"]

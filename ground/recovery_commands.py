@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +49,8 @@ Examples:
 `l4 restore ../backup-monday --run-dir var/run && l4 run`
 
 `l4 restore ../backup-monday --archive postgresql://l4@db.example/relay` — into an empty database
+
+`l4 restore ../backup-monday --only command` — of a run that rests, this directory alone
 """
 
 
@@ -151,21 +153,32 @@ def restore(
         typer.Option(help="Put the archive into this empty database: postgresql://USER@HOST/NAME."),
     ] = "",
     check: Annotated[bool, typer.Option("--check", help="Only check the backup.")] = False,
+    only: Annotated[
+        str, typer.Option(help="Into a run that rests: this directory of it, moved away before.")
+    ] = "",
     json_: Json = False,
 ) -> None:
     """Make a run directory from a backup, after every octet of it has been checked.
 
-    `l4 run --run-dir …` goes on in it. What was commanded after the backup is not in it: see
-    docs/durability.md before you command a real spacecraft again.
+    `l4 run --run-dir …` goes on in it. What was commanded after the backup is not in it: what was
+    on the stack then is held, and the command service asks the spacecraft for its numbers before it
+    commands anything else (`l4 command status`, `l4 doctor`; docs/durability.md).
     """
     from ground.config import load_settings
     from ground.recovery.backup import check_backup, put_on_server, require_empty
     from ground.recovery.backup import restore as work
+    from ground.run import at_rest
 
+    if archive and only:
+        raise typer.BadParameter("one directory, or the archive into a database; not both")
     if archive:
         require_empty(archive)
-    with _copying("restore") as progress:
-        made = check_backup(source, progress) if check else work(source, run_dir, progress)
+    rests = at_rest(run_dir) if only and not check else nullcontext()
+    with rests, _copying("restore") as progress:
+        if check:
+            made = check_backup(source, progress)
+        else:
+            made = work(source, run_dir, progress, only=only)
         if archive and not check:
             put_on_server(load_settings(run_dir), archive, progress)
     if json_:

@@ -36,6 +36,7 @@ from ground.config import (
 from ground.health import running
 from ground.live_view import LiveModel, antenna_lines, pass_lines, render
 from ground.ports import Bus, Clock, LinkState
+from ground.restored import check_whole
 from ground.supervisor import CANNOT_START, Supervisor, python_module
 from ground.wiring import open_clock, open_viewer
 from protocols.errors import LocalError
@@ -121,6 +122,7 @@ def run_site(options: RunOptions) -> int:
     elif not port_range_free(base_port):
         print(f"l4: ports {base_port}..{base_port + PORTS - 1} are not all free", file=sys.stderr)
         return 2
+    check_whole(options.run_dir.absolute())
     with _sole_user(options.run_dir):
         resumed = (options.run_dir / "clock.json").exists()
         settings = prepare_site(options, base_port)

@@ -279,6 +279,7 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
     from ground.command.security import load_keys
     from ground.command.service import CommandService
     from ground.command.store import CommandStore
+    from ground.restored import read_mark
     from protocols.dictionary.l4_commands import COMMANDS
     from protocols.dictionary.l4_link import file_security, security_initiator
 
@@ -315,6 +316,9 @@ def _run_command(settings: RunSettings, stop: Stop) -> None:
                 file_security=file_security(keys),
                 boot=uuid.uuid4().hex[:12],
             )
+            mark = read_mark(settings.run_dir)
+            if mark is not None:
+                engine.restored(clock.now_ns(), mark, uuid.uuid4().hex[:12])
             CommandService(engine, bus, clock, server, service=COMMAND, source=RECEIVE).run(stop)
         finally:
             server.close()

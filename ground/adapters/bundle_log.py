@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ground.durable_files import make_directory, sync_directory
+from ground.durable_files import make_directory, sync_directory, sync_file
 from protocols.coding.crc import crc32c_whole
 from protocols.dtn.node_settings import Seen, Stored
 from protocols.errors import LocalError
@@ -112,6 +112,9 @@ class Commit:
             if seen:
                 self._write_seen(segment.path.with_suffix(_SEEN_SUFFIX), seen)
             segment.path.unlink(missing_ok=True)
+            if self.sync:
+                # In their order: an older one must not outlive the removals that a later one holds.
+                sync_directory(segment.path.parent)
         for path in self.forgotten:
             path.unlink(missing_ok=True)
 
@@ -206,6 +209,7 @@ class BundleLog:
             latest_ns = max((until_ns for _, until_ns in pairs), default=0)
             self._seen_files.append(_SeenFile(path, len(pairs), latest_ns))
             numbers.add(int(path.stem))
+        sync_directory(self.directory)
         if not segments:
             segments.append(self._made(max(numbers, default=0) + 1))
         return segments
@@ -229,7 +233,14 @@ class BundleLog:
         return _Segment(number, self.directory / f"{number:012d}.bundles")
 
     def _read(self, segment: _Segment, *, last: bool) -> None:
+        # Its owner may have been killed before it waited for the disk, and what is here is known.
+        sync_file(segment.path)
         octets = segment.path.read_bytes()
+        if last and not any(octets[: len(MAGIC)]):
+            # The power went before its first sectors were written: none of it was acknowledged.
+            self.torn_octets = len(octets)
+            os.truncate(segment.path, 0)
+            return
         if octets[: len(MAGIC)] != MAGIC[: len(octets)]:
             raise LocalError(f"{segment.path}: begins {octets[:8].hex()}, no bundle log's segment")
         view = memoryview(octets)

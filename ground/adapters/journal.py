@@ -31,7 +31,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ground.durable_files import make_directory, replace_file, sync_directory
+from ground.durable_files import make_directory, replace_file, sync_directory, sync_found
 from ground.ports import JournalRecord
 from protocols.errors import LocalError
 
@@ -148,8 +148,8 @@ class FileJournal:
         for path in sorted(self._directory.glob("*.journal")):
             with path.open("r+b") as file:
                 header = file.read(SEGMENT_HEADER.size)
-                # Shorter is a segment that was just begun: cut off with what is torn.
-                if len(header) == SEGMENT_HEADER.size:
+                # Shorter, or zeros: a segment that was just begun: cut off with what is torn.
+                if len(header) == SEGMENT_HEADER.size and any(header):
                     magic, _identity, first = SEGMENT_HEADER.unpack(header)
                     if magic != MAGIC:
                         raise LocalError(f"{path} does not belong to journal {old}")
@@ -183,11 +183,13 @@ class FileJournal:
             os.truncate(last.path, last.end)
             if sound_record_behind(torn, self._next):
                 self._renew()
+        sync_found(last.path)
         return segments
 
     def _header_is_whole(self, segment: _Segment) -> bool:
         octets = os.pread(self._reader(segment), SEGMENT_HEADER.size, 0)
-        if len(octets) < SEGMENT_HEADER.size:
+        # The power went before its first sectors were written: none of it was told to be on disk.
+        if len(octets) < SEGMENT_HEADER.size or not any(octets):
             return False
         if octets != self._segment_header(segment.first):
             raise LocalError(f"{segment.path} does not belong to journal {self.identity}")

@@ -40,6 +40,14 @@ class Grounds(Protocol):
 
     def link_listing(self) -> dict[str, Any]: ...
 
+    def obstacle(self, request: Request) -> str:
+        """Why it cannot leave now, whatever it is."""
+        ...
+
+    def resync_text(self) -> str:
+        """After a restore: how far ground and spacecraft are in step; empty: they are."""
+        ...
+
     def runs_on(self, origin: str) -> bool:
         """Whether the run of a procedure that a request is from has not ended."""
         ...
@@ -310,6 +318,7 @@ class Desk:
             "arrives_ns": now_ns + owlt_ns,
             "reply_ns": now_ns + 2 * owlt_ns,
             "link": self._grounds.link_listing(),
+            "restored": self._grounds.resync_text(),
             **self._grounds.counters,
         }
 
@@ -328,6 +337,8 @@ class Desk:
             before = request.stopped_by(self._held() if held is None else held)
             if before is not None:
                 violations = [f"request {before.number}, sent before it, is held", *violations]
+            obstacle = self._grounds.obstacle(request)
+            violations = [obstacle, *violations] if obstacle else violations
         return {**request.plain(), "violations": violations}
 
 

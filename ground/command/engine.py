@@ -19,10 +19,12 @@ from ground.command.procedures.library import Library
 from ground.command.progress import Progress, Timing
 from ground.command.reports import security_replies, verifications
 from ground.command.requests import UNDER_WAY, Event, Request, State
+from ground.command.resync import ACTOR, Resync
 from ground.command.runs import Runs
 from ground.command.security import SecurityOffice
 from ground.command.store import CommandStore, OpenUplink
 from ground.command.telemetry import Telemetry, violation
+from ground.restored import Restored
 from protocols.bus.messages import (
     CommandMessage,
     LinkMessage,
@@ -40,6 +42,7 @@ from protocols.dictionary.l4_link import (
     TC_MAP,
 )
 from protocols.errors import LocalError
+from protocols.frames.fop_table import FopState
 from protocols.frames.sdls import SecurityEndpoint
 from protocols.frames.tc import FrameType
 from protocols.identifiers import Carrier
@@ -85,6 +88,7 @@ class CommandEngine:
                 f"handover's {timing.handover_ns} ns at least: COP-1 repeats before it is overdue"
             )
         self._link = link
+        self._entropy = entropy
         self._name = name
         state = store.state("engine")
         if state is None:
@@ -119,6 +123,30 @@ class CommandEngine:
                 handover_ns=timing.handover_ns,
             )
         self._security = SecurityOffice(link.security, store, self.desk, entropy, self._keep_link)
+        self.resync = Resync(
+            store, self.desk, self.progress, link.security, entropy, self._keep_link
+        )
+
+    def restored(self, now_ns: int, mark: Restored, boot: str) -> None:
+        """Everything here is older than what the spacecraft and the station have seen, once for
+        each restore.  boot: a name that was never used."""
+        if self.resync.knows(mark):
+            return
+        with self.store.transaction():
+            self._state["name"] = boot
+            # Reports on lost requests, of which there are fewer, are nobody's; by chance, so that
+            # a second restore of the same backup takes others than the first.
+            by = _COUNTS // 4 + int.from_bytes(self._entropy(8), "big") % (_COUNTS // 2)
+            self._state["count"] = (self._state["count"] + by) % _COUNTS
+            self.store.keep_state("engine", self._state)
+            self.store.recall_uplinks()
+            self._link.forget(now_ns, _PATIENCE * self.timing.handover_ns)
+            self.resync.begin(now_ns, mark)
+            self.runs.pause_all(now_ns, ACTOR)
+            if self._files is not None:
+                self._files.begin_anew(now_ns, f"{self._name}-{boot}", mark.skip)
+            self._keep_link()
+        self._uplinks = {one.message.id: one for one in self.store.open_uplinks()}
 
     # What leaves ---------------------------------------------------------------------------------
 
@@ -173,6 +201,7 @@ class CommandEngine:
             "under_way": sum(one.state in UNDER_WAY - {State.UNKNOWN} for one in active),
             "unknown": sum(one.state is State.UNKNOWN for one in active),
             "unanswered_radiations": len(self._uplinks),
+            "out_of_step": int(not self.resync.in_step),
             **self.runs.counters,
             **(self._files.transfers.counters if self._files is not None else {}),
         }
@@ -199,6 +228,8 @@ class CommandEngine:
                 strict=True,
             )
             for word, first_ns, last_ns in rows:
+                if word >> 31:
+                    self.resync.hear(word)
                 self._link.clcw(now_ns, word, first_ns, last_ns)
             self._settle_link(now_ns)
 
@@ -220,7 +251,8 @@ class CommandEngine:
             for sequence_count, pdu in replies:
                 asked = self.store.with_sequence_count(sequence_count)
                 if asked is not None and asked.command == MANAGEMENT_COMMAND:
-                    self._security.replied(now_ns, asked, pdu)
+                    reply = self._security.replied(now_ns, asked, pdu)
+                    self.resync.replied(now_ns, asked, reply)
             self.save_position()
 
     def save_position(self) -> None:
@@ -310,10 +342,11 @@ class CommandEngine:
             active = self.store.active()
             for request in active:
                 self._pass_time(now_ns, request)
+            self.resync.turn(now_ns, active=self._link.state is FopState.ACTIVE)
             self._release(now_ns, active)
             self._radiate(now_ns)
             self._settle_link(now_ns)
-            if self._files is not None:
+            if self._files is not None and self.resync.in_step:
                 owlt_ns = self.visibility.owlt_ns(now_ns)
                 radiation = self._files.turn(now_ns, owlt_ns, transmits=self.transmits(now_ns))
                 if radiation is not None:
@@ -341,6 +374,8 @@ class CommandEngine:
         """A directive of COP-1; LocalError where it makes no sense now."""
         if directive in ("unlock", "set-vr") and not self.transmits(now_ns):
             raise LocalError(f"{directive}: {self.visibility.no_uplink(now_ns)}")
+        if directive in ("in-step", "resync"):
+            return self.resync.told(now_ns, directive, actor)
         text = self._link.direct(now_ns, directive, value)
         self.store.note(0, now_ns, directive, text=text, actor=actor)
         self._radiate(now_ns)
@@ -350,6 +385,14 @@ class CommandEngine:
     def runs_on(self, origin: str) -> bool:
         """Whether the run that a request is from has not ended."""
         return self.runs.runs_on(origin)
+
+    def obstacle(self, request: Request) -> str:
+        """Why it cannot leave now, whatever it is and telemetry says; empty: it can."""
+        return self.resync.obstacle(request)
+
+    def resync_text(self) -> str:
+        """After a restore, how far ground and spacecraft are in step; empty: they are."""
+        return self.resync.text()
 
     def link_listing(self) -> dict[str, Any]:
         """How COP-1 is."""
@@ -381,7 +424,7 @@ class CommandEngine:
         for request in sorted(waiting, key=lambda one: (one.sent_ns, one.number)):
             if now_ns < request.earliest_ns or not self._link.ready(expedited=request.expedited):
                 continue
-            if request.stopped_by(held) is not None:
+            if request.stopped_by(held) is not None or self.resync.obstacle(request):
                 continue
             if request.sender in patient and not request.expedited:
                 continue

@@ -12,7 +12,7 @@ from ground.command.desk import Desk
 from ground.command.files import OPERATIONS, FileTransfers
 from ground.command.store import CommandStore
 from protocols.bus.messages import PacketsMessage, RadiatedMessage, UplinkMessage
-from protocols.dictionary.l4_link import FILE_PACKET_OCTETS, file_uplink
+from protocols.dictionary.l4_link import FILE_PACKET_OCTETS, FILE_SECURITY, file_uplink
 from protocols.errors import LocalError
 from protocols.frames.sdls import SecurityEndpoint
 from protocols.identifiers import Apid, Carrier
@@ -54,6 +54,22 @@ class FileOffice:
         desk.questions["file-list"] = lambda now_ns, arguments: transfers.operate(
             now_ns, "", "file-list", arguments
         )
+
+    def begin_anew(self, now_ns: int, name: str, skip: int) -> None:
+        """After a restore: no id of a radiation, number of a transaction or of link security that
+        may have been used since is used again, and transfers of ours wait for a person.
+
+        The number of link security goes up by the window: any less that was sent since is below.
+        """
+        self._name = name
+        association = self._security.association(FILE_SECURITY.spi)
+        association.number += association.window or 1 << 16
+        association.sent = association.number
+        kept = {"count": self._count, "security": self._security.snapshot()}
+        self._store.keep_state("files", kept)
+        for held in self.transfers.begin_anew(now_ns, skip):
+            text = f"file {held}: suspended after a restore; it may have ended since"
+            self._store.note(0, now_ns, "file", text=text)
 
     # The link ------------------------------------------------------------------------------------
 

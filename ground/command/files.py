@@ -155,6 +155,21 @@ class FileTransfers:
             raise LocalError(f"operation {operation!r}; {', '.join(OPERATIONS)} are")
         return next(one.plain() for one in self.listing() if one.id == found)
 
+    def begin_anew(self, now_ns: int, skip: int) -> list[str]:
+        """After a restore: numbers that may have been used since are skipped, and what we have
+        asked for is suspended; which."""
+        self._store.skip_numbers(skip)
+        held = [
+            one.id
+            for one in self.listing()
+            if one.what in ("put", "get")
+            and one.state in (State.ACTIVE.value, "asked")
+            and not one.suspended
+        ]
+        for one in held:
+            self.suspend(now_ns, one)
+        return held
+
     # The link ------------------------------------------------------------------------------------
 
     def hear(self, now_ns: int, packets: Iterable[bytes]) -> None:

@@ -108,6 +108,10 @@ class FileStore:
         self._connection.execute("UPDATE next SET number = number + 1")
         return number
 
+    def skip_numbers(self, count: int) -> None:
+        """So many may have been given out that are not known here."""
+        self._connection.execute("UPDATE next SET number = number + ?", (count,))
+
     def records(self) -> list[Record]:
         found = self._connection.execute("SELECT body FROM record ORDER BY id")
         return [_record(body) for (body,) in found]

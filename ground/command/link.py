@@ -223,6 +223,23 @@ class CommandLink:
         self._fop.lower_rejects(now_ns, frame_type)
         self._hear(now_ns)
 
+    def forget(self, now_ns: int, handover_ns: int) -> None:
+        """After a restore: what FOP-1 knows is of long ago, and others, sent since, may be under
+        way.  The AD service begins anew with a CLCW from after them."""
+        fop = self._fop
+        self._fop = Fop(
+            TC_VCID,
+            t1_ns=fop.t1_ns,
+            window=fop.window,
+            transmission_limit=fop.transmission_limit,
+        )
+        for one in (self._queue, self._expedited, self._tags, self._sent, self._doubtful):
+            one.clear()
+        self._directives.clear()
+        self._last_request = self._last_expedited = 0
+        self._clcw = None
+        self.asked_again(now_ns + handover_ns)
+
     def outcomes(self) -> list[Outcome]:
         """Fates of frames since the last call."""
         out, self._outcomes = self._outcomes, []

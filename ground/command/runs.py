@@ -138,6 +138,15 @@ class Runs:
             with self._store.transaction():
                 self._keep(now_ns, number, run, run.advance(now_ns, world))
 
+    def pause_all(self, now_ns: int, actor: str) -> None:
+        """After a restore: what they do next may have been done since."""
+        for number, run in list(self._active.items()):
+            try:
+                self._keep(now_ns, number, run, run.pause(now_ns, actor))
+            except LocalError:
+                # Paused already, or not begun.
+                continue
+
     @property
     def counters(self) -> dict[str, int]:
         """For the service's status."""

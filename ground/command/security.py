@@ -73,13 +73,16 @@ class SecurityOffice:
         self._store.note(request.number, now_ns, "security", state=request.state, text=text)
         self._changed()
 
-    def replied(self, now_ns: int, request: Request, octets: bytes) -> None:
-        """What the spacecraft answers to a procedure that asks."""
+    def replied(self, now_ns: int, request: Request, octets: bytes) -> Reply | None:
+        """What the spacecraft answers to a procedure that asks; None: it makes no sense."""
+        reply: Reply | None = None
         try:
-            text = _reply_text(self._initiator.read(request.arguments["PDU"], octets))
+            reply = self._initiator.read(request.arguments["PDU"], octets)
+            text = _reply_text(reply)
         except (LocalError, RemoteError) as error:
             text = f"reply: {error}"
         self._store.note(request.number, now_ns, "reply", state=request.state, text=text)
+        return reply
 
     def _act(self, now_ns: int, arguments: dict[str, Any]) -> Any:
         """{action, numbers: key ids, or SPI and what goes with it}; a request on the stack."""

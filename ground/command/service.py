@@ -128,7 +128,8 @@ class CommandService:
             return
         counters = self._engine.counters
         cop = self._engine.link_listing()["state"]
-        self._status.detail = f"{counters['under_way']} under way, COP-1 {cop.lower()}"
+        detail = f"{counters['under_way']} under way, COP-1 {cop.lower()}"
+        self._status.detail = self._engine.resync_text() or detail
         self._status.tick(
             {**counters, "malformed": self._malformed}, newest_ns=self._newest_ns, now=now
         )

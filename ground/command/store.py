@@ -18,7 +18,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -169,12 +169,32 @@ class CommandStore:
             raise
         self._db.execute("COMMIT")
 
+    # Numbers -------------------------------------------------------------------------------------
+
+    def _next(self, table: str) -> int:
+        """Above all that are there, and all that a restore has skipped."""
+        (last,) = self._db.execute(f"SELECT COALESCE(MAX(number), 0) FROM {table}").fetchone()
+        return max(last, (self.state("skipped") or {}).get(table, 0)) + 1
+
+    def skip(self, count: int, now_ns: int, text: str) -> None:
+        """So many numbers of each kind, and ids of history, may have been given out that are not
+        here: none of them is given out again."""
+        skipped = {table: self._next(table) - 1 + count for table in ("request", "run", "uplink")}
+        self.keep_state("skipped", skipped)
+        (last,) = self._db.execute("SELECT COALESCE(MAX(id), 0) FROM history").fetchone()
+        entry = HistoryEntry(last + 1 + count, 0, now_ns, "", "restored", "", text)
+        self._db.execute(
+            "INSERT INTO history (id, request, time_ns, actor, event, state, text) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (entry.id, 0, now_ns, "", "restored", "", text),
+        )
+        self.noted.append(entry)
+
     # Requests ------------------------------------------------------------------------------------
 
     def add(self, request: Request) -> None:
         """A new request gets its number here."""
-        (last,) = self._db.execute("SELECT COALESCE(MAX(number), 0) FROM request").fetchone()
-        request.number = last + 1
+        request.number = self._next("request")
         self.save(request)
 
     def save(self, request: Request) -> None:
@@ -232,12 +252,12 @@ class CommandStore:
 
     def add_run(self, procedure: str, actor: str, arguments: Mapping[str, Any]) -> int:
         """Its number."""
-        cursor = self._db.execute(
-            "INSERT INTO run (procedure, actor, arguments, ended) VALUES (?, ?, ?, 0)",
-            (procedure, actor, _pack(dict(arguments))),
+        number = self._next("run")
+        self._db.execute(
+            "INSERT INTO run (number, procedure, actor, arguments, ended) VALUES (?, ?, ?, ?, 0)",
+            (number, procedure, actor, _pack(dict(arguments))),
         )
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid
+        return number
 
     def run(self, number: int) -> KeptRun:
         """LocalError if there is none of that number."""
@@ -316,8 +336,7 @@ class CommandStore:
 
     def next_uplink(self) -> int:
         """A number that no radiation had."""
-        (last,) = self._db.execute("SELECT COALESCE(MAX(number), 0) FROM uplink").fetchone()
-        return last + 1
+        return self._next("uplink")
 
     def add_uplink(self, uplink: OpenUplink) -> None:
         self._db.execute(
@@ -337,6 +356,15 @@ class CommandStore:
             OpenUplink(number, request, kind, bool(again), attempt, parse(UplinkMessage, body))
             for number, request, kind, again, attempt, body in rows
         ]
+
+    def recall_uplinks(self) -> None:
+        """Radiations whose fate is not known are asked about as before, and not radiated any more:
+        who knows one tells its fate, who does not is asked too late."""
+        for one in self.open_uplinks():
+            message = replace(one.message, latest_ns=one.message.earliest_ns)
+            self._db.execute(
+                "UPDATE uplink SET message = ? WHERE number = ?", (message.build(), one.number)
+            )
 
     def is_overtaken(self, uplink: OpenUplink) -> bool:
         """Whether the station was asked for another radiation of its kind after it."""

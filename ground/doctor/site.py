@@ -17,6 +17,7 @@ from typing import Final
 from ground.config import PORTS, RunSettings, load_settings
 from ground.doctor.finding import Check, Finding, error, ok, skipped, warning
 from ground.health import health
+from ground.restored import check_whole, read_mark
 from protocols.errors import LocalError
 
 #: Of the disk, below which somebody should act, and below which it is late.
@@ -237,6 +238,32 @@ def broker(settings: RunSettings) -> Iterator[Finding]:
         yield ok("MQTT broker", f"{settings.mqtt} answers")
 
 
+def restored(settings: RunSettings) -> Iterator[Finding]:
+    """Whether a restore is whole, and ground and spacecraft are in step after it."""
+    from ground.command.resync import Phase, kept_phase
+
+    name = "restored"
+    try:
+        check_whole(settings.run_dir)
+        mark = read_mark(settings.run_dir)
+    except LocalError as problem:
+        yield error(name, str(problem), "deploy/runbooks/lost-database.md")
+        return
+    if mark is None:
+        return
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(mark.begun_s))
+    said = f"from {mark.backup}, begun {when}"
+    phase = kept_phase(settings.command_file, mark.id)
+    if phase is Phase.IN_STEP:
+        yield ok(name, f"{said}; in step with the spacecraft")
+    elif phase is Phase.BY_HAND:
+        do = "`l4 command status` says why; deploy/runbooks/lost-database.md, step 6"
+        yield error(name, f"{said}; NOT in step with the spacecraft, nothing is commanded", do)
+    elif settings.command:
+        do = "wait: the command service brings it in step by itself; `l4 command status`"
+        yield warning(name, f"{said}; not in step with the spacecraft yet", do)
+
+
 def archive(settings: RunSettings) -> Iterator[Finding]:
     """Its format and, unless it is large, SQLite's own quick check."""
     from ground.archive.store import ArchiveStore
@@ -277,5 +304,6 @@ CHECKS: Final[tuple[Check[RunSettings], ...]] = (
     keys,
     certificates,
     broker,
+    restored,
     archive,
 )

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ground.durable_files import make_directory, sync_directory
+from ground.durable_files import make_directory, sync_directory, sync_found
 from ground.ports import LinkChunk
 from ground.receive import pcapng
 from protocols.errors import LocalError, RemoteError
@@ -127,8 +127,11 @@ def _packets(interface: int, chunk: LinkChunk) -> bytes:
 
 @dataclass(slots=True)
 class _Interface:
+    """carried: the stream's last sequence in the files before; last_sequence: here."""
+
     link: str
     stream: str
+    carried: int
     last_sequence: int
 
 
@@ -199,7 +202,7 @@ class _Scan:
             elif code == OPTION_LAST_SEQUENCE and len(value) == 8:
                 last = int.from_bytes(value, "little", signed=True)
         link, _slash, stream = name.partition("/")
-        return _Interface(link, stream, last)
+        return _Interface(link, stream, last, last)
 
     def _packet(
         self, body: memoryview, layouts: pcapng.Layouts, pieces: list[bytes], wanted: bool
@@ -323,6 +326,8 @@ class CaptureWriter:
         self._rotate_octets = rotate_octets
         self._interfaces: dict[str, int] = {}
         self.resume: dict[str, int] = {}
+        #: Chunks of a damaged file that are behind one that is missing: not to be taken again.
+        self._ahead: dict[str, set[int]] = {}
         self.repaired_octets = 0
         self.duplicates = 0
         self._file = -1
@@ -354,28 +359,45 @@ class CaptureWriter:
         view = _mapped(path)
         size = len(view)
         scan = _Scan(view)
+        found: dict[str, list[int]] = {}
         for _offset, chunk in scan.chunks():
-            self.resume[chunk.stream] = max(self.resume.get(chunk.stream, -1), chunk.sequence)
+            found.setdefault(chunk.stream, []).append(chunk.sequence)
         for interface in scan.interfaces:
-            known = self.resume.get(interface.stream, -1)
-            if interface.last_sequence > known:
-                self.resume[interface.stream] = interface.last_sequence
+            numbers = found.get(interface.stream, [])
+            self.resume[interface.stream] = max(interface.last_sequence, *numbers, -1)
+            if scan.damaged:
+                self._go_back(interface.stream, interface.carried, numbers)
         interfaces = {
             interface.stream: number
             for number, interface in enumerate(scan.interfaces)
             if interface.link == self._link
         }
         if scan.damaged or scan.foreign or len(interfaces) != len(scan.interfaces):
+            sync_found(path)
             return False
         self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         if scan.torn:
             os.ftruncate(self._file, scan.whole)
             self.repaired_octets = size - scan.whole
+        # Whoever wrote it may have been killed before it waited for the disk; the link forgets what
+        # it is opened with.
+        sync_found(path)
         self._interfaces = interfaces
         self._size = scan.whole
         if self._size == 0:
             self._write(_section_header())
         return True
+
+    def _go_back(self, stream: str, carried: int, numbers: list[int]) -> None:
+        """Of a damaged file: ask again for what is missing in it.  Where the power went, chunks
+        behind it may be there that nobody had waited for; those are not taken twice."""
+        last = carried
+        for place, number in enumerate(numbers):
+            if number > last + 1:
+                self.resume[stream] = last
+                self._ahead[stream] = set(numbers[place:])
+                return
+            last = number
 
     def _next_file(self) -> None:
         """Goes on in a file that appears with its whole head: what was acknowledged of a stream
@@ -440,6 +462,10 @@ class CaptureWriter:
         duplicates = 0
         for chunk in chunks:
             if chunk.sequence <= resume.get(chunk.stream, -1):
+                duplicates += 1
+                continue
+            if chunk.sequence in self._ahead.get(chunk.stream, ()):
+                resume[chunk.stream] = chunk.sequence
                 duplicates += 1
                 continue
             if chunk.stream not in interfaces:

@@ -29,7 +29,8 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,13 +39,13 @@ from typing import TYPE_CHECKING, Any, Final
 from ground.config import COMMAND, MISSION_CENTRE, MONITOR, RECEIVE, RELAY, RunSettings
 from ground.documents import toml_of
 from ground.durable_files import make_directory, replace_file, sync_directory
+from ground.restored import MANIFEST, RESTORING, mark_of
 from ground.server_address import shown_address
 from protocols.errors import LocalError
 
 if TYPE_CHECKING:
     from ground.archive.server import Place
 
-MANIFEST: Final = "manifest.json"
 VERSION: Final = 1
 #: Of no use elsewhere: locks, logs, copies of what was damaged, half-made files.
 _LEFT_OUT: Final = ("lock", ".lock", "open", "ballast")
@@ -67,6 +68,8 @@ class Backup:
     directory: str
     files: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
     archive: str = ""
+    #: When it was begun, Unix seconds: what happened later it may not know.
+    begun_s: int = 0
 
     @property
     def octets(self) -> int:
@@ -211,7 +214,10 @@ def back_up(settings: RunSettings, target: Path, progress: Progress | None = Non
         raise LocalError(f"{target}: a backup lies outside of the run that it is of")
     if target.exists() and any(target.iterdir()):
         raise LocalError(f"{target}: not empty; a backup wants a directory of its own")
+    if any((run / name).exists() for name in (MANIFEST, RESTORING)):
+        raise LocalError(f"{run}: no run, but a backup, or a restore that was broken off")
     make_directory(target)
+    begun_s = int(time.time())
     copying = _Copying(run, target, progress)
     copying.tree(run / "state")
     if settings.archive:
@@ -239,8 +245,12 @@ def back_up(settings: RunSettings, target: Path, progress: Progress | None = Non
             copying.file(path)
     copying.tree(settings.capture_dir)
     _like(run, target, copying.files)
-    made = Backup(str(target), copying.files, settings.archive and shown_address(settings.archive))
-    manifest = {"version": VERSION, "of": str(run), "archive": made.archive, "files": made.files}
+    shown = settings.archive and shown_address(settings.archive)
+    made = Backup(str(target), copying.files, shown, begun_s)
+    manifest = {
+        "version": VERSION, "of": str(run), "begun_s": begun_s, "archive": made.archive,
+        "files": made.files,
+    }  # fmt: skip
     replace_file(target / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     return made
 
@@ -252,6 +262,8 @@ def check_backup(backup: Path, progress: Progress | None = None) -> Backup:
         manifest = json.loads(path.read_text())
         if manifest["version"] != VERSION:
             raise LocalError(f"{path}: version {manifest['version']}, {VERSION} is read here")
+        # Of a backup by an older version: when it was finished, less an hour for the copying.
+        begun_s = int(manifest.get("begun_s", path.stat().st_mtime - 3_600))
         files = {
             str(name): (int(n), str(digest)) for name, (n, digest) in manifest["files"].items()
         }
@@ -278,30 +290,28 @@ def check_backup(backup: Path, progress: Progress | None = None) -> Backup:
             progress(done, name)
     if wrong:
         raise LocalError(f"{backup}: {'; '.join(wrong[:10])}; nothing is restored from it")
-    return Backup(str(backup), files, archive)
+    return Backup(str(backup), files, archive, begun_s)
 
 
-def restore(backup: Path, run_dir: Path, progress: Progress | None = None) -> Backup:
+def restore(
+    backup: Path, run_dir: Path, progress: Progress | None = None, *, only: str = ""
+) -> Backup:
     """A run directory from a backup that is sound.  LocalError: it is not, or `run_dir` is there
-    and not empty.  The directory appears when it is complete."""
+    and not empty.  The directory appears when it is complete, with a mark of the restore
+    (`ground/restored.py`); until then `RUN.restoring` says that one is on the way.
+
+    only: of a run that rests, this directory alone, which must not be there.
+    """
+    if only:
+        return _restore_part(backup, run_dir, only, progress)
     if run_dir.exists() and any(run_dir.iterdir()):
         raise LocalError(
             f"{run_dir}: not empty; move it away, it may hold what the backup does not"
         )
     found = check_backup(backup, progress)
-    making = run_dir.with_name(f"{run_dir.name}.restoring")
-    if making.exists():
-        # Of a restore that was broken off.
-        shutil.rmtree(making)
-    make_directory(making)
-    for name, (octets, _) in found.files.items():
-        target = making / name
-        make_directory(target.parent)
-        shutil.copy(backup / name, target)
-        _digest(target, sync=True)
-        if progress is not None:
-            progress(octets, name)
-    _like(backup, making, found.files)
+    making = run_dir.with_name(f"{run_dir.name}.{RESTORING}")
+    _copy_back(backup, making, found.files, progress)
+    mark_of(backup, found.begun_s, int(time.time())).write(making)
     if run_dir.exists():
         run_dir.rmdir()
     making.rename(run_dir)
@@ -345,6 +355,45 @@ def put_on_server(settings: RunSettings, address: str, progress: Progress | None
     line = f"archive = {json.dumps(address)}\n"
     replace_file(path, line.encode() + without_server(path.read_bytes()))
     settings.archive_file.unlink()
+
+
+def _restore_part(backup: Path, run_dir: Path, only: str, progress: Progress | None) -> Backup:
+    target, making = run_dir / only, run_dir / RESTORING
+    if len(Path(only).parts) != 1 or only in ("..", RESTORING):
+        raise LocalError(f"{only}: the name of one directory of the run wanted")
+    if target.exists():
+        raise LocalError(f"{target} is there; move it away, it may hold what the backup does not")
+    found = check_backup(backup, progress)
+    files = {name: what for name, what in found.files.items() if Path(name).parts[0] == only}
+    if not files:
+        raise LocalError(f"{backup}: nothing of {only} is in it")
+    _copy_back(backup, making, files, progress)
+    # Before its name: nobody finds the old numbers without the mark.
+    mark_of(backup, found.begun_s, int(time.time())).write(run_dir)
+    (making / only).rename(target)
+    sync_directory(run_dir)
+    making.rmdir()
+    return Backup(str(target), files)
+
+
+def _copy_back(
+    backup: Path, making: Path, files: Mapping[str, tuple[int, str]], progress: Progress | None
+) -> None:
+    """Into a directory of its own, on disk when this returns; read again and compared: what was
+    checked in the backup could be written wrong."""
+    if making.exists():
+        # Of a restore that was broken off.
+        shutil.rmtree(making)
+    make_directory(making)
+    for name, (octets, digest) in files.items():
+        target = making / name
+        make_directory(target.parent)
+        shutil.copy(backup / name, target)
+        if _digest(target, sync=True) != (octets, digest):
+            raise LocalError(f"{target}: not what {backup / name} was when it was checked")
+        if progress is not None:
+            progress(octets, name)
+    _like(backup, making, files)
 
 
 def _like(source: Path, target: Path, files: Iterable[str]) -> None:

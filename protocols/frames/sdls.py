@@ -246,6 +246,11 @@ class SecurityEndpoint:
             raise LocalError(f"no security association of SPI {spi}")
         return association
 
+    @property
+    def spis(self) -> list[int]:
+        """Of its associations, in order."""
+        return sorted(self._associations)
+
     # Management, 355.1-B-1 ----------------------------------------------------------------------
 
     def _move(self, spi: int, event: SaEvent) -> SecurityAssociation:

@@ -138,6 +138,10 @@ class SecurityInitiator:
         data = Otar(self.master_key_id, iv, fresh).build(keys.master(self.master_key_id))
         return build_pdu(Pdu(Procedure.OTAR, data))
 
+    def skip_otar(self, iv: int) -> None:
+        """The next OTAR has a higher IV than this: others may have been used that are not known."""
+        self._otar_iv = max(self._otar_iv, iv)
+
     def verify(self, key_ids: Iterable[int], entropy: Entropy) -> bytes:
         """Challenges, which `read` checks the reply to."""
         challenges = tuple((key_id, entropy(CHALLENGE_LENGTH)) for key_id in key_ids)

@@ -28,6 +28,7 @@ from ground.recovery.audit import audit
 from ground.recovery.backup import back_up, check_backup, put_on_server, require_empty, restore
 from ground.recovery.promises import Promise
 from ground.recovery.repair import repair
+from ground.restored import check_whole, read_mark
 from protocols.bus.messages import Event
 from protocols.errors import LocalError
 from protocols.identifiers import Topic
@@ -367,3 +368,49 @@ def test_a_backup_that_has_changed_is_not_restored(
     (backup / "manifest.json").unlink()
     with pytest.raises(LocalError, match="not finished"):
         check_backup(backup)
+
+
+def test_half_a_restore_is_seen_and_nothing_starts_in_it(run: RunSettings, tmp_path: Path) -> None:
+    backup, again = tmp_path / "backup", tmp_path / "again"
+    back_up(run, backup)
+    done = l4("run", "--run-dir", backup, "--duration", "1")
+    assert (done.returncode, "is a backup" in done.stderr) == (2, True), done
+    taken: list[int] = []
+
+    def broken_off(octets: int, name: str) -> None:
+        taken.append(octets)
+        if len(taken) > len(check.files) + 2:
+            raise KeyboardInterrupt
+
+    check = check_backup(backup)
+    with pytest.raises(KeyboardInterrupt):
+        restore(backup, again, broken_off)
+    assert not again.exists()
+    done = l4("run", "--run-dir", again, "--duration", "1")
+    assert (done.returncode, "restore was broken off" in done.stderr) == (2, True), done
+    assert not again.exists()
+    restore(backup, again)
+    mark = read_mark(again)
+    assert mark is not None
+    assert mark.begun_s == check.begun_s
+    check_whole(again)
+    # A second one of the same backup is another.
+    restore(backup, tmp_path / "more")
+    second = read_mark(tmp_path / "more")
+    assert second is not None
+    assert second.id != mark.id
+
+
+def test_one_directory_comes_back(run: RunSettings, tmp_path: Path) -> None:
+    backup = tmp_path / "backup"
+    back_up(run, backup)
+    for wrong in ("archive", "../run", ".", "nothing"):
+        with pytest.raises(LocalError):
+            restore(backup, run.run_dir, only=wrong)
+    assert read_mark(run.run_dir) is None
+    shutil.move(run.archive_file.parent, tmp_path / "damaged")
+    done = l4("restore", backup, "--run-dir", run.run_dir, "--only", "archive")
+    assert done.returncode == 0, done.stderr
+    assert read_mark(run.run_dir) is not None
+    assert not (run.run_dir / "restoring").exists()
+    assert audit(run).problems == []
