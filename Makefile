@@ -99,6 +99,9 @@ trial-relay-kill: $(VENV)/.installed-test  ## kill -9 on any node of a four-node
 trial-crash: $(VENV)/.installed-test  ## a whole site killed 1,000 times, disk full, clock stepped, bus cut: audited after each
 	$(BIN)/python -m tests.long.crash $(ARGS)
 
+trial-power: $(VENV)/.installed-test  ## the power goes at 2,000 instants for each store: what was promised is there (ARGS="--only bundles")
+	$(BIN)/python -m tests.long.power $(ARGS)
+
 soak: $(VENV)/.installed-test  ## 24 hours of the site in ten minutes: memory flat, nothing missing
 	$(BIN)/python -m tests.long.soak $(ARGS)
 

@@ -364,7 +364,8 @@ class CaptureWriter:
             found.setdefault(chunk.stream, []).append(chunk.sequence)
         for interface in scan.interfaces:
             numbers = found.get(interface.stream, [])
-            self.resume[interface.stream] = max(interface.last_sequence, *numbers, -1)
+            if interface.last_sequence >= 0:
+                self.resume[interface.stream] = interface.last_sequence
             if scan.damaged:
                 self._go_back(interface.stream, interface.carried, numbers)
         interfaces = {

@@ -160,6 +160,12 @@ class Recording:
             directory = found
         return directory, name
 
+    def forget_syncs(self) -> None:
+        """As if nobody had ever waited for the disk: what has to be found missing then."""
+        nodes = [link.node for link in self._links if link.node is not None]
+        for node in (self._root, *nodes):
+            node.syncs.clear()
+
     # What may be left ----------------------------------------------------------------------------
 
     def tree(self, instant: int, rng: random.Random, target: Path) -> None:
