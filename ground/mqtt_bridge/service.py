@@ -38,6 +38,8 @@ SNAPSHOT_S: Final = 0.5
 #: lost by waiting; ten seconds ended connections to brokers that were only slow.
 TIMEOUT_S: Final = 30.0
 KEEPALIVE_S: Final = 30
+#: For the last word, and for the broker to take leave.
+FAREWELL_S: Final = 3.0
 
 STATE_VERSION: Final = 1
 
@@ -184,14 +186,20 @@ class MqttBridge:
                     async for _ in client.messages:
                         pass
             except asyncio.CancelledError:
+                # Who waits for a broker that does not answer would be ended by the watchdog.
+                client.timeout = FAREWELL_S
                 await _publish(client, self._publisher.online(False))
                 raise
         raise aiomqtt.MqttError("the connection has ended")
 
-    async def _send(self, client: aiomqtt.Client, queue: asyncio.Queue[Item]) -> NoReturn:
+    async def _send(self, client: aiomqtt.Client, queue: asyncio.Queue[Item]) -> None:
         """One of those that publish: each takes the next and hands it to the socket in one step, so
         that the queue's order is the connection's; then it waits for the acknowledgement."""
-        while True:
+        task = asyncio.current_task()
+        assert task is not None
+        # Not for ever: before Python 3.12 `wait_for`, in `publish`, forgets that it was cancelled
+        # when what it waits for comes at the same instant.
+        while not task.cancelling():
             place, publication = await queue.get()
             await _publish(client, publication)
             self._published += 1
