@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -107,9 +108,14 @@ def _parameter(
         if (message.journal, message.sequence) != (told.journal, told.sequence):
             continue
         for table in message.tables:
-            rows = np.flatnonzero((table.scet_ns == event.scet_ns) & (table.ert_ns == event.ert_ns))
+            limit = event.kind == EventKind.LIMIT
             names = [column.name for column in table.columns]
-            if not len(rows) or (event.kind == EventKind.LIMIT and event.name not in names):
+            came = table.ert_ns == event.ert_ns
+            rows = np.flatnonzero(came & (table.scet_ns == event.scet_ns))
+            if not len(rows) and limit:
+                # A limit that persists is out since an earlier sample than the one that told.
+                rows = np.flatnonzero(came & (table.scet_ns > event.scet_ns))
+            if not len(rows) or (limit and event.name not in names):
                 continue
             found["parameter"] = {
                 "definition": table.definition,
@@ -185,13 +191,19 @@ def _frame(
     settings: RunSettings, message: PacketsMessage, ert_ns: int, found: dict[str, Any]
 ) -> None:
     """The frame with the packet's first octet, and where it stands in the capture."""
+    directory = _capture(settings, message)
+    if not directory.is_dir():
+        # That of an antenna stays on its receiver's host.
+        found["capture"] = {"antenna": message.origin.partition(".")[2], "elsewhere": True}
+        return
     around = _around(settings, message, ert_ns)
     if around is None:
         return
     chunks, at = around
     captured = chunks[at]
-    names = dict(CaptureReader(settings.capture_dir).files())
+    names = dict(CaptureReader(directory).files())
     found["capture"] = {
+        "antenna": message.origin.partition(".")[2],
         "file": names[captured.position.file].name,
         "end_offset": captured.position.offset,
         "octets": len(captured.chunk.octets),
@@ -225,13 +237,18 @@ def _frame(
             return
 
 
+def _capture(settings: RunSettings, message: PacketsMessage) -> Path:
+    """Of the antenna that brought it, where there are several."""
+    return settings.capture_of(message.origin)
+
+
 def _around(
     settings: RunSettings, message: PacketsMessage, ert_ns: int
 ) -> tuple[list[CapturedChunk], int] | None:
     """Chunks about the one that `ert_ns` lies in, and which of them it is."""
     chunks: list[CapturedChunk] = []
     at = -1
-    reader = CaptureReader(settings.capture_dir)
+    reader = CaptureReader(_capture(settings, message))
     # A packet may be completed in the file behind that of its first octet.
     start = CapturePosition(max(0, message.capture_file - 1), 0)
     for captured in reader.read(start):

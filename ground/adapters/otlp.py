@@ -79,7 +79,8 @@ class EventTraces:
         if event.severity == Severity.CRITICAL:
             span.set_status(self._critical)
         steps = (
-            ("light", event.scet_ns, event.ert_ns),
+            # What was kept on board is hours on its way.
+            ("stored, light" if event.playback else "light", event.scet_ns, event.ert_ns),
             ("receive", event.ert_ns, event.reception_ns),
             ("monitor", event.reception_ns, message.time_ns),
         )

@@ -99,6 +99,22 @@ def test_an_event_from_light_to_publication(
     assert root.end_time_unix_nano == unix_ns_from_tai_ns(published_ns)
 
 
+def test_hours_in_the_store_on_board_are_not_told_as_light_time(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+    traces = open_traces("monitor")
+    assert traces is not None
+    day = 86_400 * S
+    event = Event("spacecraft", "info", "X", "", SCET, SCET + day, SCET + day, playback=True)
+    told = EventMessage("5f1c", 42, 1000, (event,))
+    traces.published(Message("events", "monitor", "aa", 7, SCET + day, told.build()))
+    traces.close()
+    ((_, request),) = collector.requests
+    scopes = request.resource_spans[0].scope_spans
+    assert "stored, light" in {span.name for scope in scopes for span in scope.spans}
+
+
 def test_a_collector_that_is_away_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
