@@ -6,8 +6,8 @@ A type is declared once and read in both directions, as construct's are:
     STOP.build(StopInvocation(None, 7)); STOP.parse(octets)
 
 SLE's modules have implicit tags; a tagged CHOICE is tagged explicitly all the same (X.680 §31.2.7).
-Lengths are definite, octet strings in one piece: what is encoded otherwise is refused.  Lengths
-longer than they need be are taken.
+What is built has definite lengths, as short as they can be, and strings in one piece (DER).  All
+that BER allows is read: indefinite lengths, strings in pieces, lengths longer than they need be.
 """
 
 from __future__ import annotations
@@ -23,8 +23,13 @@ from protocols.errors import LocalError, RemoteError
 
 _CONTEXT: Final = 0x80
 _CONSTRUCTED: Final = 0x20
-#: X.690 §8.1.3.5: octets of a length; longer ones stand for more than a message can hold.
-_MOST_LENGTH_OCTETS: Final = 4
+_INDEFINITE: Final = 0x80
+#: X.690 §8.1.3.5: octets of a length, 127 are reserved.
+_MOST_LENGTH_OCTETS: Final = 126
+#: Values within one another; SLE's modules have less than ten.
+_DEEPEST: Final = 16
+#: Octets of an object identifier; the modules' own have less than ten.
+_MOST_OBJECT_OCTETS: Final = 64
 #: Octets of an integer: SLE has none beyond 32 bits, and the sign.
 _MOST_INTEGER_OCTETS: Final = 9
 
@@ -52,13 +57,18 @@ def length_octets(length: int) -> bytes:
     return bytes([0x80 | len(octets), *octets])
 
 
-def _content(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """Where the content of the value whose length stands at `at` begins and ends."""
+def _content(data: bytes, at: int, end: int, first: int) -> tuple[int, int, int]:
+    """Where the content of the value whose length stands at `at` begins and ends, and where the
+    next value begins.  first: the first of its identifier octets."""
+    constructed = first & _CONSTRUCTED
     if at >= end:
         raise RemoteError("BER: cut short before a length", data=data, offset=at)
     first = data[at]
     at += 1
     length = first
+    if first == _INDEFINITE and constructed:
+        stop = _end_of_contents(data, at, end)
+        return at, stop, stop + 2
     if first >= 0x80:
         octets = first & 0x7F
         if not 1 <= octets <= _MOST_LENGTH_OCTETS or at + octets > end:
@@ -69,7 +79,31 @@ def _content(data: bytes, at: int, end: int) -> tuple[int, int]:
         raise RemoteError(
             f"BER: a value of {length} octets where {end - at} are left", data=data, offset=at
         )
-    return at, at + length
+    return at, at + length, at + length
+
+
+def _end_of_contents(data: bytes, at: int, end: int) -> int:
+    """Where the two octets stand that end an indefinite length (X.690 §8.1.5)."""
+    depth = 1
+    while at < end:
+        first = data[at]
+        at += 1
+        if first & 0x1F == 0x1F:
+            while at < end and data[at] >= 0x80:
+                at += 1
+            at += 1
+        if at < end and first & _CONSTRUCTED and data[at] == _INDEFINITE:
+            at += 1
+            depth += 1
+            if depth > _DEEPEST:
+                raise RemoteError(f"BER: more than {_DEEPEST} values deep", data=data, offset=at)
+            continue
+        start, stop, at = _content(data, at, end, first)
+        if first == 0 and start == stop:
+            depth -= 1
+            if not depth:
+                return start - 2
+    raise RemoteError("BER: no end of contents", data=data, offset=end)
 
 
 class Type(ABC):
@@ -96,8 +130,8 @@ class Type(ABC):
                 data=data,
                 offset=at,
             )
-        start, stop = _content(data, at + len(self.identifier), end)
-        return self.content(data, start, stop), stop
+        start, stop, at = _content(data, at + len(self.identifier), end, self.identifier[0])
+        return self.content(data, start, stop), at
 
     def parse(self, octets: bytes) -> Any:
         """The value that these octets are, all of them.  RemoteError: they are none."""
@@ -184,6 +218,21 @@ class OctetString(Type):
     def __init__(self, low: int, high: int) -> None:
         self._low, self._high = low, high
 
+    def _in_pieces(self, data: bytes, at: int) -> bool:
+        own = self.identifier
+        return data.startswith(bytes([own[0] | _CONSTRUCTED]) + own[1:], at)
+
+    def fits(self, data: bytes, at: int) -> bool:
+        return data.startswith(self.identifier, at) or self._in_pieces(data, at)
+
+    def read(self, data: bytes, at: int, end: int) -> tuple[Any, int]:
+        if data.startswith(self.identifier, at) or not self._in_pieces(data, at):
+            return super().read(data, at, end)
+        at += len(self.identifier)
+        start, stop, at = _content(data, at, end, _CONSTRUCTED)
+        octets = _joined(data, start, stop, self._high, 1)
+        return self.content(octets, 0, len(octets)), at
+
     def content(self, data: bytes, start: int, stop: int) -> Any:
         if not self._low <= stop - start <= self._high:
             raise RemoteError(
@@ -197,6 +246,23 @@ class OctetString(Type):
         if not self._low <= len(value) <= self._high:
             raise LocalError(f"a string of {len(value)}, {self._low}..{self._high} octets allowed")
         return value
+
+
+def _joined(data: bytes, at: int, end: int, most: int, depth: int) -> bytes:
+    """The pieces of a string (X.690 §8.7.3), each one of octets whatever the string is of."""
+    if depth > _DEEPEST:
+        raise RemoteError(f"BER: pieces {_DEEPEST} deep", data=data, offset=at)
+    joined = bytearray()
+    while at < end:
+        first = data[at]
+        if first & ~_CONSTRUCTED != OctetString.identifier[0]:
+            raise RemoteError("BER: a piece of no OCTET STRING", data=data, offset=at)
+        start, stop, at = _content(data, at + 1, end, first)
+        in_pieces = first & _CONSTRUCTED
+        joined += _joined(data, start, stop, most, depth + 1) if in_pieces else data[start:stop]
+        if len(joined) > most:
+            raise RemoteError(f"BER: a string of more than {most} octets", data=data, offset=at)
+    return bytes(joined)
 
 
 class VisibleString(OctetString):
@@ -222,6 +288,9 @@ class ObjectIdentifier(Type):
     identifier = b"\x06"
 
     def content(self, data: bytes, start: int, stop: int) -> tuple[int, ...]:
+        # First: numbers of any length take quadratic time.
+        if not 0 < stop - start <= _MOST_OBJECT_OCTETS or data[stop - 1] >= 0x80:
+            raise RemoteError("BER: no OBJECT IDENTIFIER", data=data, offset=start)
         numbers: list[int] = []
         number = 0
         for octet in data[start:stop]:
@@ -229,8 +298,6 @@ class ObjectIdentifier(Type):
             if octet < 0x80:
                 numbers.append(number)
                 number = 0
-        if not 0 < stop - start <= 64 or data[stop - 1] >= 0x80:
-            raise RemoteError("BER: no OBJECT IDENTIFIER", data=data, offset=start)
         first = min(numbers[0] // 40, 2)
         return (first, numbers[0] - 40 * first, *numbers[1:])
 

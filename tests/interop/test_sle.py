@@ -24,10 +24,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ground.adapters.clock import ScaledClock
-from ground.adapters.radio.adapter import Adapter, Policy, State
+from ground.adapters.radio.adapter import Adapter, Policy, State, Unsendable
 from ground.adapters.radio.registry import open_adapter
 from ground.adapters.radio.sle_peer import ProviderServer
 from protocols.sle import pdus, provider
+from protocols.sle.ber import Type
 from protocols.sle.cltu_service import CltuService
 from protocols.sle.common import ServiceType
 from protocols.sle.credentials import Hash, Level, Security
@@ -113,7 +114,10 @@ for line in sys.stdin:
     kind, way, octets = line.split()
     try:
         pdu, rest = decode(bytes.fromhex(octets), asn1Spec=specs[kind, way])
-        print(json.dumps([pdu.getName(), encode(pdu).hex(), rest.hex()]), flush=True)
+        other = encode(pdu, defMode=False)
+        print(
+            json.dumps([pdu.getName(), encode(pdu).hex(), rest.hex(), other.hex()]), flush=True
+        )
     except Exception as error:
         print(json.dumps([repr(error)]), flush=True)
 """
@@ -126,24 +130,27 @@ def codec(package: dict[str, str]) -> Iterator[Process]:
     process.close()
 
 
-def agreed(codec: Process, service: ServiceType, way: str, octets: bytes) -> None:
+def agreed(codec: Process, service: ServiceType, way: str, of: Type, pdu: Any) -> None:
+    """Also what it encodes with indefinite lengths is the same to us."""
+    octets = of.build(pdu)
     told = codec.ask(f"{service.name.lower()} {way} {octets.hex()}")
-    assert len(told) == 3, (told, octets.hex())
+    assert len(told) == 4, (told, octets.hex())
     assert (bytes.fromhex(told[1]), told[2]) == (octets, "")
+    assert of.parse(bytes.fromhex(told[3])) == pdu
 
 
 @settings(max_examples=60)
 @given(st.data(), st.sampled_from(ServiceType))
 def test_pyasn1_reads_what_our_users_say(codec: Process, data, service: ServiceType) -> None:
     pdu = data.draw(to_provider(service))
-    agreed(codec, service, "up", pdus.to_provider(service).build(pdu))
+    agreed(codec, service, "up", pdus.to_provider(service), pdu)
 
 
 @settings(max_examples=100)
 @given(st.data(), st.sampled_from(ServiceType))
 def test_pyasn1_reads_what_our_provider_says(codec: Process, data, service: ServiceType) -> None:
     pdu = data.draw(to_user(service, 5))
-    agreed(codec, service, "down", pdus.to_user(service, 5).build(pdu))
+    agreed(codec, service, "down", pdus.to_user(service, 5), pdu)
 
 
 # ---------------------------------------------------------------- its users, our provider
@@ -598,7 +605,8 @@ def test_our_cltu_adapter_commands_through_another_provider(other) -> None:
     while "2 CLTUs radiated" not in adapter.statistics().detail and time.monotonic() < deadline:
         time.sleep(0.01)
     assert adapter.statistics().detail == "uplink operational, cltu radiated, 2 CLTUs radiated"
-    assert not adapter.send(b"")
+    with pytest.raises(Unsendable, match="a CLTU of 0 octets"):
+        adapter.send(b"")
     adapter.close()
     assert process.hear() == {"stop": True}
     assert process.hear() == {"unbind": "suspend"}

@@ -316,7 +316,10 @@ class SleCltuAdapter(_Sle):
 
     def connect(self) -> None:
         self._up = self._up or _uplink(
-            self, self.options["instance"], self.options["port"], self.say
+            self,
+            self.options["instance"],
+            self.options["port"],
+            lambda what: self.say(f"uplink {what}"),
         )
         self._up.association.open()
         self._ask_for_reports(self._up.association)

@@ -20,6 +20,8 @@ PAUSE_S: Final = 1.0
 #: Of a CLTU; what a station takes is its own, and less (912.1-B: 4,096 octets).
 LONGEST: Final = 65_536
 TURN_S: Final = 0.25
+#: Telemetry waits so long for the way up, at most.
+FIRST_S: Final = 1.0
 
 
 class CltuUplink:
@@ -132,9 +134,12 @@ class SideUplink:
         self._policy = policy
         self._say = say
         self._is_open = False
+        self._tried = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="radio-sle-uplink", daemon=True)
         self._thread.start()
+        # One that answers at once is there when telemetry is.
+        self._tried.wait(FIRST_S)
 
     def takes(self, octets: int) -> bool:
         return self._is_open and self._uplink.takes(octets)
@@ -162,6 +167,7 @@ class SideUplink:
                 association.open()
                 self._begin(association)
                 self._is_open = True
+                self._tried.set()
                 pause_s = self._policy.first_retry_s
                 self._say("ready")
                 while not self._ended.is_set():
@@ -170,6 +176,7 @@ class SideUplink:
             except (OSError, RemoteError, LocalError) as error:
                 why = error
             self._is_open = False
+            self._tried.set()
             with suppress(OSError, RemoteError):
                 association.close()
             if why is not None:

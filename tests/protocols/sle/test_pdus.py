@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +18,8 @@ from protocols.sle.ber import (
     ObjectIdentifier,
     OctetString,
     OrNull,
+    SequenceOf,
+    Type,
     VisibleString,
     identifier,
     length_octets,
@@ -102,18 +107,59 @@ def test_object_identifiers() -> None:
     assert ObjectIdentifier().parse(bytes.fromhex("0603883703")) == (2, 999, 3)
 
 
-def test_a_longer_length_than_need_be_is_taken() -> None:
-    assert OctetString(1, 4).parse(bytes.fromhex("04820002abcd")) == b"\xab\xcd"
+@pytest.mark.parametrize(
+    ("of", "octets", "value"),
+    [
+        (OctetString(1, 4), "04820002abcd", b"\xab\xcd"),
+        (OctetString(1, 4), "0485000000000 1ab".replace(" ", ""), b"\xab"),
+        (OctetString(1, 4), "2406 0401ab 0401cd", b"\xab\xcd"),
+        (OctetString(1, 4), "2480 0401ab 2480 0401cd 0000 0400 0000", b"\xab\xcd"),
+        (OctetString(0, 4).tagged(40), "bf28 80 0401ab 0000", b"\xab"),
+        (VisibleString(1, 4), "3a80 040161 0000", "a"),
+        (SequenceOf(Integer(0, 9), 9), "3080 020105 020106 0000", (5, 6)),
+        (
+            SequenceOf(SequenceOf(Integer(0, 9), 9), 9),
+            "3080 3080 020105 0000 3000 0000",
+            ((5,), ()),
+        ),
+        (Choice(one=(0, TIME)), "a080 8008 0000000000000000 0000", None),
+    ],
+)
+def test_whatever_x_690_allows_is_taken(of: Type, octets: str, value: Any) -> None:
+    """Lengths longer than need be, indefinite ones, strings in pieces."""
+    found = of.parse(bytes.fromhex(octets))
+    assert found == value or (value is None and found.name == "one")
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"\x06" + length_octets(1 << 20) + b"\xff" * ((1 << 20) - 1) + b"\x01",
+        b"\x06" + length_octets(1 << 20) + b"\x01" * (1 << 20),
+    ],
+)
+def test_a_long_object_identifier_takes_no_time(octets: bytes) -> None:
+    began = time.process_time()
+    with pytest.raises(RemoteError):
+        ObjectIdentifier().parse(octets)
+    assert time.process_time() - began < 0.5
 
 
 @pytest.mark.parametrize(
     ("of", "octets"),
     [
-        (OctetString(1, 4), "0480abcd0000"),  # indefinite
-        (OctetString(1, 4), "048500000000 01ab"),  # five octets of length
+        (OctetString(1, 4), "0480abcd0000"),  # indefinite, and not constructed
+        (OctetString(1, 4), "24800401ab"),  # indefinite, without an end
+        (OctetString(1, 4), "24800401ab00"),
+        (OctetString(1, 4), "2480" * 20 + "0401ab" + "0000" * 20),  # too deep
+        (OctetString(1, 4), "2403020161"),  # a piece that is an INTEGER
+        (OctetString(1, 4), "2406" + "040161" * 2 + "00"),
+        (OctetString(1, 4), "240f" + "040161" * 5),  # above its size
+        (OctetString(1, 4), "04ff" + "00" * 126 + "0161"),
+        (SequenceOf(Integer(0, 9), 9), "308002010500"),
+        (SequenceOf(Integer(0, 9), 9), "300702010530800000"),
         (OctetString(1, 4), "0405abcdefabcd"),  # above its size
         (OctetString(1, 4), "0400"),  # below it
-        (OctetString(1, 4), "2403040161"),  # in pieces
         (Integer(0, 9), "0200"),
         (Integer(0, 9), "02010a"),
         (Integer(0, 9), "020a00000000000000000001"),

@@ -271,7 +271,7 @@ def test_a_full_buffer_is_not_asked_again_and_again() -> None:
         adapter = station.running("&report=0", scheme="sle-cltu")
         assert adapter.send(b"12345678")
         assert not adapter.send(b"123")
-        assert adapter.statistics().detail == "CLTU 1 is refused: unable to store"
+        assert adapter.statistics().detail == "uplink CLTU 1 is refused: unable to store"
         assert not adapter.takes(3)
         station.server.call(lambda now: station.cltus.radiated(now, 0, T, T))
         until(lambda: has_gone(adapter, b"123"))
