@@ -19,6 +19,8 @@ from copy import copy
 from pathlib import Path
 from typing import Final
 
+from asyncpg import LockNotAvailableError
+
 from ground.archive import schema
 from ground.archive.database import SqliteDatabase
 from ground.archive.postgres import FAILURES, PostgresDatabase
@@ -193,9 +195,19 @@ class Place:
         try:
             return self._put(made, progress)
         except (*FAILURES, sqlite3.Error) as error:
-            raise LocalError(f"{made} cannot be put in the place of {self.address}: {error}") from (
+            self._give_up()
+            why = str(error)
+            if isinstance(error, LockNotAvailableError):
+                why = f"somebody reads for longer than {schema.BUSY_TIMEOUT_S:g} s"
+            raise LocalError(f"{made} cannot be put in the place of {self.address}: {why}") from (
                 error
             )
+
+    def _give_up(self) -> None:
+        with suppress(*FAILURES):
+            if self._db.in_transaction:
+                self._db.rollback()
+            self._db.execute(f"DROP SCHEMA IF EXISTS {_MAKING} CASCADE")
 
     def _put(self, made: Path, progress: Progress | None) -> str | None:
         db = self._db

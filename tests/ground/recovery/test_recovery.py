@@ -258,6 +258,22 @@ def test_a_rebuild_waits_for_nobody_who_writes(served: RunSettings, monkeypatch:
         repair(served)
 
 
+def test_a_rebuild_that_waits_for_a_reader_in_vain_changes_nothing(
+    served: RunSettings, postgres: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("ground.archive.schema.BUSY_TIMEOUT_S", 0.1)
+    with ArchiveStore.open(served.archive, read_only=True) as store:
+        walk = store.packets()
+        next(walk)
+        with pytest.raises(LocalError, match="somebody reads for longer than"):
+            repair(served)
+        assert sum(1 for _ in walk) > 100
+    schemas = postgres.sql("SELECT nspname::text FROM pg_namespace", "recovered")
+    assert "l4_rebuilding" not in {name for (name,) in schemas}
+    assert repair(served).replaced
+    assert audit(served).problems == []
+
+
 def test_a_server_is_backed_up_while_it_is_written_and_restored_by_one_command(
     served: RunSettings, postgres: Any, tmp_path: Path
 ) -> None:
