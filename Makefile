@@ -105,8 +105,11 @@ trial-power: $(VENV)/.installed-test  ## the power goes at 2,000 instants for ea
 soak: $(VENV)/.installed-test  ## 24 hours of the site in ten minutes: memory flat, nothing missing
 	$(BIN)/python -m tests.long.soak $(ARGS)
 
-trial-reprocess: $(VENV)/.installed-test  ## l4 reprocess with clients and workers killed; one worker and two (ARGS="--rounds 4")
+trial-reprocess: $(VENV)/.installed-test  ## l4 reprocess with clients, workers, scheduler killed; one worker and two (ARGS="--rounds 4")
 	$(BIN)/python -m tests.long.reprocess $(ARGS)
+
+bench-scale: $(VENV)/.installed-test  ## what grows with followers, parameters, years, consoles (ARGS="--only bus")
+	$(BIN)/python -m tests.benchmarks.scale $(ARGS)
 
 trial-radio: $(VENV)/.installed-test  ## I/Q to frames: error rates beside theory (ARGS="rates"), a ten-minute pass (ARGS="pass")
 	$(BIN)/python -m tests.long.radio $(or $(ARGS),rates)

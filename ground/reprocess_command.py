@@ -24,10 +24,10 @@ EPILOG = (
     "`l4 reprocess 2026/capture --out /data/2026 --cluster tls://head:8786 --tls-ca ca.pem "
     "--tls-cert me.pem --tls-key me.key`\n\n"
     "The same command again goes on where it was interrupted, and takes up what was captured "
-    "since. What comes out: years/day=2026-11-28/part-0000/EPS_HK.parquet …, "
+    "since. What comes out: years/day=2026-11-28/part-0000/POWER.parquet …, "
     "years/manifest.json.\n\n"
     'Read it: duckdb -c "select day, count(*) from read_parquet('
-    "'years/day=*/part-*/EPS_HK.parquet', hive_partitioning=true) group by day\"; pandas, polars, "
+    "'years/day=*/part-*/POWER.parquet', hive_partitioning=true) group by day\"; pandas, polars, "
     "clusters: docs/howto/reprocess-years.md"
 )
 _CLUSTER = "Dask cluster"

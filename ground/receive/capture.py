@@ -31,7 +31,7 @@ from ground.durable_files import make_directory, sync_directory, sync_found
 from ground.ports import LinkChunk
 from ground.receive import pcapng
 from protocols.errors import LocalError, RemoteError
-from protocols.timecodes.tai import tai_ns_from_unix_ns, unix_ns_from_tai_ns
+from protocols.timecodes.tai import NS_PER_DAY, tai_ns_from_unix_ns, unix_ns_from_tai_ns
 
 APPLICATION = b"l4-relay-ground"
 
@@ -42,6 +42,10 @@ OPTION_ERT_TAI_NS = 0x8001
 OPTION_LAST_SEQUENCE = 0x8002
 #: On a packet: the chunk goes on in the next packet with the same sequence.
 OPTION_CONTINUED = 0x8003
+
+#: As a packet's options usually begin, in our byte order, and end.
+_SEQUENCE_ALONE = pcapng.LITTLE.option.pack(pcapng.OPTION_EPB_PACKETID, 8)
+_END = pcapng.END_OF_OPTIONS
 
 #: Wireshark's limit for one packet (WTAP_MAX_PACKET_SIZE_STANDARD); a longer chunk is written in
 #: pieces, so that the capture can be opened.
@@ -81,13 +85,16 @@ def _name(number: int) -> str:
     return f"capture-{number:06d}{_EXTENSION}"
 
 
+def _number(path: Path) -> int | None:
+    """Of a file that is ours by its name."""
+    digits = path.name.removeprefix("capture-").removesuffix(_EXTENSION)
+    ours = digits.isdigit() and path.name == f"capture-{digits}{_EXTENSION}"
+    return int(digits) if ours else None
+
+
 def _numbered(directory: Path) -> list[tuple[int, Path]]:
-    found: list[tuple[int, Path]] = []
-    for path in directory.glob(f"capture-*{_EXTENSION}"):
-        digits = path.name.removeprefix("capture-").removesuffix(_EXTENSION)
-        if digits.isdigit():
-            found.append((int(digits), path))
-    return sorted(found)
+    found = ((_number(path), path) for path in directory.glob(f"capture-*{_EXTENSION}"))
+    return sorted((number, path) for number, path in found if number is not None)
 
 
 def _section_header() -> bytes:
@@ -157,6 +164,7 @@ class _Scan:
         self.damaged = 0
         self.torn = 0
         self.foreign = 0
+        self._day_unix_ns, self._behind_ns = -NS_PER_DAY, 0
 
     def longer(self, view: memoryview) -> None:
         """The file has been written on since: `chunks` goes on behind `whole`."""
@@ -216,8 +224,12 @@ class _Scan:
             self.foreign += 1
             return None
         sequence, ert_ns, continued = -1, None, False
-        behind = fixed + captured + (-captured % 4)
-        for code, value in pcapng.options(body[behind:], layouts):
+        options = bytes(body[fixed + captured + (-captured % 4) :])
+        # Hot: nearly every packet has its sequence and nothing else.
+        if len(options) == 16 and options.startswith(_SEQUENCE_ALONE) and options[12:] == _END:
+            sequence = int.from_bytes(options[4:12], "little")
+            options = b""
+        for code, value in pcapng.options(memoryview(options), layouts) if options else ():
             if code == pcapng.OPTION_EPB_PACKETID and len(value) == 8:
                 sequence = int.from_bytes(value, "little")
             elif code == OPTION_ERT_TAI_NS and len(value) == 8:
@@ -240,7 +252,12 @@ class _Scan:
             octets = b"".join([*pieces, octets])
             pieces.clear()
         if ert_ns is None:
-            ert_ns = tai_ns_from_unix_ns(min((high << 32) | low, MAX_UNIX_NS))
+            unix_ns = min((high << 32) | low, MAX_UNIX_NS)
+            if not 0 <= unix_ns - self._day_unix_ns < NS_PER_DAY:
+                # Within a day of UTC the two differ by a constant.
+                self._day_unix_ns = unix_ns - unix_ns % NS_PER_DAY
+                self._behind_ns = tai_ns_from_unix_ns(self._day_unix_ns) - self._day_unix_ns
+            ert_ns = unix_ns + self._behind_ns
         return LinkChunk(interface.stream, sequence, ert_ns, octets)
 
 
@@ -261,8 +278,7 @@ class CaptureReader:
         """Numbered files in order; a single file that is not ours by name has number 0."""
         if self.path.is_dir():
             return _numbered(self.path)
-        siblings = {path.name: number for number, path in _numbered(self.path.parent)}
-        return [(siblings.get(self.path.name, 0), self.path)]
+        return [(_number(self.path) or 0, self.path)]
 
     def read(self, position: CapturePosition = START) -> Iterator[CapturedChunk]:
         """Chunks behind `position`, in the order in which they were written.

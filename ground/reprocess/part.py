@@ -197,16 +197,20 @@ class _PartReader:
         size, last = 0, self.begin
         cuts = [cut for cut in (part.check, part.begin, part.tail) if cut is not None]
         ends = {*cuts, part.end}
+        carriers: dict[str, str] = {}
         stretches, digest = iter(part.stretches), ChunkDigest()
-        stretch = next(stretches)
+        stretch, mine = next(stretches), False
         for position, chunk in CaptureReader(Path(part.capture)).read(self.begin):
             if position > part.end:
                 break
             # A file's first cut is its beginning, which is no chunk's end.
-            if any(last <= cut < position for cut in ends if cut.file != last.file):
+            if position.file != last.file and any(
+                last <= cut < position for cut in ends if cut.file != last.file
+            ):
                 yield last, held
                 held, size = [], 0
-            if position > part.begin:
+            mine = mine or position > part.begin
+            if mine:
                 digest.add(chunk)
                 if position == stretch.end:
                     if digest.take() != stretch.digest:
@@ -214,11 +218,13 @@ class _PartReader:
                             f"{part.capture}: not what was looked through, up to {position}"
                         )
                     stretch = next(stretches, stretch)
-            carrier = carrier_of(chunk.stream, self._carriers)
+            carrier = carriers.get(chunk.stream)
+            if carrier is None:
+                carrier = carriers[chunk.stream] = carrier_of(chunk.stream, self._carriers)
             if carrier == self._carrier:
                 held.append((chunk.octets, chunk.ert_ns))
                 size += len(chunk.octets)
-            elif position > part.begin:
+            elif mine:
                 name = f"left_out.chunks of carrier {carrier or 'one'}"
                 self.left_out[name] = self.left_out.get(name, 0) + 1
             last = position

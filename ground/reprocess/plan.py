@@ -7,6 +7,7 @@ that are appended to a capture change its last part and nothing before it.
 from __future__ import annotations
 
 import hashlib
+import struct
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -43,21 +44,27 @@ class Stretch(NamedTuple):
     digest: str
 
 
+_CHUNK = struct.Struct("<QqQ")
+
+
 class ChunkDigest:
     """What chunks hold and when and whence they came, in their order: which octets of a capture
     results were made of is told by this, not by the names of files."""
 
     def __init__(self) -> None:
-        self._hash = hashlib.sha256()
+        self._hash, self._stream = hashlib.sha256(), ""
 
     def add(self, chunk: LinkChunk) -> None:
-        head = f"{chunk.stream}\n{chunk.sequence} {chunk.ert_ns} {len(chunk.octets)}\n"
-        self._hash.update(head.encode())
-        self._hash.update(chunk.octets)
+        if chunk.stream != self._stream:
+            self._stream = chunk.stream
+            self._hash.update(f"\n{self._stream}\n".encode())
+        octets = chunk.octets
+        self._hash.update(_CHUNK.pack(chunk.sequence, chunk.ert_ns, len(octets)) + octets)
 
     def take(self) -> str:
         """The digest of all since the last call."""
-        found, self._hash = self._hash.hexdigest()[:32], hashlib.sha256()
+        found = self._hash.hexdigest()[:32]
+        self._hash, self._stream = hashlib.sha256(), ""
         return found
 
 
