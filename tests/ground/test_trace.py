@@ -43,7 +43,7 @@ def settings(tmp_path: Path) -> RunSettings:
     packets = PacketBatch.from_packets(
         [bytes([8, 1, 192, n, 0, 0, n]) for n in range(3)],
         vcid=0,
-        ert_ns=T0 + (LIGHT_S + STEP_S * np.arange(3)) * S,
+        ert_ns=[T0 + (LIGHT_S + STEP_S * n) * S for n in range(3)],
     )
     told = PacketsMessage("down", packets, np.zeros(3, bool), T0, 70, 0, 4096, "receive.yeoju")
     identity = journal(settings, RECEIVE, Topic.PACKETS, told)
