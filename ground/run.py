@@ -383,7 +383,9 @@ def _line(model: LiveModel, supervisor: Supervisor, now_ns: int) -> str:
     link = "no link yet"
     if model.link is not None:
         frames = sum(counts.get("frames", 0) for counts in model.link.virtual_channels.values())
-        link = f"link {model.link.state}, {frames:,} frames"
+        silent = model.silent(model.link.time_ns, now_ns)
+        state = f"silent, last said {model.link.state}" if silent else model.link.state
+        link = f"link {state}, {frames:,} frames"
         if model.link.state != LinkState.OK and model.link.detail:
             link += f" ({model.link.detail})"
     if model.passes is not None and model.passes.receiving(now_ns) is None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from rich.console import Console
 
 from ground.live_view import LiveModel, render
 from ground.ports import Message
+from ground.run import _line as run_line
+from ground.supervisor import Supervisor
 from protocols.bus.columns import ParameterColumn
 from protocols.bus.messages import (
     LinkMessage,
@@ -297,3 +301,12 @@ def test_of_several_antennas_it_is_said_which_is_silent_and_which_transmits() ->
     text = drawn(model)
     assert "dsn OK hears, shown, transmits" in text
     assert "yeoju SILENT" in text
+
+
+def test_the_line_for_logs_does_not_call_a_link_well_that_is_not_heard_of(tmp_path: Path) -> None:
+    model = LiveModel()
+    link = LinkMessage("down", NOW, "OK", "", virtual_channels={"0": {"frames": 12}})
+    model.take(Message(Topic.LINK, "receive", "", -1, NOW, link.build()))
+    nobody = Supervisor({}, tmp_path)
+    assert run_line(model, nobody, NOW).startswith("link OK, 12 frames")
+    assert run_line(model, nobody, NOW + 60 * S).startswith("link silent, last said OK, 12 frames")
