@@ -10,6 +10,8 @@ argument (`python -m ground SERVICE --run-dir D`):
                                    mission_centre: bundles; command: commands)
     D/state/SERVICE.state          snapshot of a service: msgpack with a CRC, replaced atomically
     D/archive/archive.sqlite       archive
+    D/capture-NAME/                that of an antenna's receiver, of several
+    D/uplink/given.jsonl           of several antennas: which was given what to radiate
     D/files/                       files from the spacecraft (received/), transfers by CFDP
     D/procedures/                  operators' procedures, YAML or Python
     D/console/                     accounts.sqlite: people, sessions, audit; setup-link at first
@@ -391,7 +393,7 @@ class RunSettings:
     @property
     def given_uplink(self) -> Path:
         """Which antenna was given what to radiate, of several."""
-        return self.run_dir / "state" / "uplink-given.jsonl"
+        return self.run_dir / "uplink" / "given.jsonl"
 
     def uplink_log_of(self, receiver: str) -> Path:
         """What its radio has transmitted, for one that does not know it itself."""

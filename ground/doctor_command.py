@@ -30,19 +30,19 @@ def doctor(
     """Check an installation and say what to do about what is found.
 
     Python and packages, compiled kernels, clock and leap seconds, ephemeris; of the run: settings
-    and what they name, rights and owners, room, services and ports, keys, certificates, MQTT
-    broker, databases, archive.
+    and what they name, rights and owners, room, services and ports, antennas, keys, certificates,
+    MQTT broker, databases, archive.
     """
     from dataclasses import asdict
 
     from rich.console import Console
     from rich.text import Text
 
-    from ground.doctor import configured, machine, site
+    from ground.doctor import antennas, configured, machine, site
     from ground.doctor.finding import Level
 
     findings = [finding for check in machine.CHECKS for finding in check(None)]
-    checks = (*configured.CHECKS, *site.CHECKS)
+    checks = (*configured.CHECKS, *site.CHECKS, *antennas.CHECKS)
     settings, found = site.settings_of(run_dir)
     findings += found
     if settings is not None:

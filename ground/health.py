@@ -23,6 +23,8 @@ def health(settings: RunSettings, service: str) -> dict[str, Any] | None:
     finally:
         connection.close()
     ours = isinstance(answer, dict) and answer.get("run_dir") == str(settings.run_dir)
+    # An antenna's receiver on a host of its own has the port that `receive` has elsewhere.
+    ours = ours and answer.get("service") == service
     return answer if ours else None
 
 

@@ -54,7 +54,7 @@ class Seen:
         """bool [n]: no other antenna has brought it; from now on it is known."""
         fresh = np.ones(len(parts), np.bool_)
         for i, (octets, channel, at_ns) in enumerate(zip(parts, vcid, ert_ns, strict=True)):
-            name = _name(octets, channel)
+            name = name_of(octets, channel)
             if self._again(antenna, name, at_ns):
                 fresh[i] = False
             else:
@@ -66,7 +66,7 @@ class Seen:
     ) -> None:
         """Each of these is a transmission of its own: they were fresh."""
         for octets, channel, at_ns in zip(parts, vcid, ert_ns, strict=True):
-            self._add(antenna, _name(octets, channel), at_ns)
+            self._add(antenna, name_of(octets, channel), at_ns)
 
     def forget(self, antenna: int) -> None:
         """Its receiver tells anew what it has told before."""
@@ -138,7 +138,8 @@ class Seen:
             self._known[key] = (*self._known.get(key, ()), (at_ns, by))
 
 
-def _name(octets: bytes, channel: int) -> int:
+def name_of(octets: bytes, channel: int) -> int:
+    """What tells octets on a channel from others: 64 bits."""
     return int.from_bytes(blake2b(octets, digest_size=8, salt=bytes((channel,))).digest(), "little")
 
 

@@ -21,7 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from ground.durable_files import replace_file, sync_file
+from ground.durable_files import make_directory, replace_file, sync_file
 from protocols.bus.messages import UplinkMessage
 from protocols.errors import LocalError
 from protocols.identifiers import Carrier
@@ -133,7 +133,7 @@ class Transmitter:
         }
         lines = [_line(active=self.active)]
         lines += [_line(id=i, to=g.to, until_ns=g.until_ns) for i, g in self._given.items()]
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(self._path.parent)
         replace_file(self._path, b"".join(lines))
         self._file = self._path.open("ab", buffering=0)
         self._lines = len(lines)

@@ -12,7 +12,8 @@ follower's position then never lies behind the end of the journal that it follow
     3. journals                               of monitor, mission_centre, command; then of receive
     4. command, transfers, then their files   octets that a span speaks of are there (or asked for)
     5. schedule/, files/, procedures/
-    6. capture/                               last: everything above was made from it
+    6. uplink/                                whom an id was given to: ids are in 4
+    7. capture/, capture-ANTENNA/             last: everything above was made from it
 
 SQLite files by SQLite's online backup, an archive on a server as an SQLite file by one reading
 transaction: to audit or restore a backup needs no server, and its `run.toml` says that its archive
@@ -236,14 +237,16 @@ def back_up(settings: RunSettings, target: Path, progress: Progress | None = Non
     copying.database(settings.shared_schedule)
     copying.tree(settings.pass_list.parent)
     copying.tree(settings.procedure_dir)
-    # Whatever else is there, but for the capture.
+    # Whatever else is there, antennas' receivers' journals among it, but for the captures.
+    captures = [settings.capture_dir, *map(settings.capture_of, settings.antenna_receivers)]
     for path in sorted(run.iterdir()):
-        if path.is_dir() and path not in (settings.capture_dir, run / "log"):
+        if path.is_dir() and path not in (*captures, run / "log"):
             copying.tree(path)
     for path in sorted(run.iterdir()):
         if path.is_file() and path.name not in (*_LEFT_OUT, *copying.files):
             copying.file(path)
-    copying.tree(settings.capture_dir)
+    for capture in captures:
+        copying.tree(capture)
     _like(run, target, copying.files)
     shown = settings.archive and shown_address(settings.archive)
     made = Backup(str(target), copying.files, shown, begun_s)

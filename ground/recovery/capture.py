@@ -13,19 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from ground.adapters.journal_reader import JournalReader
-from ground.config import RunSettings
+from ground.config import RECEIVE, RunSettings
 from ground.receive.capture import CapturedChunk, CaptureReader
 from ground.receive.carriers import CarrierChains, other_carriers
 from ground.receive.chain import ReceiveChain
 from ground.receive.profile import load_profile
 from protocols.bus.messages import PacketsMessage, parse
 from protocols.bus.replay import parse_record
-from protocols.errors import RemoteError
+from protocols.errors import LocalError, RemoteError
+from protocols.identifiers import Topic
 from protocols.packets.batch import PacketBatch
 
 I64 = npt.NDArray[np.int64]
@@ -59,11 +61,13 @@ class Stream:
 
 
 class DecodedCapture:
-    """`batches` once; then `problems`, a sentence each, and what was found."""
+    """`batches` once; then `problems`, a sentence each, and what was found.
 
-    def __init__(self, settings: RunSettings) -> None:
+    directory: of an antenna's capture; None: the run's only one."""
+
+    def __init__(self, settings: RunSettings, directory: Path | None = None) -> None:
         self._settings = settings
-        self._reader = CaptureReader(settings.capture_dir)
+        self._reader = CaptureReader(directory or settings.capture_dir)
         self.streams: dict[str, Stream] = {}
         self.chunks = self.octets = self.packets = self.idle = 0
         self.problems: list[str] = []
@@ -218,4 +222,40 @@ def _octets(batch: PacketBatch) -> npt.NDArray[np.uint8]:
     return batch.octets[batch.offsets[0] : batch.offsets[-1]]
 
 
-__all__ = ["DecodedCapture", "Progress", "ToldPackets"]
+class OneCapture:
+    """The run's only capture beside the journal, as `AntennaCaptures` is of several."""
+
+    def __init__(self, settings: RunSettings) -> None:
+        if not settings.capture_dir.is_dir():
+            raise LocalError(f"{settings.capture_dir}: no capture; nothing can be made from it")
+        self._decoded = DecodedCapture(settings)
+        self._told = ToldPackets(JournalReader(settings.journal_dir(RECEIVE, Topic.PACKETS)))
+        self.identity = self._told.identity
+        self.chunks = self.octets = self.waiting = 0
+        self.problems: list[str] = []
+        self.last_sequence = -1
+
+    def packets(
+        self,
+        limit: int,
+        progress: Progress | None = None,
+        seen: Callable[[PacketBatch], None] | None = None,
+    ) -> Iterator[tuple[PacketBatch, I64, npt.NDArray[np.bool_] | None]]:
+        """See `AntennaCaptures.packets`."""
+        for first, packets in self._decoded.batches(progress):
+            if seen is not None:
+                seen(packets)
+            reception_ns, sequence = self._told.beside(first, packets)
+            if self.identity:
+                # What no message tells comes by the journal, when `receive` has told it.
+                kept = (sequence >= 0) & (sequence <= limit)
+                self.waiting += int(np.count_nonzero(~kept))
+                packets, reception_ns = packets.select(kept), reception_ns[kept]
+            yield packets, np.where(reception_ns < 0, packets.ert_ns, reception_ns), None
+        self._told.finish(self._decoded.packets)
+        self.last_sequence = self._told.last_sequence
+        self.chunks, self.octets = self._decoded.chunks, self._decoded.octets
+        self.problems = [*self._decoded.problems, *self._told.problems]
+
+
+__all__ = ["DecodedCapture", "OneCapture", "Progress", "ToldPackets"]

@@ -29,7 +29,8 @@ from ground.archive.store import ArchiveStore
 from ground.config import MONITOR, RECEIVE, RunSettings
 from ground.durable_files import sync_directory, sync_file
 from ground.receive.profile import load_profile
-from ground.recovery.capture import DecodedCapture, Progress, ToldPackets
+from ground.recovery.antennas import AntennaCaptures
+from ground.recovery.capture import OneCapture, Progress
 from ground.wiring import open_dictionaries, open_sampler, playback_channels
 from protocols.bus.messages import Event, EventMessage, parse
 from protocols.bus.replay import parse_record
@@ -72,35 +73,23 @@ def rebuild(
     """
     if target.exists():
         raise LocalError(f"{target} is there already")
-    if not settings.capture_dir.is_dir():
-        raise LocalError(f"{settings.capture_dir}: no capture; nothing can be made from it")
+    source = AntennaCaptures(settings) if settings.antennas else OneCapture(settings)
     profile = load_profile(settings.mission)
     decoder = Decoder(
         open_dictionaries(profile.dictionary), sampler=open_sampler(settings, profile.dictionary)
     )
     playback = np.array(playback_channels(profile.dictionary), np.uint8)
-    decoded = DecodedCapture(settings)
-    told = ToldPackets(JournalReader(settings.journal_dir(RECEIVE, Topic.PACKETS)))
-    limit = _limit(up_to, Topic.PACKETS, told.identity)
+    limit = _limit(up_to, Topic.PACKETS, source.identity)
     result = Rebuilt()
     with ArchiveStore.open(target) as store:
-        for first, packets in decoded.batches(progress):
-            if seen is not None:
-                seen(packets)
-            reception_ns, sequence = told.beside(first, packets)
-            if told.identity:
-                # What no message tells comes by the journal, when `receive` has told it.
-                kept = (sequence >= 0) & (sequence <= limit)
-                result.waiting += int(np.count_nonzero(~kept))
-                packets, reception_ns = packets.select(kept), reception_ns[kept]
-            reception_ns = np.where(reception_ns < 0, packets.ert_ns, reception_ns)
-            _store_packets(store, settings, decoder, packets, reception_ns, playback)
+        for packets, reception_ns, stored in source.packets(limit, progress, seen):
+            marked = np.isin(packets.vcid, playback) if stored is None else stored
+            _store_packets(store, settings, decoder, packets, reception_ns, marked)
             result.packets += len(packets)
-        told.finish(decoded.packets)
-        last = min(limit, told.last_sequence)
+        last = min(limit, source.last_sequence)
         with store.group():
             if last >= 0:
-                store.append_events(Position(Topic.PACKETS, RECEIVE, told.identity, last), ())
+                store.append_events(Position(Topic.PACKETS, RECEIVE, source.identity, last), ())
             learnt = json.dumps(decoder.snapshot(), separators=(",", ":"))
             store.remember(_LEARNT, learnt)
         events = JournalReader(settings.journal_dir(MONITOR, Topic.EVENTS))
@@ -108,8 +97,9 @@ def rebuild(
             for position, told_events in journaled_events(events):
                 if position.sequence <= _limit(up_to, Topic.EVENTS, events.identity):
                     result.events += store.append_events(position, told_events)
-    result.chunks, result.octets = decoded.chunks, decoded.octets
-    result.problems = [*decoded.problems, *told.problems, *events.problems]
+    result.chunks, result.octets = source.chunks, source.octets
+    result.waiting = source.waiting
+    result.problems = [*source.problems, *events.problems]
     return result
 
 
@@ -143,7 +133,7 @@ def _store_packets(
             stream=settings.link_name,
             scet_ns=decoded.scet_ns,
             reception_ns=reception_ns[start:stop],
-            playback=np.isin(part.vcid, playback),
+            playback=playback[start:stop],
             tables=decoded.tables,
         )
         start = stop

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import sqlite3
+import threading
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -15,10 +16,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from ground.answering import CallServer
 from ground.archive.store import ArchiveStore
 from ground.cli import app
 from ground.config import RunSettings, free_base_port, prepare_run_directory
-from ground.doctor import machine, site
+from ground.doctor import antennas, machine, site
 from ground.doctor.finding import Level
 from protocols.timecodes.tai import utc_iso_from_tai_ns
 from tests.certificates import for_localhost
@@ -188,3 +190,34 @@ def test_an_archive_that_is_damaged(run: RunSettings) -> None:
     (finding,) = site.archive(run)
     assert finding.level is Level.ERROR
     assert "lost-database" in finding.do
+
+
+def test_of_several_antennas_the_one_that_is_silent_is_named(
+    run: RunSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several = replace(run, receivers="yeoju,dsn")
+    assert list(antennas.antennas(run)) == []
+    (nobody,) = antennas.antennas(several)
+    assert nobody.level is Level.SKIPPED
+    one = {"state": "OK", "detail": "", "alive": True, "hears": True, "transmits": True}
+    other = {"state": "SILENT", "detail": "", "alive": False, "hears": False, "transmits": False}
+    told = [{"antenna": "yeoju", **other}, {"antenna": "dsn", **one}]
+    monkeypatch.setattr(antennas, "health", lambda *_: {"healthy": True})
+    server, stop = CallServer(several.antennas_endpoint), threading.Event()
+
+    def answer() -> None:
+        while not stop.wait(0.01):
+            server.turn(lambda *_: {"antennas": told, "state": "transmits", "transmitter": "dsn"})
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    try:
+        found = levels(antennas.antennas(several))
+    finally:
+        stop.set()
+        answering.join()
+        server.close()
+    assert found == {
+        Level.ERROR: ["yeoju: no word from receive.yeoju at 127.0.0.2"],
+        Level.OK: ["dsn: OK, transmits hears"],
+    }
