@@ -102,6 +102,9 @@ trial-crash: $(VENV)/.installed-test  ## a whole site killed 1,000 times, disk f
 trial-power: $(VENV)/.installed-test  ## the power goes at 2,000 instants for each store: what was promised is there (ARGS="--only bundles")
 	$(BIN)/python -m tests.long.power $(ARGS)
 
+trial-restore: $(VENV)/.installed-test  ## backed up, gone on, lost, restored: all is executed once, no number means two things
+	$(BIN)/python -m tests.long.restore $(ARGS)
+
 soak: $(VENV)/.installed-test  ## 24 hours of the site in ten minutes: memory flat, nothing missing
 	$(BIN)/python -m tests.long.soak $(ARGS)
 

@@ -344,6 +344,9 @@ class CaptureWriter:
         self.resume: dict[str, int] = {}
         #: Chunks of a damaged file that are behind one that is missing: not to be taken again.
         self._ahead: dict[str, set[int]] = {}
+        #: The disk has refused what it had taken; how much of the file it has.
+        self._failed: OSError | None = None
+        self._on_disk = 0
         self.repaired_octets = 0
         self.duplicates = 0
         self._file = -1
@@ -400,7 +403,7 @@ class CaptureWriter:
         # it is opened with.
         sync_found(path)
         self._interfaces = interfaces
-        self._size = scan.whole
+        self._size = self._on_disk = scan.whole
         if self._size == 0:
             self._write(_section_header())
         return True
@@ -420,7 +423,7 @@ class CaptureWriter:
         """Goes on in a file that appears with its whole head: what was acknowledged of a stream
         stands nowhere else that a restart looks.  OSError: it goes on in the old one."""
         if self._file >= 0:
-            os.fdatasync(self._file)
+            self._wait(self._file, self._size)
         carried = dict(list(self.resume.items())[-CARRIED_STREAMS:])
         described = [_interface(self._link, stream, last) for stream, last in carried.items()]
         head = b"".join([_section_header(), *described])
@@ -445,13 +448,15 @@ class CaptureWriter:
                 os.close(self._file)
             self._file = file
         self._number += 1
-        self._size = len(head)
+        self._size = self._on_disk = len(head)
         self.resume = carried
         self._interfaces = {stream: number for number, stream in enumerate(carried)}
         # The file's name must survive a power cut as well as its content.
         sync_directory(self._directory)
 
     def _write(self, octets: bytes) -> None:
+        if self._failed is not None:
+            raise OSError(self._failed.errno, os.strerror(self._failed.errno or 0), str(self.path))
         view = memoryview(octets)
         done = 0
         try:
@@ -521,15 +526,33 @@ class CaptureWriter:
         """Wait until the disk has everything that was appended (fdatasync).  Any thread may call
         it, also while another appends."""
         with self._swapping:
-            file = os.dup(self._file)
+            file, size = os.dup(self._file), self._size
         try:
-            os.fdatasync(file)
+            self._wait(file, size)
         finally:
             os.close(file)
 
+    def _wait(self, file: int, size: int) -> None:
+        """fdatasync.  One that has failed is not repeated: the next would succeed without the
+        octets (Linux calls them written).  They leave the file, and this writer takes no more:
+        whoever opens it again has them sent again."""
+        if self._failed is not None:
+            raise OSError(self._failed.errno, os.strerror(self._failed.errno or 0), str(self.path))
+        try:
+            os.fdatasync(file)
+        except OSError as error:
+            self._failed = error
+            os.ftruncate(file, self._on_disk)
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(self.path)) from error
+        self._on_disk = max(self._on_disk, size)
+
     def close(self) -> None:
-        if self._file >= 0:
-            os.fdatasync(self._file)
+        if self._file < 0:
+            return
+        try:
+            if self._failed is None:
+                self._wait(self._file, self._size)
+        finally:
             os.close(self._file)
             self._file = -1
             os.close(self._lock)

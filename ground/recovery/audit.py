@@ -203,7 +203,10 @@ def _commands(
             )
         }
         history = {
-            row[0]: row[1:] for row in db.execute("SELECT id, request, event, state FROM history")
+            row[0]: row[1:]
+            for row in db.execute(
+                "SELECT id, request, event, state, time_ns, actor, text FROM history"
+            )
         }
         runs = {number for (number,) in db.execute("SELECT number FROM run")}
         radiations = [message for (message,) in db.execute("SELECT message FROM uplink")]
@@ -220,7 +223,7 @@ def _commands(
         if one["number"] not in runs
     )
     last: dict[int, str] = {}
-    for _id, (request, _event, state) in sorted(history.items()):
+    for _id, (request, _event, state, *_) in sorted(history.items()):
         if state:
             last[request] = state
     findings.tell(
@@ -236,18 +239,31 @@ def _commands(
 def _told_commands(
     settings: RunSettings, findings: Findings, history: dict[int, tuple[Any, ...]]
 ) -> None:
-    """The bus was told each entry of the history, in its order, once."""
+    """The bus was told each entry of the history, in its order, once, as it is."""
     reader = JournalReader(settings.journal_dir(COMMAND, Topic.COMMANDS))
     told = 0
+    never = set(history)
     for record in reader.records():
         message = parse(CommandMessage, parse_record(record.payload)[1])
         if message.id <= told:
             findings.problems.append(f"journal of commands: entry {message.id} is told twice")
+        if not told:
+            # What was told before has left the journal.
+            never = {one for one in history if one >= message.id}
         told = max(told, message.id)
-        if history.get(message.id) != (message.number, message.event, message.state):
+        never.discard(message.id)
+        entry = (
+            *(message.number, message.event, message.state),
+            *(message.time_ns, message.actor, message.text),
+        )
+        if history.get(message.id) != entry:
             findings.problems.append(
                 f"journal of commands: entry {message.id} is not that of the history"
             )
+    # What is behind the last one will be told when the service starts.
+    findings.tell(
+        f"history: entry {one} was never told to the bus" for one in sorted(never) if one < told
+    )
     findings.tell(reader.problems)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -281,3 +282,30 @@ def test_a_disk_that_is_full_at_the_next_file_leaves_the_capture_as_it_was(tmp_p
         assert writer.resume == {"run1": 19}
         writer.append([chunk(20, b"next")])
     assert [c.sequence for c in chunks(tmp_path)] == list(range(21))
+
+
+def test_what_the_disk_refused_to_keep_is_not_believed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fdatasync fails once; the next would succeed, without the octets."""
+    writer = CaptureWriter(tmp_path, link="downlink")
+    writer.append([chunk(0, b"kept")])
+    writer.sync()
+    writer.append([chunk(1, b"refused"), chunk(2, b"refused")])
+    real = os.fdatasync
+
+    def failing(file: int) -> None:
+        monkeypatch.setattr(os, "fdatasync", real)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fdatasync", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        writer.sync()
+    for again in (writer.sync, lambda: writer.append([chunk(3, b"more")])):
+        with pytest.raises(OSError, match="Input/output error"):
+            again()
+    writer.close()
+    with CaptureWriter(tmp_path, link="downlink") as writer:
+        assert writer.resume == {"run1": 0}
+        writer.append([chunk(1, b"again"), chunk(2, b"again")])
+    assert [one.octets for one in chunks(tmp_path)] == [b"kept", b"again", b"again"]

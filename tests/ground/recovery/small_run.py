@@ -6,6 +6,8 @@ The archive is filled from the journal in pieces of its own, as the archive serv
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +86,29 @@ def make_run(directory: Path, seconds: int = 60) -> RunSettings:
     return settings
 
 
-def _archive(settings: RunSettings, journal: FileJournal, events: FileJournal) -> None:
+def archive_anew(
+    settings: RunSettings,
+    change: Callable[[PacketBatch], PacketBatch] = lambda packets: packets,
+    *,
+    order: Callable[[Sequence[Event]], Sequence[Event]] = lambda events: events,
+) -> None:
+    """The archive of a run made by `make_run`, every checksum of it right, but of something else:
+    `change` is applied to the first packets, `order` to events one message at a time."""
+    settings.archive_file.unlink()
+    with (
+        closing(FileJournal(settings.journal_dir(RECEIVE, Topic.PACKETS))) as journal,
+        closing(FileJournal(settings.journal_dir(MONITOR, Topic.EVENTS))) as events,
+    ):
+        _archive(settings, journal, events, change, order)
+
+
+def _archive(
+    settings: RunSettings,
+    journal: FileJournal,
+    events: FileJournal,
+    change: Callable[[PacketBatch], PacketBatch] = lambda packets: packets,
+    order: Callable[[Sequence[Event]], Sequence[Event]] = lambda events: events,
+) -> None:
     decoder = Decoder(open_dictionaries("l4"))
     with ArchiveStore.open(settings.archive_file) as store:
         records = list(journal.read(0, max_octets=1 << 40))
@@ -92,21 +116,28 @@ def _archive(settings: RunSettings, journal: FileJournal, events: FileJournal) -
             part = records[first : first + MESSAGES]
             messages = [parse(PacketsMessage, parse_record(r.payload)[1]) for r in part]
             packets = PacketBatch.concatenate([m.packets for m in messages])
+            reception_ns = np.repeat(
+                [m.reception_ns for m in messages], [len(m.packets) for m in messages]
+            )
+            playback = np.concatenate([m.playback for m in messages])
+            if not first:
+                packets = change(packets)
+                place = np.minimum(np.arange(len(packets)), len(playback) - 1)
+                reception_ns, playback = reception_ns[place], playback[place]
             decoded = decoder.decode(packets)
             store.append(
                 Position(Topic.PACKETS, RECEIVE, journal.identity, part[-1].sequence),
                 packets,
                 stream=settings.link_name,
                 scet_ns=decoded.scet_ns,
-                reception_ns=np.repeat(
-                    [m.reception_ns for m in messages], [len(m.packets) for m in messages]
-                ),
-                playback=np.concatenate([m.playback for m in messages]),
+                reception_ns=reception_ns,
+                playback=playback,
                 tables=decoded.tables,
             )
         for record in events.read(0, max_octets=1 << 40):
             told = parse(EventMessage, parse_record(record.payload)[1])
             store.append_events(
-                Position(Topic.EVENTS, MONITOR, events.identity, record.sequence), told.events
+                Position(Topic.EVENTS, MONITOR, events.identity, record.sequence),
+                tuple(order(told.events)),
             )
         store.remember("dictionary", json.dumps(decoder.snapshot()))

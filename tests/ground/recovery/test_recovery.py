@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ground.adapters.journal import FileJournal
@@ -23,16 +24,20 @@ from ground.archive import checksums
 from ground.archive import postgres as postgres_engine
 from ground.archive.model import Position
 from ground.archive.store import ArchiveStore
-from ground.config import RECEIVE, RunSettings, load_settings
+from ground.command.requests import Request
+from ground.command.store import CommandStore
+from ground.config import COMMAND, RECEIVE, RunSettings, load_settings
 from ground.recovery.audit import audit
 from ground.recovery.backup import back_up, check_backup, put_on_server, require_empty, restore
 from ground.recovery.promises import Promise
 from ground.recovery.repair import repair
 from ground.restored import check_whole, read_mark
-from protocols.bus.messages import Event
+from protocols.bus.messages import CommandMessage, Event
+from protocols.bus.replay import build_record
 from protocols.errors import LocalError
 from protocols.identifiers import Topic
-from tests.ground.recovery.small_run import START_NS, make_run
+from protocols.packets.batch import PacketBatch
+from tests.ground.recovery.small_run import START_NS, archive_anew, make_run
 
 
 @pytest.fixture(scope="module")
@@ -430,3 +435,74 @@ def test_one_directory_comes_back(run: RunSettings, tmp_path: Path) -> None:
     assert read_mark(run.run_dir) is not None
     assert not (run.run_dir / "restoring").exists()
     assert audit(run).problems == []
+
+
+def _one_octet_changed(packets: PacketBatch) -> PacketBatch:
+    changed = replace(packets, octets=packets.octets.copy())
+    changed.octets[changed.offsets[4] - 9] ^= 1
+    return changed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda packets: packets.select(np.arange(len(packets)) != 4),
+        lambda packets: packets.select(np.sort(np.append(np.arange(len(packets)), 4))),
+        lambda packets: replace(packets, ert_ns=packets.ert_ns + (np.arange(len(packets)) == 4)),
+        _one_octet_changed,
+    ],
+    ids=["removed", "doubled", "moved", "changed"],
+)
+def test_an_archive_of_something_else_is_found_though_its_checksums_are_right(
+    run: RunSettings, change: Callable[[PacketBatch], PacketBatch]
+) -> None:
+    archive_anew(run, change)
+    with ArchiveStore.open(run.archive_file, read_only=True) as store:
+        assert store.integrity().problems == ()
+    assert audit(run).problems
+
+
+def test_events_of_something_else_are_found(run: RunSettings) -> None:
+    archive_anew(run, order=lambda events: [replace(one, text="another") for one in events])
+    assert audit(run).problems
+    archive_anew(run, order=lambda events: [])
+    assert audit(run).problems
+    archive_anew(run)
+    assert audit(run).problems == []
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        "UPDATE history SET actor = 'eve' WHERE id = 2",
+        "UPDATE history SET text = 'no' WHERE id = 2",
+        "UPDATE history SET time_ns = time_ns + 1 WHERE id = 2",
+        "UPDATE history SET event = 'send' WHERE id = 2",
+        "DELETE FROM history WHERE id = 2",
+        "DELETE FROM request WHERE number = 1",
+        "UPDATE request SET state = 'completed' WHERE number = 2",
+        "INSERT INTO history SELECT 3, request, time_ns, actor, event, state, text FROM history "
+        "WHERE id = 1",
+    ],
+)
+def test_a_forged_history_of_commands_is_found(run: RunSettings, forge: str) -> None:
+    store = CommandStore.open(run.command_file)
+    journal = FileJournal(run.journal_dir(COMMAND, Topic.COMMANDS))
+    for number in (1, 2, 3):
+        with store.transaction():
+            store.add(Request(0, "TEST_CONNECTION", {}, "ann", number))
+            store.note(number, number, "add", state="queued", actor="ann")
+    # Room for one that was never told.
+    store._db.execute("UPDATE history SET id = id + 10 WHERE id = 3")
+    for entry in store.history():
+        told = CommandMessage(
+            *(entry.request, "TEST_CONNECTION", entry.state, entry.event, entry.time_ns),
+            *(entry.text, entry.actor, entry.id),
+        )
+        journal.append([build_record(entry.time_ns, told.build())])
+    journal.close()
+    assert audit(run).problems == []
+    store._db.execute(forge)
+    store.close()
+    promises = [Promise("request", {"number": 1})]
+    assert audit(run, promises).problems
