@@ -23,6 +23,9 @@ from spacecraft_sim.world_clock import WorldClock
 _STRIDE_S = 1.0
 #: The same where no light time allows to work ahead; what arrives is late by up to so much.
 _SHORTEST_STRIDE_S = 0.1
+#: Wall seconds that a turn computes at most, but for the last step it begins: a machine that is
+#: late still tells the ground every second that it is there.
+_TURN_S = 0.5
 _STATE_PERIOD_S = 1.0
 #: Frames that wait for the station to be told its passes: ten hours of 16 kbit/s.
 _HELD_FRAMES = 65_536
@@ -54,7 +57,7 @@ class OpticalDown:
             self._last_ns = ert_ns
 
     def heard(self, now_ns: int) -> bool:
-        """Whether frames arrive."""
+        """Whether frames arrive; now_ns: up to which it is known what does."""
         return self._last_ns >= 0 and now_ns - self._last_ns < _HEARD_NS + 2 * self._cadu_ns
 
 
@@ -104,6 +107,8 @@ class LiveDownlink:
         )
         self._cadu_ns = int(spacecraft.scenario.downlink.cadu_duration_ns)
         self._computed_ns = spacecraft.start_ns - 1
+        # World nanoseconds that a step covers of what is late: so many as cost little.
+        self._step_ns = int(_STRIDE_S * clock.speed * 1e9)
         #: (last octet's arrival, first octet's arrival, octets), in order.
         self._in_flight: deque[tuple[int, int, bytes]] = deque()
         #: (the last octet's arrival at the spacecraft, order of sending, octets): a heap, since a
@@ -120,7 +125,7 @@ class LiveDownlink:
         shortest_ns = int(_SHORTEST_STRIDE_S * self._clock.speed * 1e9)
         if seen_ns > self._computed_ns + (0 if light_time_ns else shortest_ns):
             # Uplink of which nobody knows yet arrives after now + light time.
-            self._compute(seen_ns + min(stride_ns, 2 * light_time_ns))
+            self._catch_up(seen_ns + min(stride_ns, 2 * light_time_ns))
         if self._optical is not None:
             self._optical.advance(now_ns)
         known = all(one.tracking.known for one in self._antennas)
@@ -133,6 +138,26 @@ class LiveDownlink:
             for one in hearing:
                 one.buffer.put(ert_ns + one.later_ns, octets)
             self.out_of_pass += not hearing
+
+    def _catch_up(self, until_ns: int) -> None:
+        """To `until_ns`, or as far as a turn's time takes it: the next turn goes on."""
+        began_s = before_s = time.monotonic()
+        while self._computed_ns < until_ns and before_s - began_s < _TURN_S:
+            ahead_ns = until_ns - self._computed_ns
+            # One step wherever there is no backlog: short ones cost as much as long ones.
+            self._compute(
+                self._computed_ns + (ahead_ns if ahead_ns < 2 * self._step_ns else self._step_ns)
+            )
+            after_s = time.monotonic()
+            if after_s - before_s > _TURN_S:
+                self._step_ns = max(self._step_ns // 2, 1)
+            elif after_s - before_s < _TURN_S / 4:
+                self._step_ns *= 2
+            before_s = after_s
+
+    def known_ns(self, now_ns: int, light_time_ns: int) -> int:
+        """Up to when it is known what arrives here: before `now_ns` where the machine is late."""
+        return min(now_ns, self._computed_ns + light_time_ns)
 
     def _compute(self, until_ns: int) -> None:
         while self._uplink and self._uplink[0][0] <= until_ns:
@@ -175,7 +200,9 @@ class LiveDownlink:
         if wall < self._state_due:
             return
         self._state_due = wall + _STATE_PERIOD_S
-        others = () if self._optical is None else (self._optical.heard(now_ns),)
+        # Being late ourselves is no cloud.
+        known_ns = self.known_ns(now_ns, light_time_ns)
+        others = () if self._optical is None else (self._optical.heard(known_ns),)
         for number, one in enumerate(self._antennas):
             heard = one.tracking.hears(now_ns, now_ns + 1)
             one.station.send_state(
