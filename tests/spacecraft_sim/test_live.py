@@ -1,4 +1,4 @@
-"""A machine that is late computes in steps, tells the ground meanwhile, and calls itself no cloud."""
+"""A machine that is late computes in steps, tells the ground meanwhile, and is no cloud."""
 
 from __future__ import annotations
 
