@@ -53,6 +53,7 @@ class BoundedHttp(H11Protocol):
     limits = HttpLimits()
     _late: asyncio.TimerHandle | None = None
     _receiving = ""
+    _stream = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -67,6 +68,8 @@ class BoundedHttp(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._stream:
+            return  # to h11 its request goes on for ever
         state = self.conn.their_state
         self._expect({h11.IDLE: "head", h11.SEND_BODY: "body"}.get(state, ""))
 
@@ -75,6 +78,7 @@ class BoundedHttp(H11Protocol):
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._stream = True
         self._expect("")
         super().handle_websocket_upgrade(event)
 

@@ -337,6 +337,17 @@ def test_streams_without_a_session_are_closed_and_the_good_one_goes_on(served: S
         assert json.loads(good.recv(timeout=PATIENCE_S))["events"] == [1]
 
 
+def test_a_stream_is_no_request_that_must_end(served: Served) -> None:
+    """Its time is not that of a request's body, which it was: each was cut after a minute."""
+    session = served.console.session("viewer")
+    url = f"ws://127.0.0.1:{served.port}/api/v1/live"
+    with connect(url, additional_headers={"Cookie": f"{COOKIE}={session.token}"}) as good:
+        assert json.loads(good.recv(timeout=PATIENCE_S))["kind"] == "snapshot"
+        end_s = time.monotonic() + max(LIMITS.head_s, LIMITS.body_s) + 0.5
+        while time.monotonic() < end_s:
+            good.recv(timeout=PATIENCE_S)
+
+
 def test_compressed_messages_and_bodies_are_measured_when_they_are_large(served: Served) -> None:
     session = served.console.session("viewer")
     url = f"ws://127.0.0.1:{served.port}/api/v1/live"
