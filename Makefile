@@ -117,6 +117,12 @@ bench-scale: $(VENV)/.installed-test  ## what grows with followers, parameters, 
 trial-radio: $(VENV)/.installed-test  ## I/Q to frames: error rates beside theory (ARGS="rates"), a ten-minute pass (ARGS="pass")
 	$(BIN)/python -m tests.long.radio $(or $(ARGS),rates)
 
+trial-systemd: $(VENV)/.installed-test  ## the runbooks word by word in a Debian with systemd (root; debootstrap, systemd-container)
+	$(BIN)/python -m tests.long.systemd_site $(ARGS)
+
+trial-container: $(VENV)/.installed-test  ## the image built, every container of compose.yaml run and killed (root; debootstrap, podman, buildah, runc)
+	$(BIN)/python -m tests.long.container $(ARGS)
+
 fuzz: $(VENV)/.installed-test  ## every parser that reads from outside, by coverage (ARGS="--seconds 60 --only bundle,ltp")
 	@if command -v uv >/dev/null; then uv pip install -q -p $(BIN)/python -e '.[fuzz]'; else $(BIN)/uv pip install -q -p $(BIN)/python -e '.[fuzz]'; fi
 	@$(BIN)/python -m tests.fuzz $(ARGS)

@@ -39,6 +39,7 @@ from ground.ports import Bus, Clock, LinkState
 from ground.restored import check_whole
 from ground.supervisor import CANNOT_START, Supervisor, python_module
 from ground.wiring import open_clock, open_viewer
+from protocols.bus.messages import ServiceState
 from protocols.errors import LocalError
 from protocols.identifiers import Topic
 from protocols.timecodes.tai import utc_iso_from_tai_ns
@@ -51,6 +52,9 @@ FIRST_WORD_S = 6.0
 #: a part that refuses to start (an unknown scenario) is then the only thing said.
 LINE_S = 5.0
 LINK_PATIENCE_S = 60.0
+#: Whoever has not begun after so long compiles, and for so long `--duration` waits for it.
+COMPILING_S = 10.0
+START_PATIENCE_S = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +212,7 @@ def at_rest(run_dir: Path) -> Iterator[None]:
             if services := running(settings):
                 raise LocalError(
                     f"{run_dir}: {', '.join(services)} run; end them (`systemctl stop "
-                    "l4-ground.target`), or make a copy that rests (`l4 backup`)"
+                    "l4-ground.target 'l4-ground@*'`), or make a copy that rests (`l4 backup`)"
                 )
             yield
     except LocalError as error:
@@ -233,13 +237,13 @@ def _run_site(settings: RunSettings, options: RunOptions) -> int:
     console = Console()
     model = LiveModel(speed=options.speed)
     clock = open_clock(settings)
-    deadline = None if options.duration_s is None else time.monotonic() + options.duration_s
     bus = open_viewer(settings, "l4-run")
     try:
         with _interruptible():
             supervisor.start()
             note = partial(_console_note, settings)
-            _watch(model, bus, clock, console, supervisor, deadline, options.view, note)
+            duration_s = options.duration_s
+            _watch(model, bus, clock, console, supervisor, duration_s, options.view, note)
     except Interrupted:
         pass
     finally:
@@ -257,6 +261,9 @@ def _run_site(settings: RunSettings, options: RunOptions) -> int:
     else:
         print(_line(model, supervisor, clock.now_ns()))
         print(f"all of it is in {settings.run_dir}; `l4 archive list` shows what is archived")
+    if (link := model.link) is not None and link.state == LinkState.FAILED:
+        print(f"l4: link {link.link} FAILED: {link.detail or 'nobody says why'}", file=sys.stderr)
+        return 1
     return 1 if killed else 0
 
 
@@ -303,12 +310,16 @@ def _watch(
     clock: Clock,
     console: Console,
     supervisor: Supervisor | None,
-    deadline: float | None,
+    duration_s: float | None,
     view: bool,
     note: Callable[[], str],
 ) -> None:
-    """Take messages and redraw until the deadline, or until interrupted."""
+    """Take messages and redraw until interrupted, or for `duration_s` from when `receive` works:
+    before that the first run on a machine compiles, which may take longer than was asked for."""
     told = ""
+    began = time.monotonic()
+    deadline: float | None = None
+    said_why = False
     next_line = time.monotonic() + LINE_S
     patience = time.monotonic() + LINK_PATIENCE_S
     next_draw = 0.0
@@ -317,15 +328,21 @@ def _watch(
         while deadline is None or time.monotonic() < deadline:
             for message in bus.receive(REFRESH_S):
                 model.take(message)
+            now = time.monotonic()
+            working = supervisor is None or _works(model) or now > began + START_PATIENCE_S
+            if deadline is None and duration_s is not None and working:
+                deadline = now + duration_s
             for child in supervisor.poll() if supervisor is not None else ():
                 if supervisor is not None and supervisor.refused is child:
                     return
                 _report_death(console, supervisor, child.name, child.last_exit)
-            now = time.monotonic()
             if screen is not None and now >= next_draw:
                 next_draw = now + REFRESH_S
                 screen.update(_screen(model, clock, console, supervisor, note()), refresh=True)
             elif screen is None and supervisor is not None and now >= next_line:
+                if not (working or said_why) and now > began + COMPILING_S:
+                    said_why = True
+                    print(_starting(duration_s), file=sys.stderr, flush=True)
                 if model.link is None and now < patience:
                     continue
                 next_line = now + LINE_S
@@ -333,6 +350,20 @@ def _watch(
                     told = note()
                     print(told, file=sys.stderr, flush=True)
                 print(_line(model, supervisor, clock.now_ns()), file=sys.stderr, flush=True)
+
+
+def _works(model: LiveModel) -> bool:
+    """Whether `receive` has begun, and has caught up or ended."""
+    status = model.services.get(RECEIVE)
+    return status is not None and status.state not in (
+        ServiceState.STARTING,
+        ServiceState.RECOVERING,
+    )
+
+
+def _starting(duration_s: float | None) -> str:
+    counted = f"; the {duration_s:g} s count from then on" if duration_s is not None else ""
+    return f"starting: the first run on a machine compiles for a minute or two{counted}"
 
 
 def _screen(

@@ -115,8 +115,10 @@ def sockets(settings: RunSettings) -> Iterator[Finding]:
 
 
 def owners(settings: RunSettings) -> Iterator[Finding]:
-    """What somebody else left there the services cannot write: of root, who ran a command."""
+    """What somebody else left there the services cannot write: of root, who ran a command.  The
+    settings, or the link to them, and a file system's own directory are root's by right."""
     directory = settings.run_dir
+    of_root = {directory / "run.toml", directory / "lost+found"}
     owner = directory.stat().st_uid
     files = (
         Path(top, name) for top, within, names in os.walk(directory) for name in (*within, *names)
@@ -127,13 +129,13 @@ def owners(settings: RunSettings) -> Iterator[Finding]:
             whose = path.lstat().st_uid
         except OSError:
             continue  # gone meanwhile
-        if whose != owner:
+        if whose != owner and not (whose == 0 and path in of_root):
             others.append((path, whose))
     if others:
         path, whose = others[0]
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         said = f"{path}{more} is uid {whose}'s, the run directory uid {owner}'s"
-        yield error("owners", said, f"chown -R --reference={directory} {directory}/*")
+        yield error("owners", said, f"chown -hR --reference={directory} {directory}/*")
     for name in ("capture", "journal", "state", "archive", "command", "console", "log"):
         if (place := directory / name).exists() and not place.is_dir():
             yield error("owners", f"{place} is no directory", "move it away")

@@ -8,6 +8,7 @@ Reed-Solomon, one for blocks back to back, and one for turbo and LDPC codewords
 from __future__ import annotations
 
 from dataclasses import fields
+from enum import Enum
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -219,9 +220,10 @@ class BlockCutter(_Blocks):
 
 
 def integers(statistics: Any) -> dict[str, int]:
-    """The integer fields of a dataclass, as counts."""
+    """The integer fields of a dataclass, as counts; a state is none, though its enumeration is."""
     return {
         name.name: int(getattr(statistics, name.name))
         for name in fields(statistics)
         if isinstance(getattr(statistics, name.name), int)
+        and not isinstance(getattr(statistics, name.name), Enum)
     }

@@ -172,6 +172,18 @@ def test_images_are_of_one_version_and_nobody_is_root() -> None:
     assert re.findall(r"^USER (\S+)", text, re.M) == ["10001:10001"]
 
 
+def test_a_container_begins_with_its_service_and_no_more_words(tmp_path: Path) -> None:
+    """`command: [bus]` after the image's entry point is a whole command line."""
+    text = (DEPLOY / "container/Dockerfile").read_text()
+    (entry,) = re.findall(r"^ENTRYPOINT (.*)", text, re.M)
+    program, *words = json.loads(entry)
+    assert program == "python"
+    (tmp_path / "run.toml").write_text("mission = 7")
+    words = [str(tmp_path) if word == "/var/lib/l4" else word for word in words]
+    done = subprocess.run([sys.executable, *words, "bus"], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr.splitlines()[-1][:4]) == (2, "bus:"), done.stderr
+
+
 # ---------------------------------------------------------------- settings, secrets
 
 

@@ -166,6 +166,15 @@ def test_errors_name_their_cause_in_one_line(tmp_path: Path) -> None:
         assert len(got.stderr.strip().splitlines()) == 1, got.stderr
 
 
+def test_a_link_that_failed_is_no_success(tmp_path: Path) -> None:
+    """The seconds count from when `receive` works, and it says at once that there is none."""
+    options = ("--no-passes", "--no-console", "--no-view", "--duration", "1")
+    done = l4("run", "--radio", "file:///no/such.u8", *options, "--run-dir", "r", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    said = "l4: link downlink FAILED: /no/such.u8: No such file or directory"
+    assert done.stderr.splitlines()[-1] == said
+
+
 def test_a_replay_of_the_wrong_thing_does_not_look_like_success(tmp_path: Path) -> None:
     golden = Path(__file__).parents[1] / "captures" / "l4_relay_nominal_aos.cadu"
     good = l4("replay", str(golden), "-m", "l4_relay", "--input", "cadu", "--summary", "json")

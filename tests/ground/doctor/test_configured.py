@@ -152,6 +152,16 @@ def test_what_somebody_else_left_there(run: RunSettings) -> None:
     assert "journal is uid 12345's" in errors(run)["owners"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to others: root's alone")
+def test_what_is_of_root_by_right(run: RunSettings) -> None:
+    """As installed: a link of root's to the settings; the run on a disk of its own."""
+    (run.run_dir / "lost+found").mkdir()
+    for path in (run.run_dir, *run.run_dir.rglob("*")):
+        if path.name not in ("run.toml", "lost+found"):
+            os.chown(path, 12345, -1)
+    assert "owners" not in errors(run)
+
+
 def test_a_disk_that_is_read_only_or_out_of_inodes(
     run: RunSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
