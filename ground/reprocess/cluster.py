@@ -128,6 +128,8 @@ class Dask:
             except LocalError:
                 raise
             except Exception as error:
+                if self._client.status != "running":
+                    raise ClusterError("its scheduler is gone") from error
                 raise ClusterError(f"{type(error).__name__}: {error}") from error
             future.release()
             yield index, found
@@ -172,8 +174,8 @@ def open_cluster(where: str, workers: int, tls: Tls | None = None) -> Iterator[C
 
     # What they say of workers that come and go is for Dask's own dashboard.
     quiet = logging.CRITICAL
-    for name in ("distributed", "distributed.nanny", "distributed.worker", "distributed.scheduler"):
-        logging.getLogger(name).setLevel(quiet)
+    for name in ("", ".client", ".comm", ".core", ".nanny", ".scheduler", ".worker", ".utils"):
+        logging.getLogger(f"distributed{name}").setLevel(quiet)
     settings = {"distributed.scheduler.allowed-failures": TRIES}
     with config.set(settings):
         if where == "local":
@@ -183,7 +185,9 @@ def open_cluster(where: str, workers: int, tls: Tls | None = None) -> Iterator[C
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",
-                    dashboard_address=None,  # pyright: ignore[reportArgumentType] none is served
+                    # Any port, lest a second one warns that it is not the usual; no dashboard.
+                    dashboard_address="127.0.0.1:0",
+                    scheduler_kwargs={"dashboard": False},
                     silence_logs=quiet,
                 ) as cluster,
                 Client(cluster) as client,
