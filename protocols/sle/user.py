@@ -6,9 +6,10 @@
     user.start_raf(now_ns); user.stop(now_ns); user.unbind(now_ns)
     to_send = user.take_output(); user.timeout(now_ns); user.next_deadline_ns
 
-What `receive` gives are the PDUs themselves, of transfer buffers their content.  RemoteError from
-`receive` and `timeout`: the association has ended; `urgent` is then what the provider is to be told
-(see `tml`).
+What `receive` gives are the PDUs themselves, of transfer buffers their content; what cannot be
+authenticated is discarded (911.1-B), as if it had not come, and `Discarded` says so.  RemoteError
+from `receive` and `timeout`: the association has ended; `urgent` is then what the provider is to be
+told (see `tml`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,14 @@ from protocols.sle.common import VERSIONS, AbortDiagnostic, Refused, ServiceType
 from protocols.sle.credentials import Security
 from protocols.sle.parameters import Channel, GetParameterReturn, Name
 from protocols.sle.tml import S_NS, Heartbeat, Tml
+
+
+@dataclass(frozen=True, slots=True)
+class Discarded:
+    """In the place of a PDU whose credentials do not prove who says it."""
+
+    octets: bytes
+    why: str
 
 
 class State(StrEnum):
@@ -148,6 +157,7 @@ class User:
         # What awaits a return: deadline by invoke id; of BIND and UNBIND, which have none, by -1.
         self._awaited: dict[int, int] = {}
         self._damage: RemoteError | None = None
+        self._discarded = ""
 
     # ------------------------------------------------------------ operations
 
@@ -295,20 +305,33 @@ class User:
             self._tml.abort(AbortDiagnostic.PROTOCOL_ERROR)
             raise RemoteError(f"{kind.__name__} in state {self.state}", data=octets)
         content: tuple[Any, ...] = pdu.content if kind is frames.TransferBuffer else (pdu,)
+        content = tuple(self._authentic(now_ns, one, octets) for one in content)
+        if content == (pdu,) or kind is frames.TransferBuffer:
+            self._accept(pdu, kind, pending)
+        found += content
+
+    def _authentic(self, now_ns: int, pdu: Any, octets: bytes) -> Any:
+        """It, or what stands in its place."""
         try:
-            for one in content:
-                self._security.check(
-                    one.credentials, now_ns, bind=isinstance(one, common.BindReturn)
-                )
+            self._security.check(pdu.credentials, now_ns, bind=isinstance(pdu, common.BindReturn))
+        except RemoteError as error:
+            self._discarded = str(error)
+            return Discarded(getattr(pdu, "data", octets), self._discarded)
+        return pdu
+
+    def _accept(self, pdu: Any, kind: type[object], pending: State | None) -> None:
+        try:
             self._check_responder(pdu)
         except RemoteError:
-            self._tml.abort(AbortDiagnostic.ACCESS_DENIED)
+            self._tml.abort(AbortDiagnostic.UNEXPECTED_RESPONDER_ID)
             raise
         if pending is not None or hasattr(pdu, "invoke_id"):
             self._answered(pdu)
         if pending is not None:
             self._go(Event.REFUSED if isinstance(pdu.result, Refused) else Event.DONE)
-        found += content
+        if isinstance(pdu, common.BindReturn) and pdu.result in VERSIONS:
+            # The provider may answer with another version than was asked for.
+            self._in = pdus.to_user(self.service, cast("int", pdu.result))
 
     def _check_responder(self, pdu: Any) -> None:
         wanted = self._security.peer
@@ -356,7 +379,8 @@ class User:
             return
         if any(deadline_ns <= now_ns for deadline_ns in self._awaited.values()):
             self.abort(AbortDiagnostic.RETURN_TIMEOUT)
-            raise RemoteError(f"no return within {self._binding.return_s:g} s")
+            since = f"; what came was discarded: {self._discarded}" if self._discarded else ""
+            raise RemoteError(f"no return within {self._binding.return_s:g} s{since}")
         try:
             self._tml.timeout(now_ns)
         except RemoteError:
@@ -364,4 +388,4 @@ class User:
             raise
 
 
-__all__ = ["STATES", "Binding", "Event", "State", "User"]
+__all__ = ["STATES", "Binding", "Discarded", "Event", "State", "User"]

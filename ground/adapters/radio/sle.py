@@ -25,7 +25,7 @@ from protocols.sle.credentials import Hash, Level, Security
 from protocols.sle.frames import Quality, RequestedQuality
 from protocols.sle.parameters import Channel
 from protocols.sle.tml import Heartbeat
-from protocols.sle.user import Binding, User
+from protocols.sle.user import Binding, Discarded, User
 from protocols.timecodes.tai import tai_ns_from_utc_iso
 
 #: Where the file of passwords is named if the address does not.
@@ -186,6 +186,8 @@ class _FramesAdapter(_Sle):
     def _results(self, pdu: Any) -> Sequence[Result]:
         if isinstance(pdu, frames.AnnotatedFrame | frames.ChannelFrame):
             return self._frame(pdu)
+        if isinstance(pdu, Discarded):
+            return (Malformed(pdu.octets, pdu.why),)
         if isinstance(pdu, frames.SyncNotify):
             name, value = pdu.notification
             if name == "backlog":

@@ -20,7 +20,14 @@ from typing import Any, Final
 from ground.adapters.clock import ScaledClock
 from protocols.errors import LocalError, RemoteError
 from protocols.sle import cltu, common, frames
-from protocols.sle.common import AbortDiagnostic, BindDiagnostic, Refused, ServiceType
+from protocols.sle.common import (
+    VERSIONS,
+    AbortDiagnostic,
+    BindDiagnostic,
+    Refused,
+    ServiceType,
+    UnbindReason,
+)
 from protocols.sle.credentials import RANDOM_BELOW, Hash, Level, Security
 from protocols.sle.tml import Heartbeat
 from protocols.sle.user import Binding, State, User
@@ -141,6 +148,12 @@ class Association:
             bound = self._await(lambda pdu: isinstance(pdu, common.BindReturn))
             if isinstance(bound.result, Refused):
                 raise _refusal(f"BIND to {self._binding.instance}", bound.result, _HOPELESS)
+            if bound.result not in VERSIONS:
+                user.unbind(self._now_ns(), UnbindReason.VERSION_NOT_SUPPORTED)
+                raise LocalError(
+                    f"BIND to {self._binding.instance} is answered with version {bound.result}, "
+                    f"{VERSIONS[0]}..{VERSIONS[-1]} are known"
+                )
             self._start(user, self._now_ns())
             started = self._await(
                 lambda pdu: isinstance(pdu, frames.FramesStartReturn | cltu.CltuStartReturn)

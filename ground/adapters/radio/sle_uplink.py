@@ -14,6 +14,7 @@ from protocols.errors import LocalError, RemoteError
 from protocols.sle import cltu
 from protocols.sle.cltu import CltuProduction, CltuStatus, TransferDiagnostic
 from protocols.sle.common import Refused
+from protocols.sle.user import Discarded
 
 #: After a refusal, unless the provider says before that something has changed.
 PAUSE_S: Final = 1.0
@@ -97,6 +98,8 @@ class CltuUplink:
             if isinstance(pdu, cltu.AsyncNotify):
                 self._changed()
                 self._hear(pdu)
+            elif isinstance(pdu, Discarded):
+                self._say(f"something is discarded: {pdu.why}")
             elif isinstance(pdu, cltu.CltuStatusReport):
                 self._room = None if self._room is None else pdu.buffer
                 self._tell(pdu.production, f"{pdu.buffer} octets of buffer")
