@@ -26,8 +26,11 @@ from protocols.timecodes.tai import (
 DISTRIBUTION: Final = "l4-relay-ground"
 #: Sockets of the bus, journal segments, WebSockets of browsers: a large site has some hundreds.
 FEWEST_FILES: Final = 1024
-#: Where Debian, Fedora and Arch put the IERS's list (package tzdata).
-LEAP_SECOND_LISTS: Final = (Path("/usr/share/zoneinfo/leap-seconds.list"),)
+#: Where an operator puts the IERS's list, and where Debian, Fedora and Arch do (package tzdata).
+LEAP_SECOND_LISTS: Final = (
+    Path("/etc/l4/leap-seconds.list"),
+    Path("/usr/share/zoneinfo/leap-seconds.list"),
+)
 #: Of NTP, 1900-01-01, in Unix time.
 _NTP_EPOCH_S: Final = -2_208_988_800
 #: adjtimex(2): the clock is not synchronised.
@@ -121,17 +124,26 @@ def system_clock(_: None) -> Iterator[Finding]:
 
 
 def leap_seconds(_: None) -> Iterator[Finding]:
-    """Ours against the list that the system has, and whether either is still good."""
+    """Ours against the newest list there is here, and whether either is still good.  A list that
+    says what ours says prolongs it; one that says otherwise wants another version of us."""
     now_ns = int(tai_ns_from_unix_ns(time.time_ns()))
     ours, ours_until_ns = (
         LEAP_SECONDS[-1][1],
         tai_ns_from_utc_iso(f"{LEAP_SECONDS_EXPIRE}T00:00:00Z"),
     )
     said = f"TAI − UTC is {ours} s, by a table good until {LEAP_SECONDS_EXPIRE}"
-    listed = next((path for path in LEAP_SECOND_LISTS if path.is_file()), None)
-    upgrade = f"upgrade {DISTRIBUTION}, and the system's tzdata: Bulletin C comes every six months"
-    if listed is not None:
-        theirs, until_ns = read_leap_seconds(listed.read_text())
+    own_list = LEAP_SECOND_LISTS[0]
+    upgrade = (
+        f"`apt install --only-upgrade tzdata`, or put the IERS's newest leap-seconds.list at "
+        f"{own_list}: if it says {ours} s, all is well; else upgrade {DISTRIBUTION}"
+    )
+    lists = [
+        (*read_leap_seconds(path.read_text()), path)
+        for path in LEAP_SECOND_LISTS
+        if os.access(path, os.R_OK)
+    ]
+    if lists:
+        theirs, until_ns, listed = max(lists, key=lambda one: one[1])
         until = utc_iso_from_tai_ns(until_ns, decimals=0)[:10]
         said += f"; {listed} (good until {until}) says {theirs} s"
         if theirs != ours and until_ns > ours_until_ns:

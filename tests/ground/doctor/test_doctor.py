@@ -103,7 +103,9 @@ def test_leap_seconds_against_the_systems_list(
 ) -> None:
     path = tmp_path / "leap-seconds.list"
     path.write_text(LIST.format(expiry=expiry, last=last))
-    monkeypatch.setattr(machine, "LEAP_SECOND_LISTS", (path,))
+    (tmp_path / "older").write_text(LIST.format(expiry=3_600_000_000, last=36))
+    lists = (tmp_path / "older", tmp_path / "absent", path)
+    monkeypatch.setattr(machine, "LEAP_SECOND_LISTS", lists)
     monkeypatch.setattr(machine, "LEAP_SECONDS_EXPIRE", "2017-06-28")
     assert list(levels(machine.leap_seconds(None))) == [level]
     seconds, until_ns = machine.read_leap_seconds(path.read_text())
