@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ground.adapters.journal import FileJournal
 from ground.command.client import CommandClient
-from ground.command.resync import ACTOR
-from ground.command.telemetry import Telemetry
+from ground.command.reports import verifications
 from ground.config import (
     BUS,
     COMMAND,
@@ -39,15 +39,15 @@ from ground.doctor.finding import Level
 from ground.doctor.site import restored as examined
 from ground.recovery.backup import back_up, restore
 from ground.relay.client import BundleClient
-from protocols.bus.messages import ParametersMessage, parse
+from protocols.bus.messages import PacketsMessage, parse
+from protocols.bus.replay import parse_record
 from protocols.identifiers import BundleNode, Topic
+from protocols.telecommand.verification import Stage
 from tests.end_to_end.site import PATIENCE_S, Site
 
 SERVICES = (BUS, RECEIVE, MONITOR, MISSION_CENTRE, RELAY, COMMAND)
 SOURCE = f"ipn:{int(BundleNode.SITE)}.7"
 LIGHT_TIME_S = 30.0
-ACCEPTED = "FSW_COMMANDS_ACCEPTED"
-COUNTED = {ACCEPTED, "FSW_FRAMES_REJECTED", "FSW_FRAMES_INSECURE", "FSW_SECURITY_REFUSED"}
 
 
 @dataclass
@@ -116,7 +116,7 @@ def trial(directory: Path) -> list[str]:
     settings = prepare_run_directory(
         run, speed=60, base_port=free_base_port(), snapshot_octets=1 << 20, command=True, relay=True
     )
-    site = Site(settings, Topic.PARAMETERS)
+    site = Site(settings)
     try:
         for name in SERVICES:
             site.start(name)
@@ -148,7 +148,7 @@ def trial(directory: Path) -> list[str]:
         print(f"in step after {time.monotonic() - began:.0f} s of the wall, 60 times as much there")
         after = send(site, directory / "file", "after")
         with CommandClient(settings.command_endpoint, actor="ann", timeout_s=PATIENCE_S) as ann:
-            found = ann.show(left)
+            found, listed = ann.show(left), ann.list(last=100)
         if found["state"] != "queued" or "may have been sent" not in found["reason"]:
             problems.append(f"request {left} was on the stack: {found['state']} {found['reason']}")
         for what in ("requests", "counts", "files", "bundles"):
@@ -156,42 +156,40 @@ def trial(directory: Path) -> list[str]:
             twice = [one for one, times in given.items() if times > 1]
             if twice:
                 problems.append(f"{what} given out twice: {twice}")
-        sent = sum(len(part.requests) for part in (before, lost, after))
-        problems += _on_board(site, sent)
+        unknown = [one for one in listed if one["state"] in ("unknown", "held", "failed")]
+        problems += [f"request {one['number']} is {one['state']}" for one in unknown]
+        for name in reversed((*SERVICES, "spacecraft")):
+            site.end(name)
+        problems += _on_board(site, before, lost, after)
     finally:
         site.close()
     return problems
 
 
-def _on_board(site: Site, sent: int) -> list[str]:
-    """By the spacecraft's telemetry: what it has accepted, of `sent` commands and our questions,
-    and what it has refused."""
-    telemetry = Telemetry(COUNTED)
-    with CommandClient(site.settings.command_endpoint, actor="eve", timeout_s=PATIENCE_S) as asked:
-        requests = asked.list(last=100)
-    sent += sum(one["actor"] == ACTOR for one in requests)
-
-    def count(name: str) -> int:
-        found = telemetry.sample(name)
-        return -1 if found is None else int(found.raw)
-
-    def heard() -> bool:
-        for message in site.messages:
-            telemetry.take(parse(ParametersMessage, message.body))
-        site.messages.clear()
-        return count(ACCEPTED) >= sent
-
-    try:
-        site.wait_for(heard)
-    except AssertionError:
-        counts = {name: count(name) for name in COUNTED}
-        return [f"{sent} commands were sent; by the spacecraft's telemetry {counts}"]
-    problems = [f"{name} is {count(name)}" for name in COUNTED - {ACCEPTED} if count(name)]
-    if count(ACCEPTED) != sent:
-        problems.append(f"{sent} commands were sent, {count(ACCEPTED)} accepted on board")
-    unknown = [one["number"] for one in requests if one["state"] == "unknown"]
-    if unknown:
-        problems.append(f"requests {unknown} have an unknown end")
+def _on_board(site: Site, before: Sent, lost: Sent, after: Sent) -> list[str]:
+    """By the spacecraft's reports in the journal, which goes on where the backup ends."""
+    accepted: set[tuple[int, int]] = set()
+    refused: list[int] = []
+    journal = FileJournal(site.settings.journal_dir(RECEIVE, Topic.PACKETS))
+    for record in journal.read(0, max_octets=1 << 40):
+        message = parse(PacketsMessage, parse_record(record.payload)[1])
+        for report, ert_ns in verifications(message):
+            count = report.request.sequence_count
+            if not report.success:
+                refused.append(count)
+            elif report.stage is Stage.ACCEPTANCE:
+                accepted.add((count, ert_ns))
+    journal.close()
+    times = Counter(count for count, _ in accepted)
+    problems = [f"packet {count} was refused" for count in refused]
+    problems += [
+        f"packet {count} was accepted {times[count]} times"
+        for count in (*before.counts, *after.counts)
+        if times[count] != 1
+    ]
+    again = [count for count in lost.counts if times[count]]
+    if again:
+        problems.append(f"packets {again}, sent before the loss, were accepted after it")
     return problems
 
 
