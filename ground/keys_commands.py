@@ -62,7 +62,8 @@ def _new_key(valid_from_s: float) -> Key:
 )
 def new(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Services or people: monitor, receive.yeoju, ann")
+        list[str] | None,
+        typer.Argument(help="Services, bundle nodes or people: receive.yeoju, node.yeoju, ann"),
     ] = None,
     role: Annotated[
         str,

@@ -246,6 +246,13 @@ COUNTERS: Mapping[str, Mapping[str, str]] = {
         "malformed": "l4_malformed_messages_total",
         **_LINKS,
     },
+    # A bundle node of its own (`l4 relay node`).
+    "node": {
+        "held": "l4_relay_bundles_held",
+        "forwarded": "l4_relay_bundles_total fate=forwarded",
+        "duplicates": "l4_relay_bundles_total fate=duplicate",
+        **_LINKS,
+    },
     MISSION_CENTRE: {
         "bundles": "l4_centre_bundles_total",
         "repeated": "l4_centre_repeated_total",

@@ -35,8 +35,8 @@ At = Annotated[
     str,
     typer.Option(
         "--at",
-        help="Which node: `site` or `centre` of the run, or its applications' endpoint "
-        "(tcp://127.0.0.1:4560) for one that `l4 relay node` runs.",
+        help="Which node: `site` or `centre` of the run; for one that `l4 relay node` runs its "
+        "file (yeoju.toml: also its keys), or its applications' endpoint (tcp://127.0.0.1:4560).",
     ),
 ]
 _RUN = Path("var/run")
@@ -69,6 +69,7 @@ relay_app.command(
 @contextmanager
 def _client(at: str, run_dir: Path) -> Iterator[BundleClient]:
     from ground.config import MISSION_CENTRE, RELAY, load_settings
+    from ground.keyring import Keyring, person
     from ground.relay.client import BundleClient
     from ground.wiring import open_person
     from protocols.errors import LocalError
@@ -83,8 +84,18 @@ def _client(at: str, run_dir: Path) -> Iterator[BundleClient]:
         site = at == "site"
         keyring, server = open_person(settings), RELAY if site else MISSION_CENTRE
         at = settings.relay_applications if site else settings.centre_applications
+    elif at.endswith(".toml"):
+        from ground.relay.settings import load_relay_settings
+
+        of_node = load_relay_settings(Path(at))
+        at, server = of_node.applications, of_node.identity
+        if of_node.keys is not None:
+            keyring = Keyring(of_node.keys, person(of_node.keys))
     elif "://" not in at:
-        raise LocalError(f"--at {at}: site, centre, or an endpoint like tcp://127.0.0.1:4560")
+        raise LocalError(
+            f"--at {at}: site, centre, a node's file like yeoju.toml, "
+            "or an endpoint like tcp://127.0.0.1:4560"
+        )
     with BundleClient(at, server=server, keyring=keyring) as client:
         yield client
 
@@ -125,9 +136,9 @@ def node(
     configuration: Annotated[Path, typer.Argument(help="The node's TOML file.")],
 ) -> None:
     """Run a bundle node until Ctrl-C: its store, its neighbours over TCPCLv4, its applications."""
-    from ground.__main__ import end_of_service
+    from ground.__main__ import allow_descriptors, end_of_service
     from ground.relay.settings import load_relay_settings
-    from ground.wiring_node import run_node
+    from ground.wiring_node import run_standalone
 
     settings = load_relay_settings(configuration)
     listen = "nobody can connect" if settings.listen is None else "{}:{}".format(*settings.listen)
@@ -136,7 +147,8 @@ def node(
         f"{settings.applications}, bundles in {settings.store}; Ctrl-C ends it",
         file=sys.stderr,
     )
-    run_node(settings, end_of_service(), said=lambda text: print(text, flush=True))
+    allow_descriptors()
+    run_standalone(settings, end_of_service(), said=lambda text: print(text, flush=True))
 
 
 @relay_app.command(epilog="Examples: l4 relay status · l4 relay status --at centre --json")

@@ -215,6 +215,15 @@ def observed(settings: RunSettings, service: str, clock: Clock) -> Iterator[Obse
 
     LocalError: its port is taken.
     """
+    with observed_at(service, settings.run_dir, settings.metrics_of(service), clock) as one:
+        yield one
+
+
+@contextmanager
+def observed_at(
+    service: str, directory: Path, address: tuple[str, int] | None, clock: Clock
+) -> Iterator[Observed]:
+    """Of what works in a directory; address: None: its supervisor alone is told."""
     from ground.adapters.exposition import Exposition, Page
     from ground.adapters.notify import Notifier
     from ground.adapters.otlp import open_traces
@@ -228,16 +237,17 @@ def observed(settings: RunSettings, service: str, clock: Clock) -> Iterator[Obse
     notifier = Notifier()
     traces = open_traces(service)
     told = [MessageLog(service), *([traces.published] if traces is not None else [])]
-    one = Observed(service, settings.run_dir, clock, notifier, told)
+    one = Observed(service, directory, clock, notifier, told)
     pages = {
         "/metrics": lambda: Page(200, CONTENT_TYPE, one.metrics()),
         "/healthz": healthz,
     }
-    server = Exposition(*settings.metrics_of(service), pages)
+    server = Exposition(*address, pages) if address is not None else None
     try:
         yield one
     finally:
-        server.close()
+        if server is not None:
+            server.close()
         notifier.close()
         if traces is not None:
             traces.close()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ground.config import MISSION_CENTRE, RELAY, RunSettings
 from ground.keyring import Keyring, check_secret
-from ground.ports import Clock, Stop
+from ground.ports import Clock, LinkState, Stop
 from protocols.errors import LocalError
 
 if TYPE_CHECKING:
@@ -119,6 +119,52 @@ def _tls_context(files: TlsFiles, server: bool) -> ssl.SSLContext:
             f"TLS: {files.certificate}, {files.key}, {files.authority}: {error}"
         ) from error
     return context
+
+
+def link_counters(loop: RelayLoop) -> dict[str, int]:
+    """Links of a bundle node to its neighbours, by state."""
+    states = [link.state for transport in loop.transports for link in transport.statistics()]
+    return {f"links_{state.lower()}": states.count(state) for state in LinkState}
+
+
+def run_standalone(
+    settings: RelaySettings, stop: Stop, said: Callable[[str], None] | None = None
+) -> None:
+    """`l4 relay node`: a node of its own, seen by /metrics, /healthz and systemd's watchdog."""
+    from ground.adapters.clock import ScaledClock
+    from ground.status import StatusReporter
+    from ground.wiring import observed_at
+    from protocols.bus.envelope import Envelope
+    from protocols.bus.messages import ServiceState
+
+    clock = ScaledClock.wall()
+    if settings.keyring is not None:
+        settings.keyring.own()
+    with observed_at(settings.identity, settings.store, settings.metrics, clock) as seen:
+        status = StatusReporter(settings.identity, clock)
+
+        def tell(state: ServiceState, detail: str, counters: dict[str, int]) -> None:
+            status.state, status.detail = state, detail
+            message = status.message(counters)
+            body = message.build()
+            seen.published(Envelope(status.topic, settings.identity, "", -1, message.time_ns, body))
+
+        def turn(loop: RelayLoop) -> None:
+            if not status.due:
+                return
+            node = loop.node
+            counters = {
+                **link_counters(loop),
+                "forwarded": node.counts.forwarded,
+                "duplicates": node.counts.duplicates,
+                "held": len(node.held),
+            }
+            detail = loop.disk_error or f"{len(node.held):,} bundles held"
+            tell(ServiceState.RUNNING, detail, counters)
+
+        tell(ServiceState.RECOVERING, "", {})
+        run_node(settings, stop, clock, said=said, each_turn=turn, keyring=settings.keyring)
+        tell(ServiceState.STOPPED, "", {})
 
 
 def run_node(

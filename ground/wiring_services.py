@@ -23,7 +23,7 @@ from ground.config import (
     TIMING,
     RunSettings,
 )
-from ground.ports import Bus, Clock, Link, LinkState, Stop
+from ground.ports import Bus, Clock, Link, Stop
 from ground.wiring import (
     observed,
     open_clock,
@@ -457,12 +457,6 @@ def _run_mqtt_bridge(settings: RunSettings, stop: Stop) -> None:
     with_bus(MQTT_BRIDGE, settings, work)
 
 
-def link_counters(loop: RelayLoop) -> dict[str, int]:
-    """Links of a bundle node to its neighbours, by state."""
-    states = [link.state for transport in loop.transports for link in transport.statistics()]
-    return {f"links_{state.lower()}": states.count(state) for state in LinkState}
-
-
 def _run_relay(settings: RunSettings, stop: Stop) -> None:
     import os
 
@@ -472,7 +466,7 @@ def _run_relay(settings: RunSettings, stop: Stop) -> None:
     from ground.relay.space_transport import HANDOVER_S, SpaceTransport
     from ground.status import COMPILING, StatusReporter
     from ground.warming import settle
-    from ground.wiring_node import node_settings, run_node
+    from ground.wiring_node import link_counters, node_settings, run_node
     from protocols.bus.messages import ServiceState
     from protocols.dtn.ltp_parameters import DEEP_SPACE
     from protocols.identifiers import BundleNode
@@ -535,7 +529,7 @@ def _run_mission_centre(settings: RunSettings, stop: Stop) -> None:
     from ground.relay.centre import MissionCentre
     from ground.relay.plan import site_plan
     from ground.status import COMPILING, StatusReporter
-    from ground.wiring_node import node_settings, run_node
+    from ground.wiring_node import link_counters, node_settings, run_node
     from protocols.bus.messages import ServiceState
     from protocols.identifiers import BundleNode
 

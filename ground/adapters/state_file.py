@@ -30,8 +30,12 @@ class StateFile:
         body = octets[_CRC_OCTETS:]
         if zlib.crc32(body).to_bytes(_CRC_OCTETS, "big") != octets[:_CRC_OCTETS]:
             return None
-        # Snapshots have numbers as map keys (virtual channels); the CRC says it is our own.
-        state = msgpack.unpackb(body, strict_map_key=False)
+        try:
+            # Snapshots have numbers as map keys (virtual channels).
+            state = msgpack.unpackb(body, strict_map_key=False)
+        except (ValueError, TypeError):
+            # A CRC is no proof: four octets of zeros, as a lost write leaves, are that of nothing.
+            return None
         return state if isinstance(state, dict) else None
 
     def save(self, state: dict[str, Any], *, wait: bool = True) -> None:

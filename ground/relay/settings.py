@@ -6,6 +6,9 @@ store = "bundles"                     # directory, beside this file unless absol
 applications = "tcp://127.0.0.1:4560" # where applications connect
 listen = "127.0.0.1:4556"             # TCPCL; left out: nobody can connect
 plan = "plan.ionrc"                   # .ionrc (ION) or .json (HDTN)
+keys = "keys"                         # `l4 keys`: applications are then authenticated
+identity = "node.yeoju"               # the node's name there
+metrics = "127.0.0.1:9560"            # /metrics and /healthz, on loopback
 
 [[neighbour]]                         # connected to by TCPCL, and a contact that never ends
 node = "ipn:6.0"
@@ -37,6 +40,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ground.documents import toml_of
+from ground.keyring import Keyring
+from protocols.bus.access import is_key_name, is_loopback_host, role_of
 from protocols.dtn.contact_plan import Contact, ContactPlan, Range
 from protocols.dtn.contact_plan_formats import read_hdtn, read_ion
 from protocols.dtn.eid import Eid, eid
@@ -50,6 +55,7 @@ _KEYS: Final = {
     "": {
         *("node", "name", "store", "applications", "listen", "plan", "neighbour", "rule", "layers"),
         *("quota", "tls", "reports_per_s", "keepalive_s", "owlt_margin"),
+        *("keys", "identity", "metrics"),
     },
     "neighbour": {
         *("node", "name", "layer", "connect", "listen", "rate_bit_s", "limit_bit_s", "owlt_s")
@@ -60,6 +66,8 @@ _KEYS: Final = {
     "tls": {"policy", "certificate", "key", "authority"},
 }
 LAYERS: Final = ("tcpcl", "stcp", "mtcp", "udp", "ltp")
+#: Role of a node that is no site's, and its name where it is the only one.
+NODE: Final = "node"
 #: Of neighbours on the ground: contacts from before anybody's clock to after all plans.
 _ALWAYS: Final = (0, 1 << 62)
 _GROUND_BIT_S: Final = 1_000_000_000
@@ -88,7 +96,9 @@ class LtpLink:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelaySettings:
     """connect: TCPCL addresses that are kept connected.  others: of the layers stcp, mtcp and udp,
-    where we listen (None: nowhere) and the neighbours' addresses."""
+    where we listen (None: nowhere) and the neighbours' addresses.  keys: directory, None: there is
+    none and applications come from loopback alone; identity: whose keys are ours.  metrics: where
+    /metrics and /healthz are, None: nowhere."""
 
     node: NodeSettings
     name: str
@@ -105,6 +115,14 @@ class RelaySettings:
         default_factory=dict[str, tuple[Address | None, dict[int, Address]]]
     )
     ltp: tuple[LtpLink, ...] = ()
+    keys: Path | None = None
+    identity: str = NODE
+    metrics: Address | None = None
+
+    @property
+    def keyring(self) -> Keyring | None:
+        """The node's; `ground.keyring.person` finds who asks it."""
+        return Keyring(self.keys, self.identity) if self.keys is not None else None
 
 
 def load_relay_settings(path: Path) -> RelaySettings:
@@ -145,6 +163,21 @@ def _address(text: str, key: str) -> Address:
     if not host or not port.isdigit() or int(port) > 65535:
         raise LocalError(f'{key} = {text!r}, "HOST:PORT" wanted')
     return host.strip("[]"), int(port)
+
+
+def _metrics(text: str) -> Address:
+    address = _address(text, "metrics")
+    if not is_loopback_host(address[0]):
+        raise LocalError(
+            f"metrics = {text!r}: whoever reaches it may read; a loopback address wanted"
+        )
+    return address
+
+
+def _identity(text: str) -> str:
+    if not is_key_name(text) or role_of(text) != NODE:
+        raise LocalError(f'identity = {text!r}, "{NODE}" or "{NODE}.NAME" wanted')
+    return text
 
 
 def _node(text: str) -> Eid:
@@ -241,6 +274,9 @@ def _settings(path: Path, values: Mapping[str, Any]) -> RelaySettings:
         path=path,
         others={layer: both for layer, both in others.items() if both[0] or both[1]},
         ltp=tuple(ltp),
+        keys=path.parent / _value(values, "keys", str) if "keys" in values else None,
+        identity=_identity(_value(values, "identity", str, NODE)),
+        metrics=_metrics(_value(values, "metrics", str)) if "metrics" in values else None,
     )
 
 

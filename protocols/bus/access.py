@@ -135,6 +135,8 @@ ROLES: Final[dict[str, Role]] = {
     "mission_centre": Role(_LIVE, (Topic.BUNDLES,), (Topic.STATUS,)),
     "console": Role(_FOLLOWER | _OPERATORS, (), _CONTROL_ROOM),
     "mqtt_bridge": Role(_FOLLOWER, (), _CONTROL_ROOM),
+    # A bundle node that is no site's: applications connect to it, it connects to nobody here.
+    "node": Role(frozenset()),
     # The station's modem: receive connects to it, it connects to nobody.
     "spacecraft_sim": Role(frozenset()),
     # People at `l4`: an operator commands and plans, a viewer looks; who has telemetry alone is

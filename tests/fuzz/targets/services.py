@@ -13,6 +13,7 @@ from ground.client.errors import GroundError
 from ground.client.samples import read_samples
 from ground.command.arguments import parse_arguments, parse_time
 from protocols.bus import messages
+from protocols.bus.access import Door, Holder, Key, holder_of
 from protocols.bus.agent import Request, parse_from_node
 from protocols.bus.calls import Answer, Call
 from protocols.bus.envelope import Envelope, build_envelope, parse_envelope
@@ -40,6 +41,7 @@ from protocols.bus.replay import (
     parse_pull,
     parse_record,
 )
+from protocols.bus.zap import CURVE, KEY_OCTETS, OK, ZapRequest, build_reply
 from protocols.dictionary.l4_commands import COMMANDS
 from protocols.errors import LocalError, RemoteError
 from tests.fuzz.target import Target, examples, joined, parts
@@ -196,6 +198,36 @@ def passes() -> list[bytes]:
     return [build_pass_list(one).encode() for one in found[:4]]
 
 
+def key_file(octets: bytes) -> None:
+    """What is read is built and read again as the same, and says who it is at any time."""
+    holder = Holder.parse(octets.decode("ascii", "replace"))
+    assert Holder.parse(holder.build()) == holder
+    assert not any(key.secret for key in holder.public_only.keys)
+    for now_s in (0.0, 2e9, float(max(key.valid_from_s for key in holder.keys))):
+        assert holder.accepts(holder.in_force(now_s).public, now_s)
+        assert all(
+            holder_of([holder], key.public, door, now_s) in (None, holder)
+            for key in holder.keys
+            for door in Door
+        )
+
+
+def key_files() -> list[bytes]:
+    first, second = Key("a" * 40, 1_700_000_000, "b" * 40), Key("c" * 40, 1_800_000_000)
+    return [
+        Holder("bus", "bus", (first,)).build().encode(),
+        Holder("ann", "operator", (first, second)).build().encode(),
+        Holder("receive.yeoju", "receive", (second,)).build().encode(),
+    ]
+
+
+def zap(octets: bytes) -> None:
+    request = ZapRequest.parse(parts(octets, 8))
+    if request.mechanism == CURVE:
+        assert len(request.key) == KEY_OCTETS
+    build_reply(request.number, OK, "", "bus")
+
+
 TARGETS: Final = [
     Target("bus-envelope", "protocols.bus.envelope.parse_envelope", envelope,
            lambda: [joined(build_envelope(Envelope("events", "monitor", "j1", 7, T0, b"body")))],
@@ -239,6 +271,14 @@ TARGETS: Final = [
            lambda octets: parse_time(octets.decode("utf-8", "replace"), now_ns=T0),
            lambda: [b"2026-11-28T12:00:00Z", b"+90s", b"+1.5h", b"2016-12-31T23:59:60Z"],
            refuses=(LocalError,), tokens=(b"9" * 400, b"T", b"Z", b"+", b"60")),
+    Target("key-file", "protocols.bus.access.Holder.parse", key_file, key_files,
+           refuses=(LocalError,),
+           tokens=(b"9999-12-31T23:59:59Z", b"0001-01-01T00:00:00+14:00", b"[" * 60, b"1e400",
+                   b"null", b"NaN", b'"secret"', b'"operator"', b'"bus"', b"\\ud800", b"{}")),
+    Target("zap-request", "protocols.bus.zap.ZapRequest.parse", zap,
+           lambda: [joined(ZapRequest(b"1", "bus.in", "10.0.0.1", CURVE, bytes(32)).build()),
+                    joined([b"1.0", b"1", b"bus.out", b"::1", b"", b"NULL"]),
+                    joined([b"1.0", b"1", b"link", b"", b"", b"PLAIN", b"ann", b"secret"])]),
     Target("samples", "ground.client.samples.read_samples", read_samples, samples,
            refuses=(GroundError,), short=60),
 ]  # fmt: skip

@@ -67,7 +67,7 @@ def test_a_node_tells_what_it_holds_and_why(tmp_path: Path) -> None:
     [
         (("send", "ipn:2.1"), "a message, - or --file wanted"),
         (("send", "ipn:2.1", "x", "--lifetime", "1y"), "--lifetime 1y: a number and s, m, h or d"),
-        (("status", "--at", "nowhere"), "--at nowhere: site, centre, or an endpoint"),
+        (("status", "--at", "nowhere"), "--at nowhere: site, centre, a node's file"),
         (("node", "none.toml"), "none.toml: No such file"),
     ],
 )
