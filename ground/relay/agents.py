@@ -69,7 +69,11 @@ class ZmqApplications:
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_OCTETS)
         # An application that came back under its name takes the place of the connection it had.
         self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        self._curve = Curve(self._context, keyring)
+        try:
+            self._curve = Curve(self._context, keyring)
+        except LocalError:
+            self.close()
+            raise
         self._owners: dict[Eid, bytes] = {}
         self._told: dict[bytes, set[int]] = {}
         self._operations: dict[str, Callable[[bytes, dict[str, Any]], Any]] = {
@@ -87,6 +91,7 @@ class ZmqApplications:
         try:
             self._curve.bind(self._socket, self.endpoint, Door.BUNDLES)
         except (zmq.ZMQError, LocalError) as error:
+            self.close()
             raise LocalError(f"applications' endpoint {self.endpoint}: {error}") from error
         selector.register(int(self._socket.FD), EVENT_READ, lambda mask: None)
 
