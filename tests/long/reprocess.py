@@ -135,7 +135,8 @@ def scaling(home: Path, minutes: int, runs: int) -> None:
     # The same downlink on several days: the simulator takes longer than what is measured.
     data = octets.read_bytes()
     made, days = home / "long", 8
-    with CaptureWriter(made, link="downlink") as writer:
+    # Many files, as years have: they are looked through in parallel, too.
+    with CaptureWriter(made, link="downlink", rotate_octets=32 << 20) as writer:
         for sequence, at in enumerate(range(0, days * len(data), 1279)):
             ert_ns = EVENING + sequence * (days * 86_400 * 10**9 // (days * len(data) // 1279))
             low = at % len(data)
@@ -206,7 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--cluster", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--minutes", type=int, default=240)
+    parser.add_argument("--minutes", type=int, default=400)
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="l4-reprocess-") as home:
