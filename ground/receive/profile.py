@@ -484,13 +484,25 @@ def _read_mission(name: str | Path) -> dict[str, _Setting]:
     return settings
 
 
+#: Settings of one code, which another in its place does not have.
+_OF_A_CODE = (
+    "radio.convolutional",
+    "coding.reed_solomon.",
+    "coding.turbo.",
+    "coding.ldpc.",
+    "coding.csm",
+    "coding.asm",
+)
+
+
 def load_profile(mission: str | Path | None = None, **flags: Any) -> LinkProfile:
     """Profile of a mission (a name, or the path of a TOML file), of flags, or of both.
 
     flags: named as on the command line with `_` for `-` (`frames="aos"`, `frame_length=1115`,
     `fecf="present"`, `ocf="absent"`, `insert_zone=0`, `scid=168`, ...); a flag that is None was
-    not given.  A flag goes before the mission's value.  Raises LocalError, naming the value,
-    what is allowed, and where it came from.
+    not given.  A flag goes before the mission's value; turbo or ldpc before its
+    code, whichever that is.  Raises LocalError, naming the value, what is allowed, and where it
+    came from.
 
     >>> load_profile(frames="aos", frame_length=1115, fecf="present", ocf="absent").open_questions
     ('content', 'scid')
@@ -501,6 +513,11 @@ def load_profile(mission: str | Path | None = None, **flags: Any) -> LinkProfile
     protocols.errors.LocalError: --frames: frames.kind = 'sdlc', but one of tm, aos, uslp is allowed
     """
     settings = _read_mission(mission) if mission is not None else {}
+    if any(flags.get(code) not in (None, "none") for code in ("turbo", "ldpc")):
+        # Another code than the mission's, in its place; so with the marker that belongs to it.
+        for key in list(settings):
+            if key.startswith(_OF_A_CODE):
+                del settings[key]
     by_flag = {flag: key for key, (flag, _check, _allowed) in SETTINGS.items()}
     for name, value in flags.items():
         if value is None:

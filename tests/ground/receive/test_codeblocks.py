@@ -16,6 +16,7 @@ from ground.receive.chain import ReceiveChain
 from ground.receive.inputs import open_input
 from ground.receive.output import ChainOutput
 from ground.receive.profile import LinkProfile, load_profile
+from protocols.coding.codeblocks import marker_of
 from protocols.errors import LocalError
 from protocols.packets.assembly import FrameMultiplexer
 from protocols.packets.space_packet import SpacePacket, build_packet
@@ -275,3 +276,12 @@ def test_soft_symbols_want_a_code_that_takes_them() -> None:
     chain = ReceiveChain(load_profile("l4_relay"))
     with pytest.raises(LocalError, match="take no soft symbols"):
         chain.push_symbols(SoftSymbols(np.zeros(4, np.float32), np.zeros(0, np.int64)), 0)
+
+
+@pytest.mark.parametrize("flags", [{"turbo": "1/2"}, {"ldpc": "C2", "frame_length": 892}])
+def test_a_code_that_is_given_stands_in_the_place_of_the_missions(flags: dict[str, Any]) -> None:
+    coding = load_profile("l4_relay", **flags).coding
+    assert coding.reed_solomon is None
+    assert coding.codeblocks is not None
+    assert coding.asm == marker_of(coding.codeblocks.code)
+    assert load_profile("l4_relay", turbo="none").coding.reed_solomon is not None
