@@ -249,7 +249,9 @@ def test_the_console_through_the_proxy(site: Site, tmp_path: Path) -> None:
             assert len(said) > 1
 
         async def first_word() -> dict:
-            headers = {"authorization": f"Bearer {secret}"}
+            # As a browser: it says which page it comes from, and that has to be the proxy's.
+            origin = f"https://localhost:{port}"
+            headers = {"authorization": f"Bearer {secret}", "origin": origin}
             address = f"wss://localhost:{port}/api/v1/live"
             async with connect(address, ssl=trusting, additional_headers=headers) as stream:
                 return json.loads(await asyncio.wait_for(stream.recv(), 20))

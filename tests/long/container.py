@@ -43,7 +43,8 @@ plain = socket.create_connection(("127.0.0.1", 8443))
 with context.wrap_socket(plain, server_hostname="localhost") as one:
     key = base64.b64encode(os.urandom(16)).decode()
     lines = ["GET /api/v1/live HTTP/1.1", "Host: localhost:8443", "Connection: Upgrade",
-             "Upgrade: websocket", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}",
+             "Origin: https://localhost:8443", "Upgrade: websocket",
+             "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}",
              f"Authorization: Bearer {sys.argv[1]}", "", ""]
     one.sendall("\\r\\n".join(lines).encode())
     print(one.recv(100).split()[1].decode())
