@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,12 @@ class Lost:
 
 
 @pytest.fixture
-def lost(tmp_path: Path) -> Lost:
-    return Lost(tmp_path)
+def lost(tmp_path: Path) -> Iterator[Lost]:
+    made = Lost(tmp_path)
+    yield made
+    made.world.engine.store.close()
+    assert made.world.transfers is not None
+    made.world.transfers.close()
 
 
 def test_what_was_sent_before_and_after_a_restore_is_executed_once(lost: Lost) -> None:
@@ -221,3 +226,4 @@ def test_numbers_that_were_skipped_stay_so(tmp_path: Path) -> None:
     store = CommandStore.open(tmp_path / "command.sqlite")
     assert store.add_run("b", "ann", {}) == 5_002
     assert store.history()[-1].id == 5_001
+    store.close()
