@@ -10,6 +10,7 @@ however late it comes, as playback where it is no longer the present.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -102,7 +103,7 @@ class MergeService:
         while not stop():
             for message in self._bus.receive(TURN_S):
                 self._take(message)
-            self._transmitter.turn(self._clock.now_ns(), *self._antennas.transmitting())
+            self._turn_transmitter()
             self._server.turn(self._asked)
             if not any(position.lag for position in self._bus.positions()):
                 self._status.state = ServiceState.RUNNING
@@ -260,6 +261,14 @@ class MergeService:
 
     # ------------------------------------------------------------ the way up
 
+    def _turn_transmitter(self) -> None:
+        before = self._transmitter.active
+        if self._transmitter.turn(self._clock.now_ns(), *self._antennas.transmitting()):
+            logging.getLogger(f"l4.{RECEIVE}").warning(
+                "%s transmits now, %s no more",
+                *(_antenna(source) for source in (self._transmitter.active, before)),
+            )
+
     def _give(self, message: Message) -> None:
         """Whoever asks for a radiation is heard by one antenna's receiver."""
         wanted = parse(UplinkMessage, message.body)
@@ -276,7 +285,7 @@ class MergeService:
         if operation == "transmit":
             able, _ = self._antennas.transmitting()
             self._transmitter.order(f"{RECEIVE}.{arguments['antenna']}", able)
-            self._transmitter.turn(self._clock.now_ns(), able)
+            self._turn_transmitter()
         elif operation != "list":
             raise RemoteError(f"operation {operation!r}; list, transmit wanted")
         up = self._transmitter
