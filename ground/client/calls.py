@@ -139,6 +139,10 @@ class Calls:
         """Counts of the downlink. (viewer)"""
         return self._call("GET", "/link")
 
+    def antennas(self) -> Any:
+        """Of several: each. (viewer)"""
+        return self._call("GET", "/antennas")
+
     def radios(self) -> Any:
         """Receivers: locks, Eb/N0, spectrum, constellation. (viewer)"""
         return self._call("GET", "/radios")

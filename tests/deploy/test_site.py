@@ -120,7 +120,7 @@ def test_what_dashboard_and_alerts_ask_of_these_services_is_served(site: Site) -
     asked += (DEPLOY / "prometheus/alerts.yml").read_text()
     names = set(re.findall(r"\b(?:l4|process)_\w+", asked))
     # Of services that this site does not run.
-    others = re.compile(r"l4_(pass|schedule|timing|relay|centre|mqtt)_")
+    others = re.compile(r"l4_(pass|schedule|timing|relay|centre|mqtt|antenna)_")
     assert {name for name in names if not others.match(name)} <= served
 
 

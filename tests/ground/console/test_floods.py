@@ -101,6 +101,11 @@ class Served:
     def connections(self) -> int:
         return len(self._server.server_state.connections)
 
+    @property
+    def held(self) -> int:
+        """Connections that take a place."""
+        return sum(one.fileno() != -1 for one, _ in self.room._open)
+
     def open(self, octets: bytes = b"", source: str = BAD) -> socket.socket:
         made = socket.create_connection(("127.0.0.1", self.port), 5, (source, 0))
         made.sendall(octets)
@@ -134,6 +139,8 @@ def served(tmp_path: Path) -> Iterator[Served]:
     console = Console(tmp_path)
     one = Served(console)
     one.asks()
+    # Its place is free again when TLS has said goodbye: one of those that come now would have none.
+    until(lambda: not one.held)
     yield one
     one.close()
     console.close()
@@ -212,6 +219,8 @@ def served_by_tls(directory: Path, limits: HttpLimits = LIMITS) -> Iterator[Serv
     console = Console(directory)
     one = Served(console, for_localhost(directory), limits)
     one.asks()
+    # Its place is free again when TLS has said goodbye: one of those that come now would have none.
+    until(lambda: not one.held)
     yield one
     one.close()
     console.close()
@@ -248,7 +257,7 @@ def test_half_done_handshakes_of_many_addresses_are_bounded_together(tmp_path: P
         assert len(served.room._open) <= LIMITS.connections
         for one in held:
             one.close()
-        until(lambda: not any(one.fileno() != -1 for one, _ in served.room._open))
+        until(lambda: not served.held)
         served.asks()
 
 
