@@ -16,7 +16,7 @@ from ground.config import BUS, RECEIVE, RunSettings, free_base_port, prepare_run
 from ground.receive.capture import CaptureReader
 from ground.receive.chain import ReceiveChain
 from ground.receive.profile import load_profile
-from ground.receive.sample_chain import open_chain
+from ground.receive.sample_chain import SILENCE_S, open_chain
 from ground.wiring_radio import open_prediction
 from protocols.bus.messages import LinkMessage, PacketsMessage, RadioMessage, parse
 from protocols.bus.replay import parse_record
@@ -100,7 +100,9 @@ def test_samples_of_an_rtl_tcp_survive_a_kill(tmp_path: Path) -> None:
     expected = chain.push_chunks(captured).packets
     assert told(settings) == list(expected.select(~expected.is_idle))
     counts = chain.statistics().counts
-    assert counts["radio"]["breaks"] == 1
+    # Once for the kill; a busy machine's radio may have been lost once more.
+    torn = sum(not 0 <= block.lost <= SILENCE_S * rate for block in blocks[1:])
+    assert counts["radio"]["breaks"] == torn >= 1
     assert counts["frames"]["good"] >= 20
 
 
