@@ -57,11 +57,12 @@ def run_service(name: str, settings: RunSettings, stop: Stop) -> None:
 
 
 def _run_bus(settings: RunSettings, stop: Stop) -> None:
-    from ground.adapters.zmq_broker import Broker, run_broker
+    from ground.adapters.zmq_broker import Broker, give_memory_back, run_broker
     from ground.status import StatusReporter
     from protocols.bus.envelope import Envelope, build_envelope
     from protocols.bus.messages import ServiceState
 
+    give_memory_back()
     clock = open_clock(settings)
     broker = Broker(
         settings.bound(settings.bus_in),

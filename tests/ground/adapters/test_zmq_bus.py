@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import zmq
 
@@ -35,6 +37,10 @@ class BusProcess:
     def start(self) -> None:
         command = [sys.executable, "-m", "ground", "bus", "--run-dir", str(self.settings.run_dir)]
         self._process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def end(self, how: signal.Signals) -> tuple[int, str]:
         os.kill(self._process.pid, how)
@@ -118,6 +124,37 @@ def test_a_journal_forgets_what_its_followers_have_finished(broker: BusProcess) 
     finally:
         for bus in (receive, archive, monitor):
             bus.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of glibc")
+def test_what_waited_for_a_slow_subscriber_is_given_back(broker: BusProcess) -> None:
+    one, slow = open_bus(broker.settings, "monitor"), open_bus(broker.settings, "a")
+    assert isinstance(one, ZmqBus)
+    assert isinstance(slow, ZmqBus)
+    process = psutil.Process(broker.pid)
+
+    def own() -> int:
+        memory = process.memory_info()
+        return memory.rss - memory.shared
+
+    try:
+        until_connected(one, slow)
+        begin = own()
+        octets = random.Random(1)
+        highest = 0
+        # More than the sleeper's own side holds; of any size, as messages are.
+        for _ in range(3 * HIGH_WATER_MARK):
+            one.publish("link", bytes(octets.randrange(20_000, 600_000)), time_ns=0)
+            time.sleep(0.001)
+            highest = max(highest, own())
+        assert highest > begin + (30 << 20)
+        deadline = time.monotonic() + 20
+        while own() > begin + (8 << 20):
+            assert time.monotonic() < deadline, (begin, highest, own())
+            slow.receive(0.05)
+    finally:
+        one.close()
+        slow.close()
 
 
 def test_a_subscriber_that_sleeps_through_thousands_gets_them_all(broker: BusProcess) -> None:
