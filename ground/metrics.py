@@ -77,8 +77,7 @@ HELP: Mapping[str, str] = {
     "l4_receive_merged_packets_total": "Packets that another antenna had brought, or came late.",
     "l4_receive_behind_bytes": "Captured and not decoded yet.",
     "l4_receive_uplink_total": "Messages to be radiated, by whether the station took them.",
-    "l4_merge_packets_total": "Packets of several antennas beside those told once, by why.",
-    "l4_merge_told_anew_total": "Times that a receiver has made its journal again.",
+    "l4_receive_told_anew_total": "Messages of an antenna's journal that was made again.",
     "l4_antenna_alive": "Whether the receiver of an antenna says how its link is.",
     "l4_antenna_hears": "Whether an antenna hears the spacecraft.",
     "l4_antenna_transmits": "1 for the antenna that is given what goes up, 0 for the others.",
@@ -172,6 +171,7 @@ COUNTERS: Mapping[str, Mapping[str, str]] = {
         # Of several antennas.
         "duplicates": "l4_receive_merged_packets_total fate=duplicate",
         "late": "l4_receive_merged_packets_total fate=late",
+        "told_anew": "l4_receive_told_anew_total",
         "malformed": "l4_malformed_messages_total",
     },
     MONITOR: {
@@ -305,6 +305,9 @@ def status_samples(status: StatusMessage) -> Iterator[Sample]:
         if counter in names:
             name, _, label = names[counter].partition(" ")
             yield Sample(name, value, dict([label.split("=")]) if label else {})
+        elif (each := EACH.get(counter.partition(" ")[0])) is not None:
+            name, label, unit = each
+            yield Sample(name, value * unit, {label: counter.partition(" ")[2]})
         elif counter == f"{_BUS_PREFIX}published_octets":
             yield Sample("l4_bus_published_bytes_total", value)
         elif counter.startswith(_BUS_PREFIX):

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ground.adapters.clock import ScaledClock
-from ground.metrics import COUNTERS, HELP, Sample, exposition
+from ground.metrics import COUNTERS, EACH, HELP, Sample, exposition
 from ground.observed import Observed
 from ground.ports import Message
 from protocols.bus.messages import (
@@ -129,6 +129,7 @@ def test_numbers_and_labels_as_the_client_library_reads_them(value: float) -> No
 
 def test_every_counter_has_its_metric_described() -> None:
     named = [spec.partition(" ")[0] for names in COUNTERS.values() for spec in names.values()]
+    named += [name for name, _label, _unit in EACH.values()]
     assert set(named) <= set(HELP)
     for name, text in HELP.items():
         # Prometheus: base units, `_total` for counters alone.
@@ -192,3 +193,26 @@ def test_an_antennas_receiver_has_the_metrics_of_a_receiver(tmp_path: Path) -> N
     found = values(one.metrics())
     labels = frozenset({("service", "receive.yeoju")})
     assert found["l4_receive_packets_total", labels] == 5
+
+
+def test_each_antenna_and_receiver_of_several_has_its_sample(tmp_path: Path) -> None:
+    """Alerts ask for these: one that is never told would never fire."""
+    one = Observed("receive", tmp_path, ScaledClock.wall(), Told())
+    one.published(
+        status(
+            ServiceState.RUNNING,
+            **{"alive dsn": 0, "transmits yeoju": 1, "hears dsn": 0},
+            **{"frame_lock l4-radio": 1, "ebn0_millidecibels l4-radio": 4250},
+        )
+    )
+    found = values(one.metrics())
+    told = {name: (dict(labels), value) for (name, labels), value in found.items()}
+    assert told["l4_antenna_alive"][0]["antenna"] == "dsn"
+    assert told["l4_antenna_alive"][1] == 0
+    assert told["l4_antenna_transmits"][0]["antenna"] == "yeoju"
+    assert told["l4_antenna_transmits"][1] == 1
+    assert told["l4_antenna_hears"][0]["antenna"] == "dsn"
+    assert told["l4_radio_frame_locked"][1] == 1
+    assert told["l4_radio_ebn0_decibels"][0]["receiver"] == "l4-radio"
+    assert told["l4_radio_ebn0_decibels"][1] == 4.25
+    assert "l4_status_counter" not in told
