@@ -1,6 +1,6 @@
 """A day of the site in ten minutes: full load, memory flat, no gap that is not accounted for.
 
-    make soak                                        # 24 world hours in ten minutes, 40 Mbit/s
+    make soak                                        # 24 world hours in ten minutes, 300 Mbit/s
     make soak ARGS="--minutes 2 --mbit 100 --hours 4"
 
 The station sends the simulated spacecraft's housekeeping (`tests/benchmarks/system_source`, 15
@@ -167,11 +167,18 @@ def main() -> int:
     )
     parser.add_argument("--hours", type=float, default=24.0, help="world time that passes")
     parser.add_argument("--minutes", type=float, default=10.0, help="wall time that it is given")
-    parser.add_argument("--mbit", type=float, default=40.0, help="rate of the link, wall clock")
+    parser.add_argument("--mbit", type=float, default=300.0, help="rate of the link, wall clock")
     parser.add_argument("--dir", type=Path, help="for the result, and the run while it lasts")
     options = parser.parse_args()
     directory = options.dir or Path(tempfile.mkdtemp(prefix="soak-"))
     directory.mkdir(parents=True, exist_ok=True)
+    # What is sent, what is captured, journals and archive.
+    wanted = round(2.3 * options.mbit * 1e6 / 8 * options.minutes * 60) + (1 << 30)
+    if (free := shutil.disk_usage(directory).free) < wanted:
+        parser.error(
+            f"{directory}: {wanted / 1e9:.0f} GB wanted, {free / 1e9:.0f} GB free: "
+            "--dir elsewhere, or a lower --mbit"
+        )
     result = soak(directory, hours=options.hours, seconds=options.minutes * 60, mbit_s=options.mbit)
     for name in ("run", "soak.cadus"):
         path = directory / name
