@@ -300,6 +300,12 @@ class RunSettings:
         return parse_radios(self.radios).get(receiver.partition(".")[2], self.radio)
 
     @property
+    def radio_addresses(self) -> tuple[str, ...]:
+        """Of all receivers that hear through a radio, each once."""
+        receivers = self.antenna_receivers or (RECEIVE,)
+        return tuple(dict.fromkeys(filter(None, map(self.radio_of, receivers))))
+
+    @property
     def relay_applications(self) -> str:
         """Of the site's bundle node; that of the mission centre one port on."""
         return self._endpoint(RELAY, 3)
@@ -408,6 +414,11 @@ class RunSettings:
         """Where a receiver puts what its link brings."""
         antenna = receiver.partition(".")[2]
         return self.capture_dir.with_name(f"capture-{antenna}") if antenna else self.capture_dir
+
+    @property
+    def captures(self) -> tuple[Path, ...]:
+        """The run's own, and that of each antenna's receiver; not all of them are here."""
+        return (self.capture_dir, *map(self.capture_of, self.antenna_receivers))
 
     @property
     def services(self) -> tuple[str, ...]:

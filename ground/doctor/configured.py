@@ -50,8 +50,8 @@ def _read(settings: RunSettings) -> dict[str, Callable[[], object]]:
         found["stations"] = lambda: _stations(settings.stations)
     if settings.timing:
         found["timing station"] = lambda: _stations(settings.timing_station)
-    if settings.radio:
-        found["radio"] = lambda: _adapter(settings.radio)
+    if settings.radio_addresses:
+        found["radio"] = lambda: [_adapter(address) for address in settings.radio_addresses]
     if settings.command and settings.command_key and os.access(settings.command_key, os.R_OK):
         found["command key"] = lambda: _command_key(settings.command_key)
     if settings.console:
@@ -148,7 +148,7 @@ def owners(settings: RunSettings) -> Iterator[Finding]:
 def clock_of_run(settings: RunSettings) -> Iterator[Finding]:
     """A clock that has gone back: times would come twice, and keys not be in force yet."""
     directory, now_s = settings.run_dir, time.time()
-    places = (directory, directory / "state", directory / "capture", directory / "log")
+    places = (directory, directory / "state", *settings.captures, directory / "log")
     written = [
         path.stat().st_mtime
         for place in places

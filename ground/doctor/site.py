@@ -143,7 +143,7 @@ def keys(settings: RunSettings) -> Iterator[Finding]:
             yield error("keys", f"{path}: others than its owner may read it", f"chmod 600 {path}")
         else:
             yield ok("keys", f"{path}")
-    if settings.command and not settings.command_key and settings.radio:
+    if settings.command and not settings.command_key and settings.radio_addresses:
         do = "make keys and name their file as command_key in run.toml"
         yield error("keys", "commands are signed with the simulated spacecraft's keys", do)
     elif settings.command and not settings.command_key:

@@ -238,14 +238,13 @@ def back_up(settings: RunSettings, target: Path, progress: Progress | None = Non
     copying.tree(settings.pass_list.parent)
     copying.tree(settings.procedure_dir)
     # Whatever else is there, antennas' receivers' journals among it, but for the captures.
-    captures = [settings.capture_dir, *map(settings.capture_of, settings.antenna_receivers)]
     for path in sorted(run.iterdir()):
-        if path.is_dir() and path not in (*captures, run / "log"):
+        if path.is_dir() and path not in (*settings.captures, run / "log"):
             copying.tree(path)
     for path in sorted(run.iterdir()):
         if path.is_file() and path.name not in (*_LEFT_OUT, *copying.files):
             copying.file(path)
-    for capture in captures:
+    for capture in settings.captures:
         copying.tree(capture)
     _like(run, target, copying.files)
     shown = settings.archive and shown_address(settings.archive)

@@ -58,6 +58,7 @@ def test_what_is_well_is_said_to_be(run: RunSettings) -> None:
         ("stations", "station 'NOWHERE'", {"stations": "YEOJU,NOWHERE"}),
         ("timing station", "station 'NOWHERE'", {"timing_station": "NOWHERE"}),
         ("radio", "no adapter 'foo'", {"radio": "foo://x"}),
+        ("radio", "no adapter 'foo'", {"receivers": "a,b", "radios": "a=udp://:9 b=foo://x"}),
         ("command key", "holds one key", {"command_key": "{here}/nonsense"}),
         ("sign-in", "nonsense", {"console_file": "{here}/nonsense"}),
         ("console", "not a loopback address", {"hosts": "console=10.0.0.5"}),

@@ -145,6 +145,14 @@ def test_secrets_that_others_can_read(run: RunSettings, tmp_path: Path) -> None:
     assert "simulated spacecraft" in levels(site.keys(simulated))[Level.ERROR][0]
 
 
+def test_a_radio_is_commanded_with_keys_of_its_own(run: RunSettings) -> None:
+    """Of the run, or of one of its antennas: the simulated spacecraft's keys everybody knows."""
+    assert not levels(site.keys(replace(run, command=True))).get(Level.ERROR)
+    for heard in ({"radio": "udp://:9"}, {"receivers": "a,b", "radios": "b=udp://:9"}):
+        said = levels(site.keys(replace(run, command=True, **heard)))
+        assert "simulated spacecraft's keys" in said[Level.ERROR][0]
+
+
 def test_services_keys(run: RunSettings) -> None:
     done = CliRunner().invoke(app, ["keys", "new", "--site", "--run-dir", str(run.run_dir)])
     assert done.exit_code == 0, done.output
