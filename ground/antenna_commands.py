@@ -72,15 +72,14 @@ def _show(said: dict[str, Any], json_: bool) -> None:
     for title in ("antenna", "link", "hears", "last frame, UTC", "", "detail"):
         table.add_column(title)
     for one in said["antennas"]:
-        used = ", ".join(word for word in ("shown",) if one["used"])
-        used += ", transmits"[0 if used else 2 :] if one["transmits"] else ""
+        roles = {"shown": one["used"], "transmits": one["transmits"]}
         at_ns = one["last_ert_ns"]
         table.add_row(
             one["antenna"],
             one["state"],
             "yes" if one["hears"] else "no",
             utc_iso_from_tai_ns(at_ns, decimals=0) if at_ns else "",
-            used,
+            ", ".join(role for role, has in roles.items() if has),
             one["detail"],
         )
     console = Console()

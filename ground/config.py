@@ -55,7 +55,7 @@ from typing import Any, cast
 from ground.documents import toml_of
 from ground.durable_files import make_directory, replace_file
 from ground.server_address import checked_address
-from protocols.bus.access import is_key_name, is_loopback_host, role_of
+from protocols.bus.access import antenna_of, is_key_name, is_loopback_host, role_of
 from protocols.errors import LocalError
 from protocols.identifiers import Topic
 from protocols.telemetry.sampling import MOST_HZ
@@ -285,7 +285,7 @@ class RunSettings:
 
     def link_of(self, receiver: str) -> str:
         """The station's endpoint; an antenna's modem stands beside its receiver, unless told."""
-        antenna = receiver.partition(".")[2]
+        antenna = antenna_of(receiver)
         if not antenna:
             return self.link_endpoint
         station = f"{SIMULATOR}.{antenna}"
@@ -293,11 +293,11 @@ class RunSettings:
 
     def link_name_of(self, receiver: str) -> str:
         """What people call a receiver's link: its antenna, if it is of one."""
-        return receiver.partition(".")[2] or self.link_name
+        return antenna_of(receiver) or self.link_name
 
     def radio_of(self, receiver: str) -> str:
         """Address of the adapter through which a receiver hears; empty: the simulated station's."""
-        return parse_radios(self.radios).get(receiver.partition(".")[2], self.radio)
+        return parse_radios(self.radios).get(antenna_of(receiver), self.radio)
 
     @property
     def radio_addresses(self) -> tuple[str, ...]:
@@ -403,7 +403,7 @@ class RunSettings:
 
     def uplink_log_of(self, receiver: str) -> Path:
         """What its radio has transmitted, for one that does not know it itself."""
-        antenna = receiver.partition(".")[2]
+        antenna = antenna_of(receiver)
         return self.run_dir / "state" / f"radio-uplink{antenna and '-' + antenna}.jsonl"
 
     @property
@@ -412,7 +412,7 @@ class RunSettings:
 
     def capture_of(self, receiver: str) -> Path:
         """Where a receiver puts what its link brings."""
-        antenna = receiver.partition(".")[2]
+        antenna = antenna_of(receiver)
         return self.capture_dir.with_name(f"capture-{antenna}") if antenna else self.capture_dir
 
     @property

@@ -149,11 +149,11 @@ def _check_access(path: Path, found: os.stat_result, refused: int) -> None:
 def read_holder(path: Path, *, secret: bool = False) -> Holder:
     """A key file.  FileNotFoundError; LocalError, which quotes none of it; others may change it,
     or, if it is secret, read it."""
+    text = _read_checked(path, _SECRET_FROM if secret else _PUBLIC_FROM)
     try:
-        return Holder.parse(_read_checked(path, _SECRET_FROM if secret else _PUBLIC_FROM))
+        return Holder.parse(text)
     except LocalError as error:
-        text = str(error)
-        raise LocalError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+        raise LocalError(f"{path}: {error}") from None
 
 
 #: Bits of a mode that are refused.  Group may read secrets: that is how a service without a fixed

@@ -26,6 +26,7 @@ from ground.receive.carriers import carrier_of, other_carriers
 from ground.receive.chain import ReceiveChain
 from ground.receive.decoding import Decoded, Decoder
 from ground.receive.profile import load_profile
+from protocols.bus.access import antenna_of
 from protocols.bus.messages import (
     Event,
     EventKind,
@@ -194,7 +195,7 @@ def _frame(
     directory = _capture(settings, message)
     if not directory.is_dir():
         # That of an antenna stays on its receiver's host.
-        found["capture"] = {"antenna": message.origin.partition(".")[2], "elsewhere": True}
+        found["capture"] = {"antenna": antenna_of(message.origin), "elsewhere": True}
         return
     around = _around(settings, message, ert_ns)
     if around is None:
@@ -203,7 +204,7 @@ def _frame(
     captured = chunks[at]
     names = dict(CaptureReader(directory).files())
     found["capture"] = {
-        "antenna": message.origin.partition(".")[2],
+        "antenna": antenna_of(message.origin),
         "file": names[captured.position.file].name,
         "end_offset": captured.position.offset,
         "octets": len(captured.chunk.octets),

@@ -48,10 +48,10 @@ WRITER_LOCK: Final = 0x6C346172
 #: server gives its locks to the next writer then.
 KEEPALIVE: Final = {"idle": 30, "interval": 10, "count": 3}
 _KEEPALIVE_OPTIONS: Final = {
-    "TCP_KEEPIDLE": 30,
-    "TCP_KEEPALIVE": 30,  # macOS
-    "TCP_KEEPINTVL": 10,
-    "TCP_KEEPCNT": 3,
+    "TCP_KEEPIDLE": KEEPALIVE["idle"],
+    "TCP_KEEPALIVE": KEEPALIVE["idle"],  # macOS
+    "TCP_KEEPINTVL": KEEPALIVE["interval"],
+    "TCP_KEEPCNT": KEEPALIVE["count"],
     "TCP_USER_TIMEOUT": 60_000,
 }
 #: What a server's administrator may have set for everybody, and what writes and copies must not be

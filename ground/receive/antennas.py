@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ground.ports import Clock, LinkState
+from protocols.bus.access import antenna_of
 from protocols.bus.messages import LinkMessage, OcfMessage
 
 #: A receiver that has said nothing of its link for so long, wall seconds, is not chosen.
@@ -85,7 +86,7 @@ class Antennas:
             link = None if word is None else word.link
             found.append(
                 {
-                    "antenna": source.partition(".")[2],
+                    "antenna": antenna_of(source),
                     "alive": source in speaking,
                     "state": "SILENT" if source not in speaking or link is None else link.state,
                     "detail": "" if link is None else link.detail,

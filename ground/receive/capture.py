@@ -456,7 +456,7 @@ class CaptureWriter:
 
     def _write(self, octets: bytes) -> None:
         if self._failed is not None:
-            raise OSError(self._failed.errno, os.strerror(self._failed.errno or 0), str(self.path))
+            raise self._refusal(self._failed)
         view = memoryview(octets)
         done = 0
         try:
@@ -537,14 +537,17 @@ class CaptureWriter:
         octets (Linux calls them written).  They leave the file, and this writer takes no more:
         whoever opens it again has them sent again."""
         if self._failed is not None:
-            raise OSError(self._failed.errno, os.strerror(self._failed.errno or 0), str(self.path))
+            raise self._refusal(self._failed)
         try:
             os.fdatasync(file)
         except OSError as error:
             self._failed = error
             os.ftruncate(file, self._on_disk)
-            raise OSError(error.errno, os.strerror(error.errno or 0), str(self.path)) from error
+            raise self._refusal(error) from error
         self._on_disk = max(self._on_disk, size)
+
+    def _refusal(self, error: OSError) -> OSError:
+        return OSError(error.errno, os.strerror(error.errno or 0), str(self.path))
 
     def close(self) -> None:
         if self._file < 0:

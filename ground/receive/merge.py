@@ -26,7 +26,7 @@ from ground.receive.antennas import Antennas
 from ground.receive.seen import Seen, parts_of
 from ground.receive.transmitter import State, Transmitter
 from ground.status import StatusReporter
-from protocols.bus.access import may_radiate
+from protocols.bus.access import antenna_of, may_radiate
 from protocols.bus.messages import (
     LinkMessage,
     OcfMessage,
@@ -246,12 +246,12 @@ class MergeService:
     def _choose(self, message: Message) -> None:
         """What receivers say of their links; that of the best is the site's, and its CLCWs are."""
         source, time_ns = message.source, message.time_ns
-        if message.topic == f"{Topic.LINK}.{_antenna(source)}":
+        if message.topic == f"{Topic.LINK}.{antenna_of(source)}":
             new = self._antennas.hear(source, parse(LinkMessage, message.body))
             if new and source == self._antennas.best():
                 self._bus.publish(Topic.LINK, message.body, time_ns=time_ns)
             return
-        if message.topic != f"{Topic.OCF}.{_antenna(source)}":
+        if message.topic != f"{Topic.OCF}.{antenna_of(source)}":
             return
         # As old as what would be playback is no news of the spacecraft's receiver either.
         floor_ns = (self._newest_ns or 0) - self._late_ns
@@ -266,7 +266,7 @@ class MergeService:
         if self._transmitter.turn(self._clock.now_ns(), *self._antennas.transmitting()):
             logging.getLogger(f"l4.{RECEIVE}").warning(
                 "%s transmits now, %s no more",
-                *(_antenna(source) for source in (self._transmitter.active, before)),
+                *(antenna_of(source) for source in (self._transmitter.active, before)),
             )
 
     def _give(self, message: Message) -> None:
@@ -277,7 +277,7 @@ class MergeService:
         source = self._transmitter.route(self._clock.now_ns(), wanted)
         self._counts["uplink_dropped" if source is None else "uplink_taken"] += 1
         if source is not None:
-            topic = f"{Topic.UPLINK}.{_antenna(source)}"
+            topic = f"{Topic.UPLINK}.{antenna_of(source)}"
             self._bus.publish(topic, message.body, time_ns=message.time_ns)
 
     def _asked(self, key: str, operation: str, arguments: dict[str, Any]) -> Any:
@@ -293,9 +293,9 @@ class MergeService:
             one["transmits"] = f"{RECEIVE}.{one['antenna']}" == up.active
         return {
             "antennas": found,
-            "transmitter": _antenna(up.active),
+            "transmitter": antenna_of(up.active),
             "state": up.state,
-            "wanted": _antenna(up.wanted),
+            "wanted": antenna_of(up.wanted),
             "over_ns": up.over_ns,
         }
 
@@ -303,17 +303,17 @@ class MergeService:
 
     def _detail(self) -> str:
         up = self._transmitter
-        told = f"from {len(self._sources)} antennas, link of {_antenna(self._antennas.best())}"
-        told += f", {_antenna(up.active)} {up.state}"
+        told = f"from {len(self._sources)} antennas, link of {antenna_of(self._antennas.best())}"
+        told += f", {antenna_of(up.active)} {up.state}"
         if up.state is not State.TRANSMITS:
             told = f"{told}: nothing goes up until what it was given is over"
         if silent := self._antennas.silent:
-            told += f"; no word from {', '.join(map(_antenna, silent))}"
+            told += f"; no word from {', '.join(map(antenna_of, silent))}"
         for number, source in enumerate(self._sources):
             apart_ns = self._seen[Topic.PACKETS].apart_ns(number)
             if apart_ns is not None:
                 told += (
-                    f"; clock of {_antenna(source)} is {apart_ns / 1e9:+.1f} s off another's: "
+                    f"; clock of {antenna_of(source)} is {apart_ns / 1e9:+.1f} s off another's: "
                     "what both hear is told twice"
                 )
         return told
@@ -327,7 +327,7 @@ class MergeService:
             name = one["antenna"]
             counters[f"alive {name}"] = int(one["alive"])
             counters[f"hears {name}"] = int(one["hears"])
-            counters[f"transmits {name}"] = int(name == _antenna(self._transmitter.active))
+            counters[f"transmits {name}"] = int(name == antenna_of(self._transmitter.active))
         self._status.tick(counters, newest_ns=self._newest_ns, now=now)
 
 
@@ -336,7 +336,3 @@ def _columns(body: PacketsMessage | OpaqueMessage) -> tuple[list[bytes], list[in
     batch = body.packets if isinstance(body, PacketsMessage) else body
     parts = list(parts_of(batch.octets, batch.offsets))
     return parts, batch.vcid.tolist(), batch.ert_ns.tolist()
-
-
-def _antenna(source: str) -> str:
-    return source.partition(".")[2]

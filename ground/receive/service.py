@@ -32,7 +32,7 @@ from ground.receive.sample_chain import SampleChain, open_chain
 from ground.receive.warming import warm_chain
 from ground.status import COMPILING, StatusReporter
 from ground.warming import settle
-from protocols.bus.access import may_radiate
+from protocols.bus.access import antenna_of, may_radiate
 from protocols.bus.messages import (
     LinkMessage,
     OcfMessage,
@@ -98,7 +98,7 @@ class ReceiveService:
         self._playback = np.zeros(256, np.bool_)
         self._playback[list(playback)] = True
         self._status = StatusReporter(service, clock, bus)
-        antenna = service.partition(".")[2]
+        antenna = antenna_of(service)
         #: What several antennas' receivers say of their links is merged, and what goes up is given
         #: to one of them (`receive.merge`).
         self._link_topic, self._ocf_topic, self._uplink_topic = (

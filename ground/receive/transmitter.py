@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from ground.durable_files import make_directory, replace_file, sync_file
+from protocols.bus.access import antenna_of
 from protocols.bus.messages import UplinkMessage
 from protocols.errors import LocalError
 from protocols.identifiers import Carrier
@@ -150,9 +151,12 @@ class Transmitter:
     def order(self, source: str, able: Sequence[str]) -> None:
         """An operator wants this one.  LocalError: it is none, or cannot."""
         if source not in self._sources:
-            raise LocalError(f"antenna {source!r}: {', '.join(self._sources)} are")
+            known = ", ".join(map(antenna_of, self._sources))
+            raise LocalError(f"antenna {antenna_of(source)!r}: one of {known} wanted")
         if source not in able:
-            raise LocalError(f"{source} cannot transmit now: it has no link or no uplink window")
+            raise LocalError(
+                f"antenna {antenna_of(source)!r} cannot transmit now: no link or no uplink window"
+            )
         if source != (self.wanted or self.active):
             self.wanted = source
             self._step(Event.ORDERED)

@@ -26,6 +26,9 @@ _LOSSES = {
     "decoder.wrong_length": "packets of a wrong length: in no file",
 }
 
+#: Stretches that begin so soon after the one before are of one pass.
+_TOGETHER_NS = 600 * 10**9
+
 
 def summarise(
     out: Path,
@@ -142,7 +145,5 @@ def _overlaps(looked_at: Mapping[str, Sequence[Scanned]]) -> list[str]:
         for (one, other), (first, total) in shared.items()
     ]
 
-
-_TOGETHER_NS = 600 * 10**9
 
 __all__ = ["summarise"]

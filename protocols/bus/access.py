@@ -154,6 +154,11 @@ def role_of(service: str) -> str:
     return service.partition(".")[0]
 
 
+def antenna_of(service: str) -> str:
+    """The antenna a receiver is of by its name, `yeoju` of `receive.yeoju`; empty: of none."""
+    return service.partition(".")[2]
+
+
 def may_publish(name: str, role: str, source: str, topic: str) -> bool:
     """Whether who connected as `name` may send this: in its own name, on a topic of its role.
 
@@ -162,7 +167,7 @@ def may_publish(name: str, role: str, source: str, topic: str) -> bool:
     """
     if role not in ROLES or not (source == name or (role in PEOPLE and source.startswith("l4-"))):
         return False
-    own, part = ROLES[role].topics, name.partition(".")[2] if role not in PEOPLE else ""
+    own, part = ROLES[role].topics, antenna_of(name) if role not in PEOPLE else ""
     if part and (topic in (Topic.LINK, Topic.OCF) or topic.startswith(f"{Topic.UPLINK}.")):
         return False
     if topic in own or topic == f"{Topic.STATUS}.{source}":
