@@ -149,16 +149,16 @@ def _check_access(path: Path, found: os.stat_result, refused: int) -> None:
 def read_holder(path: Path, *, secret: bool = False) -> Holder:
     """A key file.  FileNotFoundError; LocalError, which quotes none of it; others may change it,
     or, if it is secret, read it."""
-    text = _read_checked(path, _SECRET_FROM if secret else _PUBLIC_FROM)
+    text = _read_checked(path, SECRET_FROM if secret else _PUBLIC_FROM)
     try:
         return Holder.parse(text)
     except LocalError as error:
         raise LocalError(f"{path}: {error}") from None
 
 
-#: Bits of a mode that are refused.  Group may read secrets: that is how a service without a fixed
-#: user is given its keys.
-_SECRET_FROM = 0o037
+#: Bits of a mode that are refused, of a file with secrets and of one that says who is trusted.
+#: Group may read secrets: that is how a service without a fixed user is given its keys.
+SECRET_FROM = 0o037
 _PUBLIC_FROM = 0o022
 
 
@@ -184,7 +184,7 @@ def _read_checked(path: Path, refused: int) -> str:
 def check_secret(path: Path) -> None:
     """LocalError: it cannot be read, or by others."""
     try:
-        _check_access(path, path.stat(), _SECRET_FROM)
+        _check_access(path, path.stat(), SECRET_FROM)
     except OSError as error:
         raise LocalError(f"{path}: {error.strerror}") from None
 
@@ -192,7 +192,7 @@ def check_secret(path: Path) -> None:
 def read_secret(path: Path) -> str:
     """Text of a file with secrets.  LocalError: there is none, or others may read it."""
     try:
-        return _read_checked(path, _SECRET_FROM)
+        return _read_checked(path, SECRET_FROM)
     except FileNotFoundError as error:
         raise LocalError(f"{path}: {error.strerror}") from None
 

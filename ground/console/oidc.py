@@ -36,6 +36,7 @@ from joserfc.jwk import KeySet
 
 from ground.console.roles import NotSignedIn, Role
 from ground.documents import toml_of
+from ground.keyring import SECRET_FROM
 from protocols.errors import LocalError
 
 DONE_PATH: Final = "/api/v1/oidc/done"
@@ -103,7 +104,7 @@ def load_oidc(path: Path) -> OidcSettings | None:
         known = {one.name for one in fields(OidcSettings)}
         if unknown := set(found) - known:
             raise LocalError(f"oidc.{min(unknown)}: {', '.join(sorted(known))} are known")
-        if found.get("client_secret") and path.stat().st_mode & 0o077:
+        if found.get("client_secret") and path.stat().st_mode & SECRET_FROM:
             raise LocalError("holds a secret and others may read it: chmod 600")
         return OidcSettings(**found)
     except (ValueError, TypeError, AttributeError) as error:

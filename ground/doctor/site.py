@@ -17,6 +17,7 @@ from typing import Final
 from ground.config import PORTS, RunSettings, load_settings
 from ground.doctor.finding import Check, Finding, error, ok, skipped, warning
 from ground.health import health
+from ground.keyring import SECRET_FROM
 from ground.restored import check_whole, read_mark
 from protocols.errors import LocalError
 
@@ -139,7 +140,7 @@ def keys(settings: RunSettings) -> Iterator[Finding]:
         except PermissionError:
             yield skipped("keys", f"{path}: we may not look; ask again as the services' user")
             continue
-        if mode & 0o077:
+        if mode & SECRET_FROM:
             yield error("keys", f"{path}: others than its owner may read it", f"chmod 600 {path}")
         else:
             yield ok("keys", f"{path}")

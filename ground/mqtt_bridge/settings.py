@@ -22,7 +22,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from ground.documents import toml_of
-from ground.keyring import check_secret
+from ground.keyring import SECRET_FROM, check_secret
 from protocols.bus.access import is_loopback_host
 from protocols.errors import LocalError
 
@@ -151,7 +151,7 @@ def _read(path: Path) -> dict[str, Any]:
             raise LocalError(f"{name} is not a setting; {', '.join(_KINDS)} are")
         if type(value) is not _KINDS[name]:
             raise LocalError(f"{name}: {_KINDS[name].__name__} wanted, not {type(value).__name__}")
-    if "password" in values and mode & 0o077:
+    if "password" in values and mode & SECRET_FROM:
         raise LocalError(f"others can read it and it has a password (mode {mode & 0o777:o}); 600")
     for name in ("authority", "certificate", "key"):
         if values.get(name):

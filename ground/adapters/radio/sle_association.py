@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ground.adapters.clock import ScaledClock
+from ground.keyring import SECRET_FROM
 from protocols.errors import LocalError, RemoteError
 from protocols.sle import cltu, common, frames
 from protocols.sle.common import (
@@ -35,7 +36,7 @@ from protocols.sle.user import Binding, State, User
 CONNECT_S: Final = 3.0
 #: For STOP and UNBIND at the end; a provider that is slower is left without.
 END_S: Final = 1.0
-#: Longest wait for a word while an answer is awaited.
+#: Longest wait for a word, while an answer is awaited or nothing in particular.
 TURN_S: Final = 0.25
 READ_OCTETS: Final = 1 << 18
 #: Read after a connection has ended, at most: what the sockets of both ends may hold.
@@ -58,7 +59,7 @@ def read_passwords(path: Path) -> tuple[bytes, bytes]:
     """Ours and the provider's: `password` and `provider_password` of a TOML file that nobody else
     may read; text, or hexadecimal digits behind hex:.  LocalError, which never shows one."""
     try:
-        if path.stat().st_mode & 0o077:
+        if path.stat().st_mode & SECRET_FROM:
             raise LocalError(f"{path} holds passwords and others may read it: chmod 600")
         found = tomllib.loads(path.read_text("utf-8"))
         return _octets(found["password"]), _octets(found["provider_password"])

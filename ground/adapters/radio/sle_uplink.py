@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from ground.adapters.radio.adapter import Policy, Unsendable
-from ground.adapters.radio.sle_association import Association
+from ground.adapters.radio.sle_association import TURN_S, Association
 from protocols.errors import LocalError, RemoteError
 from protocols.sle import cltu
 from protocols.sle.cltu import CltuProduction, CltuStatus, TransferDiagnostic
@@ -20,7 +20,6 @@ from protocols.sle.user import Discarded
 PAUSE_S: Final = 1.0
 #: Of a CLTU; what a station takes is its own, and less (912.1-B: 4,096 octets).
 LONGEST: Final = 65_536
-TURN_S: Final = 0.25
 #: Telemetry waits so long for the way up, at most.
 FIRST_S: Final = 1.0
 

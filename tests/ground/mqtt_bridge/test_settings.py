@@ -65,8 +65,10 @@ def test_a_wrong_line_is_named_with_its_file(tmp_path: Path, text: str, named: s
 def test_a_password_that_others_can_read_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "broker.toml"
     file.write_text("user = 'b'\npassword = 'hidden'\n")
-    file.chmod(0o640)
-    with pytest.raises(LocalError, match="mode 640"):
+    file.chmod(0o644)
+    with pytest.raises(LocalError, match="mode 644"):
         load_broker_settings("mqtt://h", "l4", str(file))
+    file.chmod(0o440)  # as systemd gives credentials to a service's user
+    assert load_broker_settings("mqtts://h", "l4", str(file)).user == "b"
     with pytest.raises(LocalError, match=r"missing\.toml: No such file"):
         load_broker_settings("mqtt://h", "l4", str(tmp_path / "missing.toml"))

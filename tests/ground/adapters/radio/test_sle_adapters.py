@@ -372,7 +372,9 @@ def test_addresses_that_make_no_sense(address: str, why: str, monkeypatch) -> No
     ("text", "mode", "why"),
     [
         ('password = "s3cret"\nprovider_password = "hex:00ff"', 0o600, ""),
-        ('password = "s3cret"\nprovider_password = "hex:00ff"', 0o640, "chmod 600"),
+        ('password = "s3cret"\nprovider_password = "hex:00ff"', 0o644, "chmod 600"),
+        # As systemd gives credentials to a service's user.
+        ('password = "s3cret"\nprovider_password = "hex:00ff"', 0o440, ""),
         ('password = "s3cret"', 0o600, "provider_password wanted"),
         ('password = s3cret"', 0o600, "wanted"),
         ('password = "s3cret"\nprovider_password = "hex:s3cret"', 0o600, "wanted"),
