@@ -147,7 +147,7 @@ def around(machine: Machine) -> None:
     assert "101" in said, said
     client = f"--cafile /etc/mosquitto/certs/ca.pem -h {HOST} -p 8883"
     machine.sh("mosquitto_passwd -b /etc/mosquitto/l4.passwd viewer other")
-    machine.sh("systemctl reload mosquitto")
+    machine.sh("systemctl restart mosquitto")
     heard = f"mosquitto_sub {client} -u viewer -P other -W 60 -C 1 -t"
     assert "SCET" in machine.sh(f"{heard} 'l4r/v1/+/+/telemetry/#'").upper()
     nobody = machine.sh(f"mosquitto_sub {client} -W 5 -C 1 -t '#'", False)
