@@ -290,7 +290,7 @@ class MergeService:
             raise RemoteError(f"operation {operation!r}; list, transmit wanted")
         up = self._transmitter
         for one in (found := self._antennas.listing()):
-            one["transmits"] = f"{RECEIVE}.{one['antenna']}" == up.active
+            one["transmits"] = one["antenna"] == up.gives_to
         return {
             "antennas": found,
             "transmitter": antenna_of(up.active),
@@ -327,7 +327,7 @@ class MergeService:
             name = one["antenna"]
             counters[f"alive {name}"] = int(one["alive"])
             counters[f"hears {name}"] = int(one["hears"])
-            counters[f"transmits {name}"] = int(name == antenna_of(self._transmitter.active))
+            counters[f"transmits {name}"] = int(name == self._transmitter.gives_to)
         self._status.tick(counters, newest_ns=self._newest_ns, now=now)
 
 

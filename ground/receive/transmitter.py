@@ -193,6 +193,11 @@ class Transmitter:
         self.state = TABLE[self.state][event]
 
     @property
+    def gives_to(self) -> str:
+        """The antenna that is given what goes up now; empty: none, while one takes over."""
+        return antenna_of(self.active) if self.state is State.TRANSMITS else ""
+
+    @property
     def over_ns(self) -> int:
         """When all that the antenna in force was given is over, ground time."""
         mine = (one.over_ns for one in self._given.values() if one.to == self.active)

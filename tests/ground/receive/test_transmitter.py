@@ -77,9 +77,12 @@ def test_another_takes_over_when_what_was_given_is_over(tmp_path: Path) -> None:
     one.turn(12 * S, [B])
     # Radiated by 10 s at the latest, over at 11 s, clocks 2 s apart.
     assert (one.state, one.active, one.over_ns) == (State.CHANGES, A, 13 * S)
+    # Nobody is said to transmit to whom nothing is given.
+    assert one.gives_to == ""
     assert one.route(12 * S, message("2", 0)) is None
     assert not one.turn(13 * S, [B])
     assert one.turn(13 * S + 1, [B])
+    assert B.endswith(f".{one.gives_to}")
     assert one.route(13 * S + 1, message("2", 13)) == B
     # a alone knows whether it has radiated this one.
     assert one.route(14 * S, message("1", 0)) == A
