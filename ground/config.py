@@ -103,8 +103,9 @@ class RunSettings:
 
     mission: name of a link profile in ground/missions, or a path of one.
     journal_octets: each journal forgets its oldest segments beyond this, when the services that
-        need them (`NEEDED_BY`) have finished them.  journal_most_octets: beyond this it forgets
-        them even so; a follower that is further behind loses messages, counts them and says so.
+        need them (`NEEDED_BY`) have finished them.  journal_most_octets: beyond this, or where
+        the disk is nearly full, it forgets them even so; a follower that is further behind loses
+        messages, counts them and says so.
     capture_octets: a capture file is followed by the next beyond this.
     keep_samples_octets: of a radio's I/Q samples, captured files beyond this are deleted, the
         oldest first, once they are decoded and no restart wants them; 0: none ever is.

@@ -49,6 +49,8 @@ HEADER_OCTETS = RECORD_HEADER.size + SEQUENCE.size
 MAX_PAYLOAD_OCTETS = 40 * 1024 * 1024
 #: One index entry (16 octets) per so many octets of a segment: a read scans at most this far.
 INDEX_STEP_OCTETS = 256 * 1024
+#: Free space below which nothing is kept for who is behind.
+RESERVE_OCTETS = 4 << 30
 
 
 @dataclass
@@ -76,7 +78,8 @@ class FileJournal:
 
     segment_octets: a segment is closed when the next record would make it longer.
     retain_octets: oldest segments beyond this are deleted, but never the one with the last record.
-    most_octets: beyond `retain_octets` and up to this, segments are kept that `needed` says.
+    most_octets: beyond `retain_octets` and up to this, segments are kept that `needed` says, as
+        long as the file system has `reserve_octets` free: the capture is what must go on.
     needed: first sequence that somebody has yet to finish; None: nobody is waited for.
     """
 
@@ -87,11 +90,13 @@ class FileJournal:
         segment_octets: int = 64 << 20,
         retain_octets: int = 4 << 30,
         most_octets: int = 4 << 30,
+        reserve_octets: int = RESERVE_OCTETS,
     ) -> None:
         self._directory = directory
         self._segment_octets = segment_octets
         self._retain_octets = retain_octets
         self._most_octets = max(most_octets, retain_octets)
+        self._reserve_octets = reserve_octets
         self.needed: int | None = None
         self.torn_octets = 0
         self.damaged = 0
@@ -382,13 +387,17 @@ class FileJournal:
         while len(self._segments) > 2 and self.octets > self._retain_octets:
             # A segment more than is needed: what was handed over last may not be finished yet.
             needed = self.needed is not None and self.needed < self._segments[2].first
-            if needed and self.octets <= self._most_octets:
+            if needed and self.octets <= self._most_octets and self._has_room():
                 return
             oldest = self._segments.pop(0)
             reader = self._readers.pop(oldest.path, None)
             if reader is not None:
                 os.close(reader)
             oldest.path.unlink()
+
+    def _has_room(self) -> bool:
+        free = os.statvfs(self._directory)
+        return free.f_bavail * free.f_frsize >= self._reserve_octets
 
     def _reader(self, segment: _Segment) -> int:
         if segment.path not in self._readers:

@@ -120,7 +120,15 @@ def test_retention_forgets_the_oldest_segments_and_never_the_last_record(tmp_pat
 
 
 def test_what_somebody_needs_is_kept_beyond_that_and_to_an_end(tmp_path: Path) -> None:
-    journal = FileJournal(tmp_path, segment_octets=1000, retain_octets=3000, most_octets=20_000)
+    bounds = {"segment_octets": 1000, "retain_octets": 3000, "most_octets": 20_000}
+    # The last of the disk is for what comes off the link.
+    full = FileJournal(tmp_path / "full", **bounds, reserve_octets=1 << 62)
+    full.needed = 0
+    for i in range(40):
+        full.append([bytes([i]) * 300])
+    assert full.octets <= 3000 + 1000
+    full.close()
+    journal = FileJournal(tmp_path / "kept", **bounds, reserve_octets=0)
     journal.needed = 7
     for i in range(40):
         journal.append([bytes([i]) * 300])
