@@ -135,6 +135,7 @@ class LoopbackLink:
             last_ert_ns=self._last_ert_ns,
             lost_chunks=self._station.lost_chunks,
             carrier=state is LinkState.OK,
+            transmits=True,
             **self._counts,
         )
 
