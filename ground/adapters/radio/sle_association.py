@@ -320,6 +320,10 @@ class Association:
         with self._lock:
             own, user = self._socket, self._user
             if own is None or user is None:
+                # Given up when it had just connected: there is a socket, and nobody on it.
+                self._socket = None
+                if own is not None:
+                    own.close()
                 return ()
             with suppress(OSError, RemoteError, LocalError):
                 self._end(user)
