@@ -37,7 +37,7 @@ test: $(VENV)/.installed-test  ## all tests, style, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-long: $(VENV)/.installed-test  ## more of what `make test` does once: further real weeks, objectives, stations
 	$(BIN)/pytest -m long $(ARGS)
