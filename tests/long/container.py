@@ -9,12 +9,10 @@ here, by the check of compose.yaml.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +21,7 @@ from typing import Any
 import yaml
 
 from tests.certificates import for_localhost
-from tests.long.debian import ROOT, debian, pip_settings, run, say, want, wheelhouse
+from tests.long.debian import ROOT, debian, make_trial, pip_settings, run, say, wheelhouse
 
 COMPOSE = ROOT / "deploy/container/compose.yaml"
 DOCKERFILE = ROOT / "deploy/container/Dockerfile"
@@ -257,15 +255,9 @@ def prove(site: Site, certificates: Path, image: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("/var/tmp/l4-trial-container"))
-    work: Path = parser.parse_args().work
-    want("debootstrap", "buildah", "podman")
-    if not (shutil.which("runc") or shutil.which("crun")):
-        sys.exit("skipped: runc: missing")
-    work.mkdir(parents=True, exist_ok=True)
-    trial(work)
-    say(f"all well; {work} may be deleted")
+    # podman takes either.
+    runtime = "runc" if not shutil.which("crun") else "crun"
+    make_trial(__doc__, "container", ("debootstrap", "buildah", "podman", runtime), trial)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ it is set up for.
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +40,19 @@ def want(*programs: str) -> None:
     missing = [one for one in programs if shutil.which(one) is None]
     if missing:
         sys.exit(f"skipped: {', '.join(missing)}: missing (Debian: see `make help`)")
+
+
+def make_trial(
+    what: str | None, name: str, programs: Sequence[str], trial: Callable[[Path], None]
+) -> None:
+    """A trial's command: `what` it says of itself; --work, where it is made."""
+    parser = argparse.ArgumentParser(description=what)
+    parser.add_argument("--work", type=Path, default=Path(f"/var/tmp/l4-trial-{name}"))
+    work: Path = parser.parse_args().work
+    want(*programs)
+    work.mkdir(parents=True, exist_ok=True)
+    trial(work)
+    say(f"all well; {work} may be deleted")
 
 
 def debian(target: Path, packages: str) -> None:

@@ -11,7 +11,6 @@ gives its memory controller to cgroup2.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
@@ -22,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.certificates import Authority
-from tests.long.debian import ROOT, debian, pip_settings, run, say, want, wheelhouse
+from tests.long.debian import ROOT, debian, make_trial, pip_settings, run, say, wheelhouse
 
 RUNBOOKS = ROOT / "deploy/runbooks"
 PACKAGES = (
@@ -271,13 +270,7 @@ def trial(work: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("/var/tmp/l4-trial-systemd"))
-    work: Path = parser.parse_args().work
-    want("debootstrap", "systemd-nspawn", "nsenter")
-    work.mkdir(parents=True, exist_ok=True)
-    trial(work)
-    say(f"all well; {work} may be deleted")
+    make_trial(__doc__, "systemd", ("debootstrap", "systemd-nspawn", "nsenter"), trial)
 
 
 if __name__ == "__main__":
