@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -362,15 +362,22 @@ def test_who_sends_messages_where_subscriptions_are_taken_reads_nobody_elses(
     assert "guest is shut out of bus.out" in caplog.text
 
 
-def test_a_call_of_somebody_who_was_revoked_is_nobodys(site: Site) -> None:
-    """It was sent before the connection was cut off: without a name it would be in any name."""
-    endpoint = site.settings.command_endpoint
-    server = CallServer(endpoint, keyring=site.keyring("command"))
+def answering(site: Site) -> tuple[CallServer, list[object], Callable[[], None]]:
+    """A command service that says "done" at each turn, and in whose names it was called."""
+    server = CallServer(site.settings.command_endpoint, keyring=site.keyring("command"))
     site.stack.callback(server.close)
     calls: list[object] = []
 
     def turn() -> None:
         server.turn(lambda key, operation, arguments: calls.append(arguments["actor"]) or "done")
+
+    return server, calls, turn
+
+
+def test_a_call_of_somebody_who_was_revoked_is_nobodys(site: Site) -> None:
+    """It was sent before the connection was cut off: without a name it would be in any name."""
+    endpoint = site.settings.command_endpoint
+    server, calls, turn = answering(site)
 
     stop = threading.Event()
 
@@ -403,15 +410,13 @@ def test_a_call_of_somebody_who_was_revoked_is_nobodys(site: Site) -> None:
 def test_a_person_who_leaves_out_the_name_calls_in_the_own(site: Site) -> None:
     """Or one person would be two: by name, and by none."""
     endpoint = site.settings.command_endpoint
-    server = CallServer(endpoint, keyring=site.keyring("command"))
-    site.stack.callback(server.close)
-    calls: list[object] = []
+    _server, calls, turn = answering(site)
 
-    def turn() -> None:
-        server.turn(lambda key, operation, arguments: calls.append(arguments["actor"]) or "done")
+    def again() -> None:
+        turn()
         time.sleep(0.005)
 
-    site.thread(turn)
+    site.thread(again)
     with CommandClient(endpoint, actor="", keyring=site.keyring("operator")) as client:
         client.call("add")
     assert calls == ["operator"]
